@@ -1,0 +1,250 @@
+"""Configuration: frozen dataclasses, validated once when they are made, free of jax.
+
+A run is described by three of them: which tasks (`TaskSpec`), which network (`NetworkConfig`) and
+which training (`TrainConfig`). All turn to plain JSON and back (`to_json`, `from_json`), which is
+how they travel beside a checkpoint.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Mapping
+
+from haemsa_jax.errors import InputError
+
+MODALITIES = ("text", "audio", "vision")
+KINDS = ("regression", "classification", "multilabel")
+
+# Metrics a task may ask for, by kind. `training/metrics.py` defines each of them.
+METRICS = {
+    "regression": (
+        "mae", "corr", "acc7", "acc5", "acc3",
+        "acc2_has0", "f1_has0", "acc2_non0", "f1_non0",
+    ),
+    "classification": ("accuracy", "f1_weighted", "f1_macro"),
+    "multilabel": ("wacc_mean", "f1_mean"),
+}  # fmt: skip
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise InputError(message)
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """One target on one data set.
+
+    Attributes:
+      name: name within its data set, such as `ui`.
+      kind: one of `KINDS`.
+      metrics: what is reported, from `METRICS[kind]`; the first is the primary one.
+      classes: names of the classes or labels; empty for regression.
+      range: lowest and highest label of a regression, in label units; None otherwise.
+    """
+
+    name: str
+    kind: str
+    metrics: tuple[str, ...]
+    classes: tuple[str, ...] = ()
+    range: tuple[float, float] | None = None
+
+    def __post_init__(self):
+        _require(
+            self.kind in KINDS,
+            f"task {self.name!r}: kind {self.kind!r} is unknown; choose from {', '.join(KINDS)}",
+        )
+        _require(bool(self.metrics), f"task {self.name!r}: at least one metric is needed")
+        for metric in self.metrics:
+            _require(
+                metric in METRICS[self.kind],
+                f"task {self.name!r}: metric {metric!r} does not fit a {self.kind}; "
+                f"choose from {', '.join(METRICS[self.kind])}",
+            )
+        if self.kind == "regression":
+            _require(not self.classes, f"task {self.name!r}: a regression has no classes")
+            _require(
+                self.range is not None and self.range[0] < self.range[1],
+                f"task {self.name!r}: range {self.range} must be (lowest, highest) label",
+            )
+        else:
+            _require(
+                len(self.classes) >= (2 if self.kind == "classification" else 1),
+                f"task {self.name!r}: a {self.kind} needs its class names, got {self.classes}",
+            )
+
+    @property
+    def outputs(self) -> int:
+        """Width of the head: 1 for a regression, else the number of classes or labels."""
+        return max(1, len(self.classes))
+
+    @property
+    def primary(self) -> str:
+        """The metric by which validation selects."""
+        return self.metrics[0]
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Everything that fixes the parameter shapes of a HAEMSA network.
+
+    Attributes:
+      widths: per data set, the feature width of each modality it has.
+      tasks: task id (`dataset:task`) to its spec, in the order of the task axis.
+      width: D, the width of every token and summary.
+      depth: L, local blocks a modality.
+      heads: attention heads; divides `width`.
+      expansion: hidden width of the pointwise experts, as a multiple of `width`.
+      kernel: tokens that the temporal convolution sees; odd.
+      link_width: width of queries, keys and values of a cross-modal link; divided by `heads`.
+      fusion_rank: rank of the tensor-fusion operator.
+      max_offset: utterances farther than this from the target share a position code.
+      clip: standardised features are clipped to +-clip standard deviations.
+    """
+
+    widths: Mapping[str, Mapping[str, int]]
+    tasks: Mapping[str, TaskSpec]
+    width: int = 64
+    depth: int = 2
+    heads: int = 4
+    expansion: int = 2
+    kernel: int = 3
+    link_width: int = 32
+    fusion_rank: int = 4
+    max_offset: int = 16
+    clip: float = 5.0
+
+    def __post_init__(self):
+        for name in (
+            "width", "depth", "heads", "expansion", "kernel", "link_width", "fusion_rank",
+            "max_offset", "clip",
+        ):  # fmt: skip
+            value = getattr(self, name)
+            _require(value > 0, f"network: {name}={value} must be positive")
+        for name in ("width", "link_width"):
+            value = getattr(self, name)
+            _require(
+                value % self.heads == 0,
+                f"network: {name}={value} must be a multiple of heads={self.heads}",
+            )
+        _require(self.kernel % 2 == 1, f"network: kernel={self.kernel} must be odd")
+        _require(bool(self.tasks), "network: at least one task is needed")
+        for task_id in self.tasks:
+            dataset = dataset_of(task_id)
+            _require(
+                dataset in self.widths,
+                f"network: task {task_id!r} is on {dataset!r}, but the data sets are "
+                f"{', '.join(self.widths)}",
+            )
+        for dataset, widths in self.widths.items():
+            _require(bool(widths), f"network: data set {dataset!r} has no modality")
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The modality axis: the known order first, then others by name."""
+        found = {modality for widths in self.widths.values() for modality in widths}
+        known = tuple(modality for modality in MODALITIES if modality in found)
+        return known + tuple(sorted(found - set(known)))
+
+    def tasks_of(self, dataset: str) -> tuple[str, ...]:
+        """Ids of the tasks on `dataset`, in task-axis order."""
+        return tuple(task_id for task_id in self.tasks if dataset_of(task_id) == dataset)
+
+    def task_index(self, task_id: str) -> int:
+        """Place of a task on the task axis."""
+        return list(self.tasks).index(task_id)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that training needs beside network and data.
+
+    Attributes:
+      seed: root of every random stream.
+      epochs: passes over the largest task's training split.
+      batch_size: samples of every task in one step, over all devices.
+      learning_rate: peak of AdamW's schedule (linear warm-up, cosine to zero).
+      warmup: share of the steps that warm up.
+      weight_decay: decoupled, on matrices only.
+      clip_norm: global gradient norm.
+      dropout: rate in experts, links, fusion and heads.
+      input_dropout: rate on standardised features.
+      modality_dropout: rate at which a present modality is hidden in training, one always stays.
+      ema: decay of the averaged weights that are validated and kept.
+      auxiliary: weight of the single-modality heads' losses.
+      regression_loss: `l1`, `l2` or `huber`, on standardised labels.
+      task_weights: task id to weight; tasks not named weigh 1.
+      past: utterances before the target that a sample sees.
+      future: utterances after it.
+      evaluate_every: epochs between validations.
+      patience: validations without improvement before training ends; 0 never ends early.
+    """
+
+    seed: int = 0
+    epochs: int = 20
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    warmup: float = 0.1
+    weight_decay: float = 0.05
+    clip_norm: float = 1.0
+    dropout: float = 0.2
+    input_dropout: float = 0.2
+    modality_dropout: float = 0.1
+    ema: float = 0.995
+    auxiliary: float = 0.1
+    regression_loss: str = "huber"
+    task_weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    past: int = 0
+    future: int = 0
+    evaluate_every: int = 1
+    patience: int = 0
+
+    def __post_init__(self):
+        for name in ("epochs", "batch_size", "evaluate_every", "learning_rate", "clip_norm"):
+            value = getattr(self, name)
+            _require(value > 0, f"training: {name}={value} must be positive")
+        for name in ("weight_decay", "auxiliary", "past", "future", "patience", "seed"):
+            value = getattr(self, name)
+            _require(value >= 0, f"training: {name}={value} must not be negative")
+        for name in ("warmup", "dropout", "input_dropout", "modality_dropout", "ema"):
+            value = getattr(self, name)
+            _require(0 <= value < 1, f"training: {name}={value} must lie in [0, 1)")
+        _require(
+            self.regression_loss in ("l1", "l2", "huber"),
+            f"training: regression_loss={self.regression_loss!r} is unknown; "
+            "choose from l1, l2, huber",
+        )
+        for task_id, weight in self.task_weights.items():
+            _require(weight >= 0, f"training: weight {weight} of {task_id!r} must not be negative")
+
+
+def dataset_of(task_id: str) -> str:
+    """`cmu_mosi/contextual:sentiment` -> `cmu_mosi/contextual`."""
+    return task_id.rpartition(":")[0]
+
+
+def to_json(config: Any) -> dict[str, Any]:
+    """A configuration as plain JSON values."""
+    return dataclasses.asdict(config)
+
+
+def task_from_json(values: Mapping[str, Any]) -> TaskSpec:
+    """Inverse of `to_json` for a `TaskSpec`."""
+    span = values.get("range")
+    return TaskSpec(
+        name=values["name"],
+        kind=values["kind"],
+        metrics=tuple(values["metrics"]),
+        classes=tuple(values.get("classes", ())),
+        range=tuple(span) if span is not None else None,
+    )
+
+
+def network_from_json(values: Mapping[str, Any]) -> NetworkConfig:
+    """Inverse of `to_json` for a `NetworkConfig`."""
+    tasks = {task_id: task_from_json(spec) for task_id, spec in values["tasks"].items()}
+    return NetworkConfig(**{**values, "tasks": tasks})
+
+
+def train_from_json(values: Mapping[str, Any]) -> TrainConfig:
+    """Inverse of `to_json` for a `TrainConfig`."""
+    return TrainConfig(**values)

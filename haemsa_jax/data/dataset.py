@@ -1,0 +1,134 @@
+"""The data set as the library sees it: NumPy arrays with masks, whatever they were read from.
+
+`haemsa_datasets` makes these from prepared TFDS records; a pipeline of one's own makes them from
+arrays. Everything is checked here once, and what follows trusts it.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Mapping, Sequence
+
+import numpy as np
+
+from haemsa_jax.config import TaskSpec
+from haemsa_jax.errors import InputError
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Split:
+    """N samples. Rows of one group (dialogue, video) are contiguous and in their order of time.
+
+    Attributes:
+      features: per modality float32[N, T_m, d_m], raw scale; padding may hold anything.
+      masks: per modality bool[N, T_m]; a modality is absent where no token is masked in.
+      labels: per task float32[N] (regression), int32[N] (classification) or
+        float32[N, C] in {0, 1} (multilabel).
+      labelled: per task bool[N]; unlabelled samples still serve as context.
+      group: int32[N], the same number for the utterances of one dialogue or video.
+      ids: N names, unique.
+      words: N transcripts, empty strings where there are none.
+    """
+
+    features: Mapping[str, np.ndarray]
+    masks: Mapping[str, np.ndarray]
+    labels: Mapping[str, np.ndarray]
+    labelled: Mapping[str, np.ndarray]
+    group: np.ndarray
+    ids: Sequence[str]
+    words: Sequence[str] = ()
+
+    def __len__(self) -> int:
+        return len(self.group)
+
+    @property
+    def presence(self) -> dict[str, np.ndarray]:
+        """Per modality bool[N]."""
+        return {modality: mask.any(axis=-1) for modality, mask in self.masks.items()}
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A named data set with its tasks and the splits that were loaded.
+
+    Attributes:
+      name: as on the command line, such as `hazumi` or `cmu_mosi/contextual`.
+      widths: feature width of each modality.
+      tasks: targets, by name.
+      splits: `train`, `validation`, `test`, or those of them that were asked for.
+      provenance: where the features come from, per modality, in words.
+      conversational: whether groups are dialogues, so that neighbours are context.
+    """
+
+    name: str
+    widths: Mapping[str, int]
+    tasks: Mapping[str, TaskSpec]
+    splits: Mapping[str, Split]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    conversational: bool = False
+
+    def __post_init__(self):
+        for name, split in self.splits.items():
+            _check_split(f"{self.name}, split {name!r}", self, split)
+
+
+def _check_split(where: str, dataset: Dataset, split: Split) -> None:
+    count = len(split)
+    if not count:
+        raise InputError(f"{where}: it is empty; at least one sample is needed")
+    for modality, width in dataset.widths.items():
+        features, mask = split.features[modality], split.masks[modality]
+        if features.shape != (*mask.shape, width) or len(mask) != count:
+            raise InputError(
+                f"{where}: {modality} features have shape {features.shape}, mask {mask.shape}; "
+                f"expected ({count}, T, {width}) and ({count}, T)"
+            )
+        bad = ~np.isfinite(features).all(axis=-1) & mask
+        if bad.any():
+            raise InputError(
+                f"{where}: {modality} of sample {split.ids[int(np.argmax(bad.any(axis=-1)))]!r} is "
+                "not finite; replace such values when the data set is prepared"
+            )
+    absent = ~np.any([present for present in split.presence.values()], axis=0)
+    if absent.any():
+        raise InputError(
+            f"{where}: sample {split.ids[int(np.argmax(absent))]!r} has no modality at all "
+            f"({int(absent.sum())} of {count} samples); at least one of "
+            f"{', '.join(dataset.widths)} must be present, or the sample left out"
+        )
+    for name, task in dataset.tasks.items():
+        _check_labels(where, task, split.labels[name], split.labelled[name], split.ids)
+    starts = np.flatnonzero(np.diff(split.group, prepend=split.group[0] - 1))
+    if len(np.unique(split.group)) != len(starts):
+        raise InputError(f"{where}: the utterances of a group must be contiguous rows")
+
+
+def _check_labels(
+    where: str, task: TaskSpec, labels: np.ndarray, labelled: np.ndarray, ids: Sequence[str]
+) -> None:
+    expected = (len(ids), task.outputs) if task.kind == "multilabel" else (len(ids),)
+    if labels.shape != expected or labelled.shape != (len(ids),):
+        raise InputError(
+            f"{where}: labels of task {task.name!r} have shape {labels.shape}, the mask of "
+            f"labelled samples {labelled.shape}; expected {expected} and ({len(ids)},)"
+        )
+    if not labelled.any():
+        raise InputError(f"{where}: no sample has a label for task {task.name!r}")
+    values = np.asarray(labels, np.float64)
+    if task.kind == "regression":
+        low, high = task.range
+        bad = ~((values >= low) & (values <= high))
+        rule = f"a number in [{low:g}, {high:g}]"
+    elif task.kind == "classification":
+        bad = ~np.isin(values, np.arange(task.outputs))
+        rule = f"a class number from 0 to {task.outputs - 1}"
+    else:
+        bad = ~np.isin(values, (0, 1)).all(axis=-1)
+        rule = "0 or 1 for every label"
+    bad = bad & labelled
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise InputError(
+            f"{where}: label {labels[row]} of sample {ids[row]!r} for task {task.name!r} is not "
+            f"{rule}; mend the label or mark the sample as unlabelled"
+        )

@@ -1,0 +1,9 @@
+"""The one error that a user's input raises."""
+
+
+class InputError(ValueError):
+    """A file, flag or value from outside that does not fit.
+
+    The message names the value, the rule it breaks and the way out. Launchers print it alone and
+    exit with status 2; a traceback would only hide it.
+    """
