@@ -97,6 +97,8 @@ class NetworkConfig:
       kernel: tokens that the temporal convolution sees; odd.
       link_width: width of queries, keys and values of a cross-modal link; divided by `heads`.
       fusion_rank: rank of the tensor-fusion operator.
+      context: per conversational data set, utterances (before, after) the target that a sample
+        sees; data sets not named see the target alone.
       max_offset: utterances farther than this from the target share a position code.
       clip: standardised features are clipped to +-clip standard deviations.
     """
@@ -110,6 +112,7 @@ class NetworkConfig:
     kernel: int = 3
     link_width: int = 32
     fusion_rank: int = 4
+    context: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
     max_offset: int = 16
     clip: float = 5.0
 
@@ -135,6 +138,12 @@ class NetworkConfig:
                 f"network: task {task_id!r} is on {dataset!r}, but the data sets are "
                 f"{', '.join(self.widths)}",
             )
+        for dataset, (past, future) in self.context.items():
+            _require(
+                dataset in self.widths and past >= 0 and future >= 0,
+                f"network: context {past}+{future} of {dataset!r}: neither number may be negative "
+                f"and the data set must be one of {', '.join(self.widths)}",
+            )
         for dataset, widths in self.widths.items():
             _require(bool(widths), f"network: data set {dataset!r} has no modality")
 
@@ -148,6 +157,10 @@ class NetworkConfig:
     def tasks_of(self, dataset: str) -> tuple[str, ...]:
         """Ids of the tasks on `dataset`, in task-axis order."""
         return tuple(task_id for task_id in self.tasks if dataset_of(task_id) == dataset)
+
+    def context_of(self, dataset: str) -> tuple[int, int]:
+        """Utterances (before, after) the target that a sample of `dataset` sees."""
+        return self.context.get(dataset, (0, 0))
 
     def task_index(self, task_id: str) -> int:
         """Place of a task on the task axis."""
@@ -173,8 +186,6 @@ class TrainConfig:
       auxiliary: weight of the single-modality heads' losses.
       regression_loss: `l1`, `l2` or `huber`, on standardised labels.
       task_weights: task id to weight; tasks not named weigh 1.
-      past: utterances before the target that a sample sees.
-      future: utterances after it.
       evaluate_every: epochs between validations.
       patience: validations without improvement before training ends; 0 never ends early.
     """
@@ -193,8 +204,6 @@ class TrainConfig:
     auxiliary: float = 0.1
     regression_loss: str = "huber"
     task_weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    past: int = 0
-    future: int = 0
     evaluate_every: int = 1
     patience: int = 0
 
@@ -202,7 +211,7 @@ class TrainConfig:
         for name in ("epochs", "batch_size", "evaluate_every", "learning_rate", "clip_norm"):
             value = getattr(self, name)
             _require(value > 0, f"training: {name}={value} must be positive")
-        for name in ("weight_decay", "auxiliary", "past", "future", "patience", "seed"):
+        for name in ("weight_decay", "auxiliary", "patience", "seed"):
             value = getattr(self, name)
             _require(value >= 0, f"training: {name}={value} must not be negative")
         for name in ("warmup", "dropout", "input_dropout", "modality_dropout", "ema"):
@@ -242,7 +251,8 @@ def task_from_json(values: Mapping[str, Any]) -> TaskSpec:
 def network_from_json(values: Mapping[str, Any]) -> NetworkConfig:
     """Inverse of `to_json` for a `NetworkConfig`."""
     tasks = {task_id: task_from_json(spec) for task_id, spec in values["tasks"].items()}
-    return NetworkConfig(**{**values, "tasks": tasks})
+    context = {dataset: tuple(window) for dataset, window in values["context"].items()}
+    return NetworkConfig(**{**values, "tasks": tasks, "context": context})
 
 
 def train_from_json(values: Mapping[str, Any]) -> TrainConfig:

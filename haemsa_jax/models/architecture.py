@@ -1,0 +1,49 @@
+"""Architecture: which parts of the supernet a network uses, as arrays of static shape.
+
+The supernet holds every expert and every link. An Architecture opens or shuts them by masks, so
+that thousands of architectures share one compiled program, and a population of them is one `vmap`.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from haemsa_jax.config import NetworkConfig
+from haemsa_jax.models.experts import LOCAL_EXPERTS
+from haemsa_jax.models.fusion import FUSION_OPERATORS
+
+LEVELS = ("local", "link", "fusion")
+
+
+@struct.dataclass
+class Architecture:
+    """Masks are float32 in {0, 1}; K tasks, M modalities, L blocks, E local, F global experts.
+
+    Attributes:
+      modalities: [K, M] the modalities that a task may read.
+      local: [M, L, E] experts of each modality's local banks.
+      depth: [M, L] blocks in use; a block that is not leaves its tokens as they are.
+      links: [M, M] cross-modal links, target by source; the diagonal is 0.
+      fusion: [K, F] global experts that a task may use.
+      sharpness: [3] inverse temperature of the gates of each of `LEVELS`.
+    """
+
+    modalities: jax.Array
+    local: jax.Array
+    depth: jax.Array
+    links: jax.Array
+    fusion: jax.Array
+    sharpness: jax.Array
+
+
+def default_architecture(config: NetworkConfig) -> Architecture:
+    """Everything open: all experts, blocks and links, every modality for every task."""
+    tasks, modalities = len(config.tasks), len(config.modalities)
+    return Architecture(
+        modalities=jnp.ones((tasks, modalities)),
+        local=jnp.ones((modalities, config.depth, len(LOCAL_EXPERTS))),
+        depth=jnp.ones((modalities, config.depth)),
+        links=1.0 - jnp.eye(modalities),
+        fusion=jnp.ones((tasks, len(FUSION_OPERATORS))),
+        sharpness=jnp.ones(len(LEVELS)),
+    )

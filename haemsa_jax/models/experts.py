@@ -1,0 +1,134 @@
+"""Level 1: local experts, four inductive biases on one modality's tokens, and their gated bank.
+
+Every expert maps float[..., T, D] to float[..., T, D]. Tokens that the mask leaves out arrive as
+zeros and influence no other token, wherever the padding lies.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from haemsa_jax.config import NetworkConfig
+from haemsa_jax.models.gating import Gate
+from haemsa_jax.models.layers import Array, Attention, Dropout, masked_mean
+
+
+class PointwiseExpert(nn.Module):
+    """Each token alone: a two-layer perceptron."""
+
+    config: NetworkConfig
+
+    @nn.compact
+    def __call__(self, x: Array, mask: Array) -> Array:
+        hidden = nn.gelu(nn.Dense(self.config.expansion * self.config.width)(x))
+        return nn.Dense(self.config.width)(hidden)
+
+
+class ConvolutionExpert(nn.Module):
+    """Neighbouring tokens: one temporal convolution.
+
+    Written as a product with the shifted copies side by side: under a `vmap` over populations this
+    stays a batched matrix product, where a convolution would become a slow grouped one.
+    """
+
+    config: NetworkConfig
+
+    @nn.compact
+    def __call__(self, x: Array, mask: Array) -> Array:
+        reach = self.config.kernel // 2
+        length = x.shape[-2]
+        padded = jnp.pad(x, [(0, 0)] * (x.ndim - 2) + [(reach, reach), (0, 0)])
+        shifted = [padded[..., k : k + length, :] for k in range(self.config.kernel)]
+        hidden = nn.gelu(nn.Dense(self.config.width)(jnp.concatenate(shifted, axis=-1)))
+        return nn.Dense(self.config.width)(hidden)
+
+
+class AttentionExpert(nn.Module):
+    """Any pair of tokens: multi-head self-attention."""
+
+    config: NetworkConfig
+
+    @nn.compact
+    def __call__(self, x: Array, mask: Array) -> Array:
+        return Attention(self.config.width, self.config.width, self.config.heads)(x, x, mask)
+
+
+class RecurrenceExpert(nn.Module):
+    """Order and memory: a gated linear recurrence, half the channels forward, half backward.
+
+    h_t = a_t h_{t-1} + (1 - a_t) v_t with a_t, v_t functions of token t alone (minGRU, Feng et al.
+    2024, arXiv 2410.01201), so that an associative scan runs it in log T steps. A masked token has
+    a_t = 1 and adds nothing: the state passes over padding unchanged.
+    """
+
+    config: NetworkConfig
+
+    @nn.compact
+    def __call__(self, x: Array, mask: Array) -> Array:
+        width = self.config.width
+        decay, value, gate = jnp.split(nn.Dense(3 * width)(x), 3, axis=-1)
+        # A bias towards remembering: sigmoid(1) = 0.73 a token.
+        decay = jnp.where(mask[..., None], nn.sigmoid(decay + 1.0), 1.0)
+        value = (1.0 - decay) * value
+        half = width // 2
+        forward = _linear_recurrence(decay[..., :half], value[..., :half], reverse=False)
+        backward = _linear_recurrence(decay[..., half:], value[..., half:], reverse=True)
+        state = jnp.concatenate([forward, backward], axis=-1)
+        return nn.Dense(width)(state * nn.silu(gate))
+
+
+def _linear_recurrence(decay: Array, value: Array, reverse: bool) -> Array:
+    """h_t = decay_t h_{t-1} + value_t from h = 0, over the second last axis."""
+
+    def combine(earlier, later):
+        return earlier[0] * later[0], earlier[1] * later[0] + later[1]
+
+    axis = decay.ndim - 2
+    return jax.lax.associative_scan(combine, (decay, value), reverse=reverse, axis=axis)[1]
+
+
+LOCAL_EXPERTS = {
+    "pointwise": PointwiseExpert,
+    "convolution": ConvolutionExpert,
+    "attention": AttentionExpert,
+    "recurrence": RecurrenceExpert,
+}
+
+
+class LocalBank(nn.Module):
+    """One residual block of one modality: the gated sum of its experts.
+
+    The gate sees the modality's mean token, which modalities are there, and the task.
+    """
+
+    config: NetworkConfig
+
+    @nn.compact
+    def __call__(
+        self, x: Array, mask: Array, situation: Array, allowed: Array, sharpness: Array,
+        active: Array, dropout: Array | float,
+    ) -> tuple[Array, Array]:  # fmt: skip
+        """Tokens through the block.
+
+        Args:
+          x: float[..., T, D], zeros outside the mask.
+          mask: bool[..., T].
+          situation: float[..., S], presence and task as the gates see them.
+          allowed: float[E], experts the architecture allows.
+          sharpness: float[], inverse temperature of the gate.
+          active: float[], 0 leaves the tokens as they are.
+          dropout: rate on what is added.
+
+        Returns:
+          float[..., T, D] and the gate's weights float[..., E].
+        """
+        normed = nn.LayerNorm()(x) * mask[..., None]
+        weights = Gate(len(LOCAL_EXPERTS))(
+            jnp.concatenate([masked_mean(normed, mask), situation], axis=-1), allowed, sharpness
+        )
+        added = jnp.zeros_like(x)
+        for index, (name, expert) in enumerate(LOCAL_EXPERTS.items()):
+            said = expert(self.config, name=name)(normed, mask)
+            added = added + weights[..., index, None, None] * said
+        added = Dropout(shared_axes=(-2,))(added * mask[..., None], dropout)
+        return x + active * added, weights

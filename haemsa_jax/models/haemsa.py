@@ -1,0 +1,192 @@
+"""The network: stems, local experts, cross-modal links, global experts, heads.
+
+    (parameters, constants, architecture, sample) -> Outputs
+
+A pure function of arrays. All modules take any leading axes; training maps it over samples so that
+every sample has its own random key and results do not depend on how a batch is cut over devices.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from haemsa_jax.config import NetworkConfig, dataset_of
+from haemsa_jax.models.architecture import Architecture, default_architecture
+from haemsa_jax.models.experts import LocalBank
+from haemsa_jax.models.fusion import Fusion
+from haemsa_jax.models.heads import Head
+from haemsa_jax.models.layers import Array, Dropout
+from haemsa_jax.models.stems import Stem
+from haemsa_jax.models.transfer import Links, Summary, presence_of
+from haemsa_jax.sample import Sample
+
+
+@struct.dataclass
+class Rates:
+    """Dropout rates, float[] each; without a `dropout` random stream they do nothing."""
+
+    inner: Array | float = 0.0
+    inputs: Array | float = 0.0
+
+
+@struct.dataclass
+class Outputs:
+    """What the network says, and what a person wants to look at.
+
+    Attributes:
+      predictions: per task id of the data set float[..., C]: label units for a regression, logits
+        otherwise. It is meant for the samples whose `task` it is.
+      auxiliary: per task id float[..., M, C], the same from each modality alone.
+      presence: bool[..., M], modalities that were there and that the task may read.
+      local_gates: float[..., M, L, E], zeros for an absent modality.
+      link_weights: float[..., M, M], target by source.
+      fusion_gates: float[..., F].
+      summaries: float[..., M, D], zeros for an absent modality.
+      joined: float[..., D].
+    """
+
+    predictions: dict[str, Array]
+    auxiliary: dict[str, Array]
+    presence: Array
+    local_gates: Array
+    link_weights: Array
+    fusion_gates: Array
+    summaries: Array
+    joined: Array
+
+
+def slug(name: str) -> str:
+    """A data set or task id as a parameter name."""
+    return name.replace("/", "-").replace(":", "-")
+
+
+class Haemsa(nn.Module):
+    """Hierarchical adaptive experts over any set of modalities, data sets and tasks."""
+
+    config: NetworkConfig
+
+    def setup(self):
+        config = self.config
+        self.stems = {
+            (dataset, modality): Stem(config, name=f"stem_{slug(dataset)}_{modality}")
+            for dataset, widths in config.widths.items()
+            for modality in widths
+        }
+        self.banks = {
+            (modality, layer): LocalBank(config, name=f"local_{modality}_{layer}")
+            for modality in config.modalities
+            for layer in range(config.depth)
+        }
+        self.links = Links(config, name="links")
+        self.summaries = {
+            modality: Summary(config, name=f"summary_{modality}") for modality in config.modalities
+        }
+        self.fusion = Fusion(config, name="fusion")
+        self.queries = self.param(
+            "queries",
+            nn.initializers.normal(config.width**-0.5),
+            (len(config.tasks), config.width),
+        )
+        self.dropout = Dropout()
+        self.heads = {
+            task_id: Head(task.outputs, config.width, name=f"head_{slug(task_id)}")
+            for task_id, task in config.tasks.items()
+        }
+        self.modality_heads = {
+            (task_id, modality): Head(task.outputs, name=f"head_{slug(task_id)}_{modality}")
+            for task_id, task in config.tasks.items()
+            for modality in config.widths[dataset_of(task_id)]
+        }
+
+    def __call__(
+        self, sample: Sample, architecture: Architecture, rates: Rates, dataset: str
+    ) -> Outputs:
+        """Run one data set's samples, `dataset` naming which stems and heads are meant."""
+        # A modality that the task may not read is, for it, absent: masked before anything else.
+        readable = architecture.modalities[sample.task]
+        masks = {
+            m: mask & (readable[..., self.config.modalities.index(m), None] > 0)
+            for m, mask in sample.masks.items()
+        }
+        presence = presence_of(masks, self.config.modalities)
+        query = self.queries[sample.task]
+        situation = jnp.concatenate([presence.astype(query.dtype), query], axis=-1)
+
+        tokens = {
+            m: self.stems[dataset, m](sample.features[m], mask, sample.offsets[m], rates.inputs)
+            for m, mask in masks.items()
+        }
+        tokens, local_gates = self._local(tokens, masks, situation, presence, architecture, rates)
+        tokens, link_weights = self.links(
+            tokens, masks, situation, architecture.links, architecture.sharpness[1], rates.inner
+        )
+        summaries = self._summarise(tokens, masks, sample.offsets, presence)
+        joined, fusion_gates = self.fusion(
+            summaries, presence, situation, sample.task, query,
+            architecture.fusion[sample.task], architecture.sharpness[2],
+        )  # fmt: skip
+        joined = self.dropout(joined, rates.inner)
+        predictions, auxiliary = {}, {}
+        for task_id in self.config.tasks_of(dataset):
+            predictions[task_id] = self.heads[task_id](joined, rates.inner)
+            auxiliary[task_id] = self._alone(task_id, summaries, rates)
+        return Outputs(
+            predictions, auxiliary, presence, local_gates, link_weights, fusion_gates, summaries,
+            joined,
+        )  # fmt: skip
+
+    def _local(self, tokens, masks, situation, presence, architecture, rates):
+        """Level 1 on every modality there is; gate weights as float[..., M, L, E]."""
+        gates = []
+        for index, modality in enumerate(self.config.modalities):
+            for layer in range(self.config.depth):
+                allowed = architecture.local[index, layer]
+                if modality not in tokens:
+                    gates.append(jnp.zeros((*presence.shape[:-1], allowed.shape[-1])))
+                    continue
+                tokens[modality], weights = self.banks[modality, layer](
+                    tokens[modality], masks[modality], situation, allowed,
+                    architecture.sharpness[0], architecture.depth[index, layer], rates.inner,
+                )  # fmt: skip
+                gates.append(weights * presence[..., index, None] * architecture.depth[index, layer])
+        stacked = jnp.stack(gates, axis=-2)
+        shape = (len(self.config.modalities), self.config.depth, stacked.shape[-1])
+        return tokens, stacked.reshape(*stacked.shape[:-2], *shape)
+
+    def _summarise(self, tokens, masks, offsets, presence):
+        """Per modality one vector, float[..., M, D]; zeros where absent."""
+        empty = jnp.zeros((*presence.shape[:-1], self.config.width))
+        summaries = [
+            self.summaries[m](tokens[m], masks[m], offsets[m]) if m in tokens else empty
+            for m in self.config.modalities
+        ]
+        return jnp.where(presence[..., None], jnp.stack(summaries, axis=-2), 0.0)
+
+    def _alone(self, task_id, summaries, rates):
+        """What each modality alone would say, float[..., M, C]; zeros where the data set has none."""
+        empty = jnp.zeros((*summaries.shape[:-2], self.config.tasks[task_id].outputs))
+        said = [
+            self.modality_heads[task_id, m](summaries[..., index, :], rates.inner)
+            if (task_id, m) in self.modality_heads
+            else empty
+            for index, m in enumerate(self.config.modalities)
+        ]
+        return jnp.stack(said, axis=-2)
+
+
+def init_variables(network: Haemsa, key: Array) -> tuple[dict, dict]:
+    """Fresh parameters and the constants' placeholders, for all data sets of the network."""
+
+    def visit(module):
+        for dataset, widths in network.config.widths.items():
+            sample = Sample(
+                features={m: jnp.zeros((1, width)) for m, width in widths.items()},
+                masks={m: jnp.ones(1, bool) for m in widths},
+                offsets={m: jnp.zeros(1, jnp.int32) for m in widths},
+                task=jnp.zeros((), jnp.int32),
+            )
+            module(sample, default_architecture(network.config), Rates(), dataset)
+
+    variables = jax.jit(lambda key: network.init({"params": key}, method=visit))(key)
+    return variables["params"], variables["constants"]

@@ -1,0 +1,82 @@
+"""What every level shares: masked reductions, attention, dropout with a traced rate."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+Array = jax.Array
+
+
+def masked_softmax(logits: Array, mask: Array, axis: int = -1) -> Array:
+    """Softmax over the entries that `mask` allows; zeros where it allows none.
+
+    Args:
+      logits: float[..., N].
+      mask: bool or {0, 1} float, broadcastable to `logits`.
+    """
+    allowed = jnp.broadcast_to(mask > 0, logits.shape)
+    # The largest allowed logit; 0 for an empty row keeps exp() and its gradient finite.
+    top = jnp.max(jnp.where(allowed, logits, -jnp.inf), axis=axis, keepdims=True)
+    top = jax.lax.stop_gradient(jnp.where(jnp.isfinite(top), top, 0.0))
+    weights = jnp.where(allowed, jnp.exp(jnp.where(allowed, logits - top, 0.0)), 0.0)
+    total = jnp.sum(weights, axis=axis, keepdims=True)
+    return weights / jnp.where(total > 0, total, 1.0)
+
+
+def masked_mean(x: Array, mask: Array) -> Array:
+    """Mean over tokens: float[..., T, D], bool[..., T] -> float[..., D]; zeros for an empty row."""
+    keep = mask[..., None].astype(x.dtype)
+    return jnp.sum(x * keep, axis=-2) / jnp.maximum(jnp.sum(keep, axis=-2), 1.0)
+
+
+class Dropout(nn.Module):
+    """Dropout whose rate is data, so that one program serves every rate that evolution tries.
+
+    Tokens of a sample share the mask (Gal and Ghahramani 2016, arXiv 1512.05287). Without a
+    `dropout` random stream it is the identity.
+    """
+
+    shared_axes: tuple[int, ...] = ()
+
+    @nn.compact
+    def __call__(self, x: Array, rate: Array | float) -> Array:
+        """float[..., D] -> float[..., D]; `rate` in [0, 1)."""
+        if not self.has_rng("dropout"):
+            return x
+        shape = list(x.shape)
+        for axis in self.shared_axes:
+            shape[axis] = 1
+        keep = jax.random.uniform(self.make_rng("dropout"), shape) >= rate
+        return jnp.where(keep, x / (1.0 - rate), 0.0)
+
+
+class Attention(nn.Module):
+    """Multi-head attention of queries over masked tokens (Vaswani et al. 2017).
+
+    Attributes:
+      width: output width.
+      inner: width of queries, keys and values, over all heads.
+      heads: number of heads.
+    """
+
+    width: int
+    inner: int
+    heads: int
+
+    @nn.compact
+    def __call__(self, queries: Array, tokens: Array, mask: Array) -> Array:
+        """float[..., Q, D], float[..., T, D], bool[..., T] -> float[..., Q, D].
+
+        Zero where no token is masked in, so that an absent source says nothing.
+        """
+
+        def project(name, x):
+            x = nn.Dense(self.inner, use_bias=False, name=name)(x)
+            return x.reshape(*x.shape[:-1], self.heads, self.inner // self.heads)
+
+        query, key, value = project("query", queries), project("key", tokens), project("value", tokens)
+        logits = jnp.einsum("...qhd,...thd->...hqt", query, key) / jnp.sqrt(query.shape[-1])
+        weights = masked_softmax(logits, mask[..., None, None, :])
+        mixed = jnp.einsum("...hqt,...thd->...qhd", weights, value)
+        mixed = mixed.reshape(*mixed.shape[:-2], self.inner)
+        return nn.Dense(self.width, use_bias=False, name="out")(mixed)

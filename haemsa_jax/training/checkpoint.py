@@ -1,0 +1,157 @@
+"""Checkpoints: Orbax writes arrays, configuration and progress together.
+
+A run directory holds `latest/`, from which a run resumes, and `best/`, the selected network. Either
+can be read without knowing anything else: the configuration lies in the checkpoint's metadata.
+"""
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from orbax.checkpoint import v1 as ocp
+
+from haemsa_jax.config import (
+    NetworkConfig,
+    TrainConfig,
+    network_from_json,
+    to_json,
+    train_from_json,
+)
+from haemsa_jax.errors import InputError
+from haemsa_jax.models.architecture import Architecture, default_architecture
+from haemsa_jax.models.haemsa import Haemsa, init_variables
+from haemsa_jax.training.state import TrainState, init_state
+
+LATEST, BEST = "latest", "best"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What is trained and how; all that must agree for a run to be resumed."""
+
+    network: NetworkConfig
+    train: TrainConfig
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values, as they come back from a checkpoint."""
+        return {"network": to_json(self.network), "train": to_json(self.train)}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A selected network with everything that is needed to use it."""
+
+    experiment: Experiment
+    params: dict
+    constants: dict
+    architecture: Architecture
+    progress: dict[str, Any]
+
+
+class Checkpoints:
+    """The checkpoints of one kind in one run directory; a context manager."""
+
+    def __init__(self, directory: str | os.PathLike, kind: str):
+        self.path = Path(directory).absolute() / kind
+        policies = ocp.training.preservation_policies
+        try:
+            self._checkpointer = ocp.training.Checkpointer(
+                self.path, preservation_policy=policies.LatestN(1), cleanup_tmp_directories=True
+            )
+        except OSError as error:
+            raise InputError(f"cannot write checkpoints to {self.path}: {error}") from error
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._checkpointer.close()
+
+    def save(self, step: int, tree: Any, experiment: Experiment, progress: dict) -> None:
+        """Write one checkpoint and let the one before it go."""
+        metadata = {"experiment": experiment.to_json(), "progress": progress}
+        try:
+            self._checkpointer.save(step, tree, custom_metadata=metadata, overwrite=True)
+        except (OSError, ValueError, RuntimeError) as error:
+            # Orbax reports a full disk through whichever of these its storage layer raised.
+            free = shutil.disk_usage(self.path).free
+            raise InputError(
+                f"cannot write the checkpoint of step {step} to {self.path} ({free:,} bytes free "
+                f"there): {error}; the checkpoint before it is kept, make room and start again"
+            ) from error
+
+    def metadata(self) -> dict[str, Any] | None:
+        """Configuration and progress of the newest checkpoint, None where there is none."""
+        if self._checkpointer.latest is None:
+            return None
+        return self._checkpointer.metadata(self._checkpointer.latest.step).custom_metadata
+
+    def load(self, abstract: Any) -> Any:
+        """The newest checkpoint as NumPy arrays in the tree of `abstract`."""
+        restored = self._checkpointer.load(self._checkpointer.latest.step, abstract)
+        return jax.tree.map(np.asarray, restored)
+
+
+def check_same(directory: Path, saved: dict[str, Any], wanted: Experiment) -> None:
+    """A run resumes only what it began."""
+    differences = list(_differences(saved, wanted.to_json()))
+    if differences:
+        raise InputError(
+            f"{directory} holds a checkpoint of another configuration: {'; '.join(differences)}. "
+            "Give the same flags to resume, another --run_dir, or --overwrite to begin anew"
+        )
+
+
+def _differences(saved: Any, wanted: Any, path: str = ""):
+    """`name: saved -> wanted` of every leaf that differs."""
+    if isinstance(saved, dict) and isinstance(wanted, dict):
+        for name in sorted({*saved, *wanted}):
+            inner = f"{path}.{name}" if path else name
+            yield from _differences(saved.get(name), wanted.get(name), inner)
+    elif _plain(saved) != _plain(wanted):
+        yield f"{path}: {saved} there, {wanted} asked"
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no tuples."""
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def abstract_trees(network: NetworkConfig) -> tuple[TrainState, dict, Architecture]:
+    """Shapes of state, constants and architecture, from the configuration alone."""
+
+    def make(key):
+        params, constants = init_variables(Haemsa(network), key)
+        return init_state(params), constants, default_architecture(network)
+
+    return jax.eval_shape(make, jax.random.key(0))
+
+
+def load_trained(directory: str | os.PathLike) -> Trained:
+    """The selected network of a run, from its directory alone.
+
+    Raises:
+      InputError: there is no such run, or it has not reached its first validation.
+    """
+    path = Path(directory)
+    if not (path / BEST).is_dir():
+        raise InputError(
+            f"{path} holds no trained network: there is no {path / BEST}; name the run directory "
+            "of launch.train, after its first validation"
+        )
+    with Checkpoints(path, BEST) as checkpoints:
+        metadata = checkpoints.metadata()
+        if metadata is None:
+            raise InputError(f"{path / BEST} holds no complete checkpoint; train again")
+        saved = metadata["experiment"]
+        experiment = Experiment(
+            network_from_json(saved["network"]), train_from_json(saved["train"])
+        )
+        state, constants, architecture = abstract_trees(experiment.network)
+        tree = {"params": state.params, "constants": constants, "architecture": architecture}
+        tree = checkpoints.load(tree)
+    return Trained(experiment=experiment, progress=metadata["progress"], **tree)

@@ -1,0 +1,217 @@
+"""The training loop, read in order: restore, then block of steps, log, validate, checkpoint.
+
+It runs on the host and only looks at what comes back from the devices between blocks. Everything
+that decides the result is a function of configuration, data and step, so that a killed run resumes
+bit for bit.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from haemsa_jax.config import NetworkConfig, dataset_of
+from haemsa_jax.data.batches import device_split
+from haemsa_jax.data.dataset import Dataset
+from haemsa_jax.errors import InputError
+from haemsa_jax.models.architecture import default_architecture
+from haemsa_jax.models.haemsa import Haemsa, init_variables
+from haemsa_jax.training import checkpoint, metrics, parallel
+from haemsa_jax.training.checkpoint import BEST, LATEST, Checkpoints, Experiment
+from haemsa_jax.training.constants import make_constants
+from haemsa_jax.reporting.log import RunLog
+from haemsa_jax.training.state import averaged_params, hyper_from_config, init_state
+from haemsa_jax.training.step import label_counts, steps_per_epoch, stream
+
+BLOCK = 50  # steps between two looks at the losses, at most
+EVALUATION_BATCH = 256
+
+Observe = Callable[[dict[str, Any]], None]
+
+
+class NonFiniteLossError(RuntimeError):
+    """Training diverged. The message names the steps and the task; the last checkpoint is kept."""
+
+
+def train(
+    directory: str | os.PathLike,
+    experiment: Experiment,
+    datasets: Mapping[str, Dataset],
+    devices: list[jax.Device] | None = None,
+    checkpoint_every: int = 500,
+    observe: Observe = lambda row: None,
+) -> dict[str, Any]:
+    """Train one network on all tasks, or go on where a killed run stopped.
+
+    Args:
+      directory: the run's own; holds log, checkpoints and the selected network.
+      experiment: network and training configuration.
+      datasets: by name, with the splits train and validation.
+      devices: local devices to spread batches over; all of them by default.
+      checkpoint_every: steps between checkpoints, beside those at each validation.
+      observe: called with every row that is logged, after it was written.
+
+    Returns:
+      `{"best_step", "best_score", "step", ...}`, the progress at the end.
+
+    Raises:
+      InputError: the directory cannot be written or holds a run of another configuration.
+      NonFiniteLossError: a loss was not finite.
+    """
+    network, config = experiment.network, experiment.train
+    devices = devices or jax.local_devices()
+    parallel.check_divisible(config.batch_size, len(devices))
+    _check_writable(Path(directory))
+
+    data = {name: device_split(dataset.splits["train"]) for name, dataset in datasets.items()}
+    per_epoch = steps_per_epoch(label_counts(network, data), config.batch_size)
+    total = per_epoch * config.epochs
+    seed = jax.random.key(config.seed)
+    block = parallel.make_block(network, config, total, BLOCK, devices)
+    validate = make_validate(network, datasets, "validation", devices)
+
+    params, _ = init_variables(Haemsa(network), stream(seed, "init"))
+    _check_space(Path(directory), params)
+    state, constants = init_state(params), make_constants(network, datasets)
+    architecture = default_architecture(network)
+    progress = {"step": 0, "best_step": 0, "best_score": -np.inf, "stale": 0}
+
+    with Checkpoints(directory, LATEST) as latest, Checkpoints(directory, BEST) as best:
+        saved = latest.metadata()
+        if saved is not None:
+            checkpoint.check_same(Path(directory), saved["experiment"], experiment)
+            state, progress = latest.load(jax.eval_shape(lambda: state)), dict(saved["progress"])
+        here = [state, constants, architecture, hyper_from_config(config, network), data, seed]
+        state, constants, architecture, hyper, data, seed = parallel.replicate(here, devices)
+
+        with RunLog(directory, progress["step"] if saved else None) as log:
+
+            def record(row):
+                log.write(row)
+                observe(row)
+
+            while progress["step"] < total and not _exhausted(progress, config.patience):
+                step = progress["step"]
+                evaluate_at = _next(step, per_epoch * config.evaluate_every, total)
+                checkpoint_at = _next(step, checkpoint_every, total)
+                count = min(step + BLOCK, evaluate_at, checkpoint_at) - step
+                steps = np.int32(count)
+                state, losses = block(state, constants, architecture, hyper, data, seed, steps)
+                for row in _loss_rows(network, step, np.asarray(losses)[:count]):
+                    record({**row, "epoch": row["step"] / per_epoch, "total": total})
+                progress["step"] = step + count
+
+                if progress["step"] == evaluate_at:
+                    averaged = averaged_params(state)
+                    measured, score = validate(averaged, constants, architecture)
+                    record({"step": evaluate_at, "kind": "validation", "score": score, **measured})
+                    if score > progress["best_score"]:
+                        progress |= {"best_step": evaluate_at, "best_score": score, "stale": 0}
+                        tree = {"params": averaged, "constants": constants}
+                        tree["architecture"] = architecture
+                        best.save(evaluate_at, tree, experiment, progress)
+                    else:
+                        progress["stale"] += 1
+                if progress["step"] in (evaluate_at, checkpoint_at):
+                    latest.save(progress["step"], state, experiment, progress)
+    return progress
+
+
+def make_validate(
+    network: NetworkConfig, datasets: Mapping[str, Dataset], split: str, devices: list[jax.Device]
+) -> Callable[..., tuple[dict[str, float], float]]:
+    """validate(params, constants, architecture) -> metrics by `task/metric`, and their score.
+
+    The score is the mean over tasks of `metrics.score`: 1 is perfect, 0 what a constant reaches.
+    """
+    predict = parallel.make_predict(network, EVALUATION_BATCH, devices)
+    splits = {name: dataset.splits[split] for name, dataset in datasets.items()}
+    resident = parallel.replicate({n: device_split(s) for n, s in splits.items()}, devices)
+    references = {task_id: _reference(network, datasets, task_id) for task_id in network.tasks}
+
+    def validate(params, constants, architecture):
+        measured, scores = {}, []
+        for task_id, task in network.tasks.items():
+            dataset = dataset_of(task_id)
+            rows = np.flatnonzero(splits[dataset].labelled[task.name])
+            arrays = params, constants, architecture, resident[dataset]
+            said = predict(*arrays, task_id, rows)["prediction"]
+            values = measure(task, said, splits[dataset].labels[task.name][rows])
+            measured |= {f"{task_id}/{name}": value for name, value in values.items()}
+            scores.append(float(metrics.score(task, values, references[task_id])))
+        return measured, float(np.mean(scores))
+
+    return validate
+
+
+def measure(task, prediction: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Metrics in float64 of raw outputs float[n, C]: label units, or logits."""
+    prediction = prediction.astype(np.float64)
+    if task.kind == "regression":
+        prediction, labels = prediction[:, 0], labels.astype(np.float64)
+    elif task.kind == "multilabel":
+        prediction = 1.0 / (1.0 + np.exp(-prediction))
+    values = metrics.compute(task, prediction, labels, np.ones(len(labels), bool))
+    return {name: float(value) for name, value in values.items()}
+
+
+def _reference(network: NetworkConfig, datasets: Mapping[str, Dataset], task_id: str) -> float:
+    """Mean absolute error of the training median on the training labels; 1 for other kinds."""
+    task = network.tasks[task_id]
+    split = datasets[dataset_of(task_id)].splits["train"]
+    labels = split.labels[task.name][split.labelled[task.name]]
+    if task.kind != "regression":
+        return 1.0
+    return float(np.abs(labels - np.median(labels)).mean()) or 1.0
+
+
+def _next(step: int, every: int, total: int) -> int:
+    """The first multiple of `every` after `step`, or the end."""
+    return min(total, (step // every + 1) * every)
+
+
+def _exhausted(progress: dict, patience: int) -> bool:
+    return bool(patience) and progress["stale"] >= patience
+
+
+def _loss_rows(network: NetworkConfig, first: int, losses: np.ndarray):
+    """One log row a step; a loss that is not finite ends the run instead."""
+    bad = ~np.isfinite(losses)
+    if bad.any():
+        step, task = np.argwhere(bad)[0]
+        raise NonFiniteLossError(
+            f"the loss of {list(network.tasks)[task]!r} is {losses[step, task]} at step "
+            f"{first + step + 1} (block of steps {first + 1} to {first + len(losses)}); the last "
+            "checkpoint is kept. Lower --learning_rate or --clip_norm, or look at the data"
+        )
+    for index, row in enumerate(losses):
+        named = {f"loss/{t}": float(v) for t, v in zip(network.tasks, row, strict=True)}
+        yield {"step": first + index + 1, "kind": "train", "loss": float(row.mean()), **named}
+
+
+def _check_writable(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        probe = directory / ".writable"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise InputError(
+            f"cannot write to the run directory {directory}: {error.strerror}; choose another "
+            "--run_dir"
+        ) from error
+
+
+def _check_space(directory: Path, params: dict) -> None:
+    """Room for weights, average and two moments, twice over, and the selected network twice."""
+    needed = 10 * sum(leaf.nbytes for leaf in jax.tree.leaves(params))
+    free = shutil.disk_usage(directory).free
+    if free < needed:
+        raise InputError(
+            f"the run directory {directory} has {free:,} bytes free, its checkpoints need "
+            f"{needed:,}; make room or choose another --run_dir"
+        )

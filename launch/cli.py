@@ -1,0 +1,58 @@
+"""What the launchers share: flags from a dataclass, and errors as one line."""
+
+import dataclasses
+import sys
+from collections.abc import Callable
+
+from absl import app, flags
+
+from haemsa_jax.errors import InputError
+from haemsa_jax.training.loop import NonFiniteLossError
+
+_DEFINE = {int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
+
+
+def define_flags(config: type, skip: tuple[str, ...] = ()) -> None:
+    """A flag for every field of a configuration that has a plain default."""
+    documented = _field_docs(config)
+    for field in dataclasses.fields(config):
+        if field.type in _DEFINE and field.name not in skip:
+            _DEFINE[field.type](field.name, field.default, documented[field.name])
+
+
+def from_flags(config: type, **others):
+    """The configuration that the flags describe; `others` are fields without a flag."""
+    names = [field.name for field in dataclasses.fields(config) if field.name in flags.FLAGS]
+    values = {name: flags.FLAGS[name].value for name in names}
+    return config(**{**values, **others})
+
+
+def _field_docs(config: type) -> dict[str, str]:
+    """What the docstring's `Attributes:` says of each field."""
+    docs, name = {}, None
+    for line in config.__doc__.partition("Attributes:")[2].splitlines():
+        if line.startswith("      ") and not line.startswith("       ") and ":" in line:
+            name, _, rest = line.strip().partition(":")
+            docs[name] = rest.strip()
+        elif name and line.strip():
+            docs[name] += " " + line.strip()
+    return docs
+
+
+def run(main: Callable[[], None]) -> None:
+    """`app.run`, where an error of input or training is one line and exit status 2."""
+
+    def checked(argv: list[str]) -> None:
+        if len(argv) > 1:
+            raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+        try:
+            main()
+        except (InputError, NonFiniteLossError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
+        except OSError as error:
+            where = f" {error.filename}" if error.filename else ""
+            print(f"error: cannot read or write{where}: {error.strerror}", file=sys.stderr)
+            sys.exit(2)
+
+    app.run(checked)

@@ -1,0 +1,111 @@
+"""Trains one network on any number of tasks at once, on all local devices.
+
+  python -m launch.train --tasks=planted --run_dir=runs/planted
+  python -m launch.train --tasks=hazumi:ui,hazumi:tc --past=8 --seeds=5 --run_dir=runs/hazumi
+
+Every seed has its own directory RUN_DIR/seed_S with its log, its checkpoints and the selected
+network. The same command again resumes what was interrupted and skips what is done.
+"""
+
+import shutil
+from pathlib import Path
+
+import jax
+from absl import flags
+from tqdm import tqdm
+
+from haemsa_jax.config import NetworkConfig, TrainConfig
+from haemsa_jax.errors import InputError
+from haemsa_jax.training.checkpoint import Experiment
+from haemsa_jax.training.loop import train
+from launch import cli
+from launch.tasks import load_tasks, per_dataset, task_weights
+
+_TASKS = flags.DEFINE_list("tasks", None, "DATASET or DATASET:TASK, a comma list.")
+_DATA_DIR = flags.DEFINE_string("data_dir", "data", "Directory of prepared data sets.")
+_RUN_DIR = flags.DEFINE_string("run_dir", None, "Directory of the run.")
+_SEEDS = flags.DEFINE_integer("seeds", 1, "Number of networks to train: seed, seed + 1, ...")
+_PAST = flags.DEFINE_list(
+    "past", ["0"], "Utterances before the target in conversational data: N, or DATASET=N,..."
+)
+_FUTURE = flags.DEFINE_list("future", ["0"], "Utterances after the target, likewise.")
+_TASK_WEIGHTS = flags.DEFINE_list("task_weights", [], "TASK=weight, a comma list; others weigh 1.")
+_DEVICES = flags.DEFINE_integer("devices", 0, "Local devices to use; 0 for all.")
+_CHECKPOINT_EVERY = flags.DEFINE_integer("checkpoint_every", 500, "Steps between checkpoints.")
+_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete what RUN_DIR/seed_S holds.")
+cli.define_flags(NetworkConfig)
+cli.define_flags(TrainConfig)
+
+
+def main() -> None:
+    devices = _devices()
+    datasets, tasks = load_tasks(_TASKS.value, _DATA_DIR.value, ("train", "validation"))
+    talking = [name for name, dataset in datasets.items() if dataset.conversational]
+    past = per_dataset("past", _PAST.value, talking or datasets)
+    future = per_dataset("future", _FUTURE.value, talking or datasets)
+    network = cli.from_flags(
+        NetworkConfig,
+        widths={name: dict(dataset.widths) for name, dataset in datasets.items()},
+        tasks=tasks,
+        context={name: (past.get(name, 0), future.get(name, 0)) for name in talking},
+    )
+    weights = task_weights(_TASK_WEIGHTS.value, tasks)
+    if _SEEDS.value < 1 or _CHECKPOINT_EVERY.value < 1:
+        raise InputError("--seeds and --checkpoint_every must be at least 1")
+    for seed in range(flags.FLAGS.seed, flags.FLAGS.seed + _SEEDS.value):
+        config = cli.from_flags(TrainConfig, seed=seed, task_weights=weights)
+        directory = Path(_RUN_DIR.value) / f"seed_{seed}"
+        if _OVERWRITE.value and directory.exists():
+            shutil.rmtree(directory)
+        with _Bar(f"seed {seed}") as bar:
+            progress = train(
+                directory, Experiment(network, config), datasets, devices,
+                _CHECKPOINT_EVERY.value, bar,
+            )  # fmt: skip
+        print(
+            f"seed {seed}: best validation score {progress['best_score']:.4f} at step "
+            f"{progress['best_step']} of {progress['step']}; {directory}",
+            flush=True,
+        )
+
+
+def _devices() -> list[jax.Device]:
+    there = jax.local_devices()
+    if not 0 <= _DEVICES.value <= len(there):
+        raise InputError(
+            f"--devices={_DEVICES.value}, but JAX finds {len(there)} ({there[0].platform}); give a "
+            f"number from 1 to {len(there)}, or 0 for all"
+        )
+    return there[: _DEVICES.value or None]
+
+
+class _Bar:
+    """One progress bar: step rate, losses and validation metrics."""
+
+    def __init__(self, name: str):
+        self.bar = tqdm(desc=name, unit="step", dynamic_ncols=True, mininterval=0.5)
+        self.shown: dict[str, str] = {}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.bar.close()
+
+    def __call__(self, row: dict) -> None:
+        if row["kind"] == "train":
+            # What a resumed run already had behind it does not count towards the rate.
+            if self.bar.total is None:
+                self.bar.total, self.bar.initial = row["total"], row["step"] - 1
+                self.bar.n = row["step"] - 1
+            self.bar.update(row["step"] - self.bar.n)
+            self.shown["loss"] = f"{row['loss']:.3f}"
+        else:
+            measured = {name: value for name, value in row.items() if "/" in name}
+            self.shown |= {name: f"{value:.3f}" for name, value in measured.items()}
+        self.bar.set_postfix(self.shown, refresh=False)
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["tasks", "run_dir"])
+    cli.run(main)
