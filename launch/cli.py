@@ -4,7 +4,7 @@ import dataclasses
 import sys
 from collections.abc import Callable
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from haemsa_jax.errors import InputError
 from haemsa_jax.training.loop import NonFiniteLossError
@@ -45,6 +45,8 @@ def run(main: Callable[[], None]) -> None:
     def checked(argv: list[str]) -> None:
         if len(argv) > 1:
             raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+        # Orbax and TFDS tell of every file they touch.
+        logging.set_verbosity(logging.WARNING)
         try:
             main()
         except (InputError, NonFiniteLossError) as error:

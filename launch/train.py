@@ -16,8 +16,7 @@ from tqdm import tqdm
 
 from haemsa_jax.config import NetworkConfig, TrainConfig
 from haemsa_jax.errors import InputError
-from haemsa_jax.training.checkpoint import Experiment
-from haemsa_jax.training.loop import train
+from haemsa_jax.training.loop import make_train
 from launch import cli
 from launch.tasks import load_tasks, per_dataset, task_weights
 
@@ -52,16 +51,16 @@ def main() -> None:
     weights = task_weights(_TASK_WEIGHTS.value, tasks)
     if _SEEDS.value < 1 or _CHECKPOINT_EVERY.value < 1:
         raise InputError("--seeds and --checkpoint_every must be at least 1")
+    train = make_train(
+        network, cli.from_flags(TrainConfig, task_weights=weights), datasets, devices,
+        _CHECKPOINT_EVERY.value,
+    )  # fmt: skip
     for seed in range(flags.FLAGS.seed, flags.FLAGS.seed + _SEEDS.value):
-        config = cli.from_flags(TrainConfig, seed=seed, task_weights=weights)
         directory = Path(_RUN_DIR.value) / f"seed_{seed}"
         if _OVERWRITE.value and directory.exists():
             shutil.rmtree(directory)
         with _Bar(f"seed {seed}") as bar:
-            progress = train(
-                directory, Experiment(network, config), datasets, devices,
-                _CHECKPOINT_EVERY.value, bar,
-            )  # fmt: skip
+            progress = train(directory, seed, bar)
         print(
             f"seed {seed}: best validation score {progress['best_score']:.4f} at step "
             f"{progress['best_step']} of {progress['step']}; {directory}",

@@ -176,7 +176,10 @@ class Haemsa(nn.Module):
 
 
 def init_variables(network: Haemsa, key: Array) -> tuple[dict, dict]:
-    """Fresh parameters and the constants' placeholders, for all data sets of the network."""
+    """Fresh parameters and the constants' placeholders, for all data sets of the network.
+
+    Pure; under `jit` only the initialisers are compiled.
+    """
 
     def visit(module):
         for dataset, widths in network.config.widths.items():
@@ -188,5 +191,5 @@ def init_variables(network: Haemsa, key: Array) -> tuple[dict, dict]:
             )
             module(sample, default_architecture(network.config), Rates(), dataset)
 
-    variables = jax.jit(lambda key: network.init({"params": key}, method=visit))(key)
+    variables = network.init({"params": key}, method=visit)
     return variables["params"], variables["constants"]

@@ -10,7 +10,6 @@ interaction or from time.
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import scipy.linalg
 
 from haemsa_jax.config import TaskSpec
 from haemsa_jax.data.dataset import Dataset, Split
@@ -113,14 +112,13 @@ def _ridge_path(x: np.ndarray, y: np.ndarray) -> Iterator[np.ndarray]:
     """argmin |y - x w|^2 + alpha |w|^2 for every alpha, the strongest first.
 
     Solved in the smaller of the two Gram matrices, `w = (x'x + aI)^-1 x'y = x'(xx' + aI)^-1 y`. One
-    Cholesky factor an alpha costs less than the eigenvectors that would serve all of them.
+    system an alpha costs less than the eigenvectors that would serve all of them.
     """
     wide = x.shape[1] > x.shape[0]
     gram = x @ x.T if wide else x.T @ x
     right = y if wide else x.T @ y
     for alpha in ALPHAS[::-1]:
-        shifted = gram + alpha * np.eye(len(gram))
-        solution = scipy.linalg.solve(shifted, right, assume_a="pos", overwrite_a=True)
+        solution = np.linalg.solve(gram + alpha * np.eye(len(gram)), right)
         yield x.T @ solution if wide else solution
 
 

@@ -23,7 +23,7 @@ from haemsa_jax.reporting import tables
 from haemsa_jax.training import metrics
 
 HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D00", "#7A5195")
-TOTAL, GUIDE, ABSENT = "#222222", "#888888", "#E8E8E8"
+TOTAL, ABSENT = "#222222", "#E8E8E8"
 DPI = 120
 CROWD = 1500  # samples from which a scatter would only be a blot
 DENSITY = ListedColormap(colormaps["Blues"](np.linspace(0.25, 1, 256)))  # one sample is seen too
@@ -185,14 +185,14 @@ def _local_gates(axes: Axes, report: TaskReport) -> None:
     _heat_map(axes, weights, _numbers(weights), rows, report.experts)
     for border in range(blocks, len(rows), blocks):
         axes.axhline(border - 0.5, color="white", linewidth=3)
-    _title(axes, "local experts: weight per modality and block")
+    _title(axes, "local expert weights")
 
 
 def _links(axes: Axes, report: TaskReport) -> None:
     weights = np.where(np.eye(len(report.modalities), dtype=bool), np.nan, report.links)
     _heat_map(axes, weights, _numbers(weights), report.modalities, report.modalities)
     axes.set_ylabel("target", fontsize=FONT)
-    _title(axes, "cross-modal links: weight", x="source")
+    _title(axes, "cross-modal link weights", x="source")
 
 
 def _fusion(axes: Axes, report: TaskReport) -> None:
@@ -204,7 +204,7 @@ def _fusion(axes: Axes, report: TaskReport) -> None:
     axes.set_xlim(0, 1.18)
     axes.set_xticks((0, 0.5, 1))
     axes.spines[["top", "right"]].set_visible(False)
-    _title(axes, "global experts: weight for this task")
+    _title(axes, "global expert weights")
 
 
 def _heat_map(axes: Axes, shares, texts, rows, columns, fontsize=FONT) -> None:
@@ -212,7 +212,7 @@ def _heat_map(axes: Axes, shares, texts, rows, columns, fontsize=FONT) -> None:
     axes.set_facecolor(ABSENT)
     axes.imshow(shares, vmin=0, vmax=1, cmap="Blues", aspect="auto")
     for (row, column), share in np.ndenumerate(shares):
-        ink = "white" if share > 0.55 else "black"
+        ink = "white" if share > 0.6 else "black"
         axes.text(
             column, row, texts[row][column], ha="center", va="center", color=ink, fontsize=fontsize
         )

@@ -92,7 +92,12 @@ class Checkpoints:
 
     def load(self, abstract: Any) -> Any:
         """The newest checkpoint as NumPy arrays in the tree of `abstract`."""
-        restored = self._checkpointer.load(self._checkpointer.latest.step, abstract)
+        # Whatever devices wrote it, one of those here reads it; `replicate` spreads it later.
+        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        wanted = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), abstract
+        )
+        restored = self._checkpointer.load(self._checkpointer.latest.step, wanted)
         return jax.tree.map(np.asarray, restored)
 
 
@@ -131,6 +136,11 @@ def abstract_trees(network: NetworkConfig) -> tuple[TrainState, dict, Architectu
     return jax.eval_shape(make, jax.random.key(0))
 
 
+def trained_tree(params: dict, constants: dict, architecture: Architecture) -> dict[str, Any]:
+    """What a selected network is made of, as `best/` keeps it."""
+    return {"params": params, "constants": constants, "architecture": architecture}
+
+
 def load_trained(directory: str | os.PathLike) -> Trained:
     """The selected network of a run, from its directory alone.
 
@@ -152,6 +162,5 @@ def load_trained(directory: str | os.PathLike) -> Trained:
             network_from_json(saved["network"]), train_from_json(saved["train"])
         )
         state, constants, architecture = abstract_trees(experiment.network)
-        tree = {"params": state.params, "constants": constants, "architecture": architecture}
-        tree = checkpoints.load(tree)
+        tree = checkpoints.load(trained_tree(state.params, constants, architecture))
     return Trained(experiment=experiment, progress=metadata["progress"], **tree)

@@ -5,6 +5,7 @@ that decides the result is a function of configuration, data and step, so that a
 bit for bit.
 """
 
+import dataclasses
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -14,17 +15,23 @@ from typing import Any
 import jax
 import numpy as np
 
-from haemsa_jax.config import NetworkConfig, dataset_of
+from haemsa_jax.config import NetworkConfig, TaskSpec, TrainConfig, dataset_of
 from haemsa_jax.data.batches import device_split
 from haemsa_jax.data.dataset import Dataset
 from haemsa_jax.errors import InputError
 from haemsa_jax.models.architecture import default_architecture
 from haemsa_jax.models.haemsa import Haemsa, init_variables
 from haemsa_jax.training import checkpoint, metrics, parallel
-from haemsa_jax.training.checkpoint import BEST, LATEST, Checkpoints, Experiment
+from haemsa_jax.training.checkpoint import (
+    BEST,
+    LATEST,
+    Checkpoints,
+    Experiment,
+    trained_tree,
+)
 from haemsa_jax.training.constants import make_constants
 from haemsa_jax.reporting.log import RunLog
-from haemsa_jax.training.state import averaged_params, hyper_from_config, init_state
+from haemsa_jax.training.state import TrainState, averaged_params, hyper_from_config, init_state
 from haemsa_jax.training.step import label_counts, steps_per_epoch, stream
 
 BLOCK = 50  # steps between two looks at the losses, at most
@@ -37,88 +44,98 @@ class NonFiniteLossError(RuntimeError):
     """Training diverged. The message names the steps and the task; the last checkpoint is kept."""
 
 
-def train(
-    directory: str | os.PathLike,
-    experiment: Experiment,
+def make_train(
+    network: NetworkConfig,
+    config: TrainConfig,
     datasets: Mapping[str, Dataset],
     devices: list[jax.Device] | None = None,
     checkpoint_every: int = 500,
-    observe: Observe = lambda row: None,
-) -> dict[str, Any]:
-    """Train one network on all tasks, or go on where a killed run stopped.
+) -> Callable[..., dict[str, Any]]:
+    """Put the data on the devices and make the programs; every seed then shares both.
 
     Args:
-      directory: the run's own; holds log, checkpoints and the selected network.
-      experiment: network and training configuration.
+      network: the network.
+      config: the training; its seed is where `train` begins unless told otherwise.
       datasets: by name, with the splits train and validation.
       devices: local devices to spread batches over; all of them by default.
       checkpoint_every: steps between checkpoints, beside those at each validation.
-      observe: called with every row that is logged, after it was written.
 
     Returns:
-      `{"best_step", "best_score", "step", ...}`, the progress at the end.
+      train(directory, seed=config.seed, observe=...) -> progress `{"step", "best_step",
+      "best_score", "stale"}` at the end. It trains one network in `directory`, or goes on where a
+      killed run stopped; `observe` is called with every row of the log. It raises InputError where
+      the directory cannot be written or holds a run of another configuration, and
+      NonFiniteLossError.
 
     Raises:
-      InputError: the directory cannot be written or holds a run of another configuration.
-      NonFiniteLossError: a loss was not finite.
+      InputError: the batch does not divide over the devices.
     """
-    network, config = experiment.network, experiment.train
     devices = devices or jax.local_devices()
     parallel.check_divisible(config.batch_size, len(devices))
-    _check_writable(Path(directory))
-
     data = {name: device_split(dataset.splits["train"]) for name, dataset in datasets.items()}
     per_epoch = steps_per_epoch(label_counts(network, data), config.batch_size)
     total = per_epoch * config.epochs
-    seed = jax.random.key(config.seed)
+    fixed = parallel.replicate(
+        [
+            make_constants(network, datasets), default_architecture(network),
+            hyper_from_config(config, network), data,
+        ],
+        devices,
+    )  # fmt: skip
+    constants, architecture, _, _ = fixed
+    init = jax.jit(lambda seed: init_state(init_variables(Haemsa(network), stream(seed, "init"))[0]))
     block = parallel.make_block(network, config, total, BLOCK, devices)
     validate = make_validate(network, datasets, "validation", devices)
 
-    params, _ = init_variables(Haemsa(network), stream(seed, "init"))
-    _check_space(Path(directory), params)
-    state, constants = init_state(params), make_constants(network, datasets)
-    architecture = default_architecture(network)
-    progress = {"step": 0, "best_step": 0, "best_score": -np.inf, "stale": 0}
+    def train(
+        directory: str | os.PathLike, seed: int = config.seed, observe: Observe = lambda row: None
+    ) -> dict[str, Any]:
+        experiment = Experiment(network, dataclasses.replace(config, seed=seed))
+        root = parallel.replicate(jax.random.key(seed), devices)
+        _check_writable(Path(directory))
+        state = init(jax.random.key(seed))
+        _check_space(Path(directory), state)
+        progress = {"step": 0, "best_step": 0, "best_score": -np.inf, "stale": 0}
 
-    with Checkpoints(directory, LATEST) as latest, Checkpoints(directory, BEST) as best:
-        saved = latest.metadata()
-        if saved is not None:
-            checkpoint.check_same(Path(directory), saved["experiment"], experiment)
-            state, progress = latest.load(jax.eval_shape(lambda: state)), dict(saved["progress"])
-        here = [state, constants, architecture, hyper_from_config(config, network), data, seed]
-        state, constants, architecture, hyper, data, seed = parallel.replicate(here, devices)
+        with Checkpoints(directory, LATEST) as latest, Checkpoints(directory, BEST) as best:
+            saved = latest.metadata()
+            if saved is not None:
+                checkpoint.check_same(Path(directory), saved["experiment"], experiment)
+                state, progress = latest.load(jax.eval_shape(lambda: state)), saved["progress"]
+            state = parallel.replicate(state, devices)
 
-        with RunLog(directory, progress["step"] if saved else None) as log:
+            with RunLog(directory, progress["step"] if saved else None) as log:
 
-            def record(row):
-                log.write(row)
-                observe(row)
+                def record(row):
+                    log.write(row)
+                    observe(row)
 
-            while progress["step"] < total and not _exhausted(progress, config.patience):
-                step = progress["step"]
-                evaluate_at = _next(step, per_epoch * config.evaluate_every, total)
-                checkpoint_at = _next(step, checkpoint_every, total)
-                count = min(step + BLOCK, evaluate_at, checkpoint_at) - step
-                steps = np.int32(count)
-                state, losses = block(state, constants, architecture, hyper, data, seed, steps)
-                for row in _loss_rows(network, step, np.asarray(losses)[:count]):
-                    record({**row, "epoch": row["step"] / per_epoch, "total": total})
-                progress["step"] = step + count
+                while progress["step"] < total and not _exhausted(progress, config.patience):
+                    step = progress["step"]
+                    evaluate_at = _next(step, per_epoch * config.evaluate_every, total)
+                    checkpoint_at = _next(step, checkpoint_every, total)
+                    steps = min(step + BLOCK, evaluate_at, checkpoint_at) - step
+                    state, losses = block(state, *fixed, root, np.int32(steps))
+                    for row in _loss_rows(network, step, np.asarray(losses)[:steps]):
+                        record({**row, "epoch": row["step"] / per_epoch, "total": total})
+                    step += steps
+                    progress = {**progress, "step": step}
 
-                if progress["step"] == evaluate_at:
-                    averaged = averaged_params(state)
-                    measured, score = validate(averaged, constants, architecture)
-                    record({"step": evaluate_at, "kind": "validation", "score": score, **measured})
-                    if score > progress["best_score"]:
-                        progress |= {"best_step": evaluate_at, "best_score": score, "stale": 0}
-                        tree = {"params": averaged, "constants": constants}
-                        tree["architecture"] = architecture
-                        best.save(evaluate_at, tree, experiment, progress)
-                    else:
-                        progress["stale"] += 1
-                if progress["step"] in (evaluate_at, checkpoint_at):
-                    latest.save(progress["step"], state, experiment, progress)
-    return progress
+                    if step == evaluate_at:
+                        averaged = averaged_params(state)
+                        values, score = validate(averaged, constants, architecture)
+                        record({"step": step, "kind": "validation", "score": score, **values})
+                        if score > progress["best_score"]:
+                            progress |= {"best_step": step, "best_score": score, "stale": 0}
+                            tree = trained_tree(averaged, constants, architecture)
+                            best.save(step, tree, experiment, progress)
+                        else:
+                            progress["stale"] += 1
+                    if step in (evaluate_at, checkpoint_at):
+                        latest.save(step, state, experiment, progress)
+        return progress
+
+    return train
 
 
 def make_validate(
@@ -148,14 +165,24 @@ def make_validate(
     return validate
 
 
-def measure(task, prediction: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Metrics in float64 of raw outputs float[n, C]: label units, or logits."""
-    prediction = prediction.astype(np.float64)
+def probabilities(task: TaskSpec, outputs: np.ndarray) -> np.ndarray:
+    """Raw outputs float[n, C] as a person reads them, in float64.
+
+    Label units float64[n] for a regression, class or label probabilities float64[n, C] otherwise.
+    """
+    outputs = outputs.astype(np.float64)
     if task.kind == "regression":
-        prediction, labels = prediction[:, 0], labels.astype(np.float64)
-    elif task.kind == "multilabel":
-        prediction = 1.0 / (1.0 + np.exp(-prediction))
-    values = metrics.compute(task, prediction, labels, np.ones(len(labels), bool))
+        return outputs[:, 0]
+    if task.kind == "multilabel":
+        return 1.0 / (1.0 + np.exp(-outputs))
+    odds = np.exp(outputs - outputs.max(axis=-1, keepdims=True))
+    return odds / odds.sum(axis=-1, keepdims=True)
+
+
+def measure(task: TaskSpec, outputs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Metrics of raw outputs float[n, C], in float64."""
+    everyone = np.ones(len(labels), bool)
+    values = metrics.compute(task, probabilities(task, outputs), labels, everyone)
     return {name: float(value) for name, value in values.items()}
 
 
@@ -206,9 +233,9 @@ def _check_writable(directory: Path) -> None:
         ) from error
 
 
-def _check_space(directory: Path, params: dict) -> None:
-    """Room for weights, average and two moments, twice over, and the selected network twice."""
-    needed = 10 * sum(leaf.nbytes for leaf in jax.tree.leaves(params))
+def _check_space(directory: Path, state: TrainState) -> None:
+    """Room for two states and two selected networks: the new one is written before the old goes."""
+    needed = 3 * sum(leaf.nbytes for leaf in jax.tree.leaves(state))
     free = shutil.disk_usage(directory).free
     if free < needed:
         raise InputError(

@@ -1,0 +1,40 @@
+# make demo   set up, prepare the embedded data, train, evaluate: a table and a picture in demo/
+# make test   set up and run all tests
+# make lint   style
+#
+# JAX=cuda12, cuda13 or tpu installs that build of JAX:   make demo JAX=cuda12
+# PYTHON=python3.12 chooses the interpreter (3.11 or newer).
+
+PYTHON ?= python3
+JAX ?= cpu
+VENV ?= .venv
+RUN = $(VENV)/bin/python
+READY = $(VENV)/.ready-$(JAX)
+
+.PHONY: demo test lint clean
+
+demo: $(READY)
+	$(RUN) -m launch.prepare_data --dataset=planted --data_dir=demo/data
+	$(RUN) -m launch.train --tasks=planted --data_dir=demo/data --run_dir=demo/planted \
+	  --seeds=3 --width=32 --depth=1 --epochs=30 --learning_rate=3e-3 --evaluate_every=2
+	$(RUN) -m launch.evaluate --run_dir=demo/planted --data_dir=demo/data --baselines
+
+test: $(READY)
+	$(RUN) -m pytest
+
+lint: $(READY)
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+$(READY): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: $(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@if [ "$(JAX)" != cpu ]; then \
+	  $(RUN) -m pip install --quiet --disable-pip-version-check "jax[$(JAX)]>=0.10.2,<0.13"; fi
+	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+clean:
+	rm -rf $(VENV) demo build *.egg-info

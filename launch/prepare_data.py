@@ -1,0 +1,39 @@
+"""Prepares data sets: reads raw files once, checks them and writes ArrayRecord files.
+
+  python -m launch.prepare_data --dataset=planted --data_dir=data
+  python -m launch.prepare_data --dataset=hazumi --raw_dir=DIR --data_dir=data
+
+Prints progress and a summary of what was found. Nothing is downloaded: --raw_dir holds the files as
+their authors publish them. What is there already is left alone, unless --overwrite is given.
+"""
+
+import haemsa_datasets
+from absl import flags
+from haemsa_datasets.catalog import prepared_path
+from haemsa_datasets.summary import to_table
+
+from launch import cli
+
+_DATASET = flags.DEFINE_list(
+    "dataset", None, f"Data sets to prepare, a comma list of {', '.join(haemsa_datasets.names())}."
+)
+_RAW_DIR = flags.DEFINE_string("raw_dir", None, "Directory of the raw files.")
+_DATA_DIR = flags.DEFINE_string("data_dir", "data", "Directory for prepared data sets.")
+_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Build again what is already prepared.")
+
+
+def main() -> None:
+    for name in _DATASET.value:
+        found = haemsa_datasets.prepare(
+            name, _RAW_DIR.value, _DATA_DIR.value, _OVERWRITE.value, report=_report
+        )
+        _report(to_table(name, found, prepared_path(name, _DATA_DIR.value)))
+
+
+def _report(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    flags.mark_flag_as_required("dataset")
+    cli.run(main)
