@@ -30,7 +30,7 @@ from haemsa_jax.training.checkpoint import (
     trained_tree,
 )
 from haemsa_jax.training.constants import make_constants
-from haemsa_jax.reporting.log import RunLog
+from haemsa_jax.training.log import RunLog
 from haemsa_jax.training.state import TrainState, averaged_params, hyper_from_config, init_state
 from haemsa_jax.training.step import label_counts, steps_per_epoch, stream
 

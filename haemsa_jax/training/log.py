@@ -56,14 +56,15 @@ class RunLog:
         self._lines.flush()
         kind = f"{row['kind']}/" if "kind" in row else ""
         for name, value in row.items():
-            if name != "step" and isinstance(value, int | float):
+            if self._events and name != "step" and isinstance(value, int | float):
                 self._events.add_scalar(kind + name, value, row["step"])
 
     def close(self) -> None:
         """Ends both files; a second call does nothing."""
         if not self._lines.closed:
             self._lines.close()
-            self._events.close()
+            if self._events:
+                self._events.close()
 
     def __enter__(self) -> "RunLog":
         return self
@@ -110,9 +111,14 @@ def _keep_until(path: Path, last: int) -> None:
 
 
 def _event_writer(directory: Path, first: int):
-    """A TensorBoard writer that declares what earlier files say of steps >= `first` void."""
-    import tensorboardX
+    """A TensorBoard writer that declares what earlier files say of steps >= `first` void.
 
+    None where tensorboardX is not installed: a library's user may do without the curves.
+    """
+    try:
+        import tensorboardX
+    except ImportError:
+        return None
     # File names end in the second they were made: the suffix keeps a quick resume from writing
     # over the events before it.
     return tensorboardX.SummaryWriter(

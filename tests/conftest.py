@@ -1,0 +1,94 @@
+"""Strict surroundings for every test: eight CPU devices, reused keys are errors, fixed data."""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+# Before jax starts. Programs compiled once serve later tests and the launchers they start.
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+CACHE = tempfile.TemporaryDirectory(prefix="haemsa-compiled-")
+os.environ["JAX_COMPILATION_CACHE_DIR"] = CACHE.name
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
+
+import jax
+import numpy as np
+import pytest
+
+from haemsa_jax.config import NetworkConfig, TaskSpec
+from haemsa_jax.data import Dataset, Split
+
+jax.config.update("jax_debug_key_reuse", True)
+
+ROOT = Path(__file__).parents[1]
+WIDTHS = {"text": 6, "audio": 4, "vision": 5}
+LENGTHS = {"text": 3, "audio": 5, "vision": 4}
+TASKS = {
+    "score": TaskSpec("score", "regression", ("mae", "corr"), range=(-9.0, 9.0)),
+    "mood": TaskSpec("mood", "classification", ("f1_weighted", "accuracy"), ("sad", "calm", "gay")),
+    "tags": TaskSpec("tags", "multilabel", ("f1_mean", "wacc_mean"), ("a", "b")),
+}
+
+
+def make_split(seed: int, count: int, group_size: int = 5) -> Split:
+    """Random sequences of random lengths; labels depend on text and audio."""
+    rng = np.random.default_rng(seed)
+    features = {
+        m: rng.normal(size=(count, LENGTHS[m], width)).astype(np.float32)
+        for m, width in WIDTHS.items()
+    }
+    masks = {
+        m: np.arange(LENGTHS[m]) < rng.integers(0, LENGTHS[m] + 1, (count, 1)) for m in WIDTHS
+    }
+    masks["text"][:, 0] |= ~np.any([mask.any(-1) for mask in masks.values()], axis=0)
+    mean = {m: (features[m] * masks[m][..., None]).mean((1, 2)) for m in WIDTHS}
+    score = np.clip(6 * mean["text"] + 3 * mean["audio"], -9, 9).astype(np.float32)
+    return Split(
+        features=features,
+        masks=masks,
+        labels={
+            "score": score,
+            "mood": np.digitize(score, (-1, 1)).astype(np.int32),
+            "tags": np.stack([score > 0, mean["audio"] > 0], -1).astype(np.float32),
+        },
+        labelled={
+            "score": np.ones(count, bool),
+            "mood": np.ones(count, bool),
+            "tags": np.arange(count) % 3 > 0,
+        },
+        group=(np.arange(count) // group_size).astype(np.int32),
+        ids=[f"{seed}-{row}" for row in range(count)],
+        words=[""] * count,
+    )
+
+
+@pytest.fixture(scope="session")
+def talks() -> Dataset:
+    """A small conversational data set with a task of every kind."""
+    splits = {"train": (1, 70), "validation": (2, 21), "test": (3, 33)}
+    return Dataset(
+        name="talks",
+        widths=WIDTHS,
+        tasks=TASKS,
+        splits={name: make_split(*args) for name, args in splits.items()},
+        conversational=True,
+    )
+
+
+@pytest.fixture(scope="session")
+def small(talks) -> NetworkConfig:
+    """A network on all its tasks, small enough to compile in seconds."""
+    return NetworkConfig(
+        widths={talks.name: dict(talks.widths)},
+        tasks={f"{talks.name}:{name}": task for name, task in talks.tasks.items()},
+        context={talks.name: (1, 1)},
+        width=8, depth=1, heads=2, link_width=4, fusion_rank=2,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def environment() -> dict[str, str]:
+    """For launchers run as a user runs them."""
+    path = os.pathsep.join([str(ROOT), str(ROOT / "datasets")])
+    return {**os.environ, "PYTHONPATH": path, "PYTHON": sys.executable}

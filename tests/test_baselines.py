@@ -1,0 +1,172 @@
+"""Yardsticks on data sets small enough to know the answer."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from haemsa_jax.config import TaskSpec
+from haemsa_jax.data.dataset import Dataset, Split
+from haemsa_jax.reporting import baselines
+
+WIDTHS = {"text": 6, "audio": 3}
+TASKS = {
+    "valence": TaskSpec("valence", "regression", ("mae", "corr"), range=(-9, 9)),
+    "emotion": TaskSpec("emotion", "classification", ("f1_weighted",), ("a", "b", "c")),
+    "emotions": TaskSpec("emotions", "multilabel", ("wacc_mean", "f1_mean"), ("joy", "fear")),
+}
+
+
+def make_split(count, seed):
+    """Dialogues of four; `valence` is made from text and from the audio of the row before."""
+    rng = np.random.default_rng(seed)
+    features = {m: rng.normal(size=(count, 2, width)) for m, width in WIDTHS.items()}
+    masks = {m: np.ones((count, 2), bool) for m in WIDTHS}
+    masks["text"][:, 1] = False
+    masks["audio"][::5] = False
+    features["text"][:, 1] = np.nan  # padding may hold anything
+    features["audio"][::5] = np.nan
+    group = np.arange(count, dtype=np.int32) // 4
+
+    text = features["text"][:, 0]
+    audio = np.where(masks["audio"][:, :1], features["audio"].mean(axis=1), 0)
+    before = np.where(np.arange(count)[:, None] % 4 > 0, np.roll(audio, 1, axis=0), 0)
+    valence = text @ [1, -1, 0.5, 0, 0, 0] + 2 * before[:, 0]
+    labels = {
+        "valence": np.clip(valence, -9, 9).astype(np.float32),
+        "emotion": np.argmax(text[:, :3], axis=1).astype(np.int32),
+        "emotions": (text[:, :2] > [0, 1.3]).astype(np.float32),
+    }
+    labelled = {task: np.ones(count, bool) for task in labels}
+    ids = [f"{seed}_{row}" for row in range(count)]
+    features = {m: x.astype(np.float32) for m, x in features.items()}
+    return Split(features, masks, labels, labelled, group, ids)
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    splits = {
+        name: make_split(count, seed)
+        for seed, (name, count) in enumerate({"train": 400, "validation": 120, "test": 200}.items())
+    }
+    return Dataset("toy", WIDTHS, TASKS, splits, conversational=True)
+
+
+def with_test_labels(dataset, task, labels):
+    test = dataset.splits["test"]
+    test = dataclasses.replace(test, labels={**test.labels, task: labels})
+    return dataclasses.replace(dataset, splits={**dataset.splits, "test": test})
+
+
+def test_rows_and_their_order(dataset):
+    rows = baselines.evaluate(dataset, "valence", past=1)
+    context = "ridge all + context"
+    assert list(rows) == ["median", "ridge text", "ridge audio", "ridge all", context]
+    assert all(list(row) == ["mae", "corr"] for row in rows.values())
+    mae = {name: row["mae"] for name, row in rows.items()}
+    assert mae["ridge text"] < 0.9 * mae["median"]  # text is most of the label
+    assert mae[context] < 0.2 * mae["median"]  # and the rest lies in the row before
+    assert rows["median"]["corr"] == 0
+
+
+def test_no_context_without_conversations_and_no_sum_of_one_modality(dataset):
+    assert "ridge all + context" not in baselines.evaluate(dataset, "valence", past=0)
+    splits = {
+        name: dataclasses.replace(
+            split,
+            features={"text": split.features["text"]},
+            masks={"text": split.masks["text"]},
+        )
+        for name, split in dataset.splits.items()
+    }
+    words = dataclasses.replace(dataset, widths={"text": 6}, splits=splits, conversational=False)
+    assert list(baselines.evaluate(words, "valence")) == ["median", "ridge text"]
+
+
+def test_median_by_hand(dataset):
+    # training labels 1, 2, 9 (and one that is not labelled): median 2; test labels 0 and 6: MAE 3
+    train, test = make_split(4, 0), make_split(4, 1)
+    train.labels["valence"][:] = [1, 2, 9, -9]
+    train.labelled["valence"][3] = False
+    test.labels["valence"][:] = [0, 6, -9, -9]
+    test.labelled["valence"][2:] = False
+    splits = {"train": train, "validation": make_split(4, 2), "test": test}
+    small = dataclasses.replace(dataset, splits=splits)
+    assert baselines.evaluate(small, "valence")["median"]["mae"] == 3
+
+
+def test_majority_by_hand(dataset):
+    # the most frequent training class is always named, so its share of the test set is right
+    train, test = dataset.splits["train"], dataset.splits["test"]
+    top = np.argmax(np.bincount(train.labels["emotion"]))
+    share = np.mean(test.labels["emotion"] == top)
+    rows = baselines.evaluate(dataset, "emotion")
+    assert rows["majority"]["f1_weighted"] == pytest.approx(share * 2 * share / (1 + share))
+    assert rows["ridge text"]["f1_weighted"] > 0.8
+
+
+def test_rare_labels_get_a_threshold_of_their_own(dataset):
+    rows = baselines.evaluate(dataset, "emotions")
+    assert rows["majority"]["wacc_mean"] == 0.5
+    assert rows["ridge text"]["wacc_mean"] > 0.85  # fear occurs in a tenth of the samples
+
+
+def test_labels_of_the_test_split_decide_nothing(dataset):
+    labels = dataset.splits["test"].labels["valence"]
+    shuffled = with_test_labels(dataset, "valence", labels[::-1].copy())
+    predictions = [baselines._ridge(d, "valence", ("text",), 1) for d in (dataset, shuffled)]
+    np.testing.assert_array_equal(*predictions)
+
+
+def test_features_by_hand():
+    # token means 1, 3, (absent), 2: mean 2, deviation sqrt(2/3) over those present
+    features = np.array([[[0], [2]], [[3], [np.nan]], [[np.nan], [np.nan]], [[2], [np.nan]]])
+    mask = np.array([[1, 1], [1, 0], [0, 0], [1, 0]], bool)
+    other = {"audio": np.ones((4, 1, 1), np.float32)}
+    split = Split(
+        {"text": features.astype(np.float32), **other},
+        {"text": mask, "audio": np.ones((4, 1), bool)},
+        {}, {}, np.zeros(4, np.int32), list("abcd"),
+    )  # fmt: skip
+    dataset = Dataset("tiny", {"text": 1, "audio": 1}, {}, {"train": split})
+    z = np.sqrt(3 / 2)
+    expected = [[-z, 1, 0, 1], [z, 1, 0, 1], [0, 0, 0, 1], [0, 1, 0, 1]]
+    found = baselines._features(dataset, ("text", "audio"))["train"]
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def test_outliers_are_clipped(dataset):
+    test = dataset.splits["test"]
+    features = {**test.features, "text": 1e6 * np.nan_to_num(test.features["text"])}
+    far = dataclasses.replace(test, features=features)
+    far = dataclasses.replace(dataset, splits={**dataset.splits, "test": far})
+    assert np.abs(baselines._features(far, ("text",))["test"]).max() == baselines.CLIP
+
+
+def test_past_stays_within_its_group():
+    x, group = np.array([[1.0], [2.0], [3.0], [4.0]]), np.array([7, 7, 7, 2])
+    expected = [[1, 0, 0], [2, 1, 0], [3, 2, 1], [4, 0, 0]]
+    np.testing.assert_array_equal(baselines._with_past(x, group, 2), expected)
+    assert baselines._with_past(x, group, 9).shape == (4, 10)
+
+
+@pytest.mark.parametrize("shape", [(40, 7), (7, 40)], ids=["tall", "wide"])
+def test_ridge_satisfies_its_normal_equations(shape):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=shape), rng.normal(size=(shape[0], 2))
+    path = list(baselines._ridge_path(x, y))
+    assert len(path) == len(baselines.ALPHAS)
+    for alpha, weights in zip(baselines.ALPHAS[::-1], path, strict=True):
+        # the gradient of |y - x w|^2 + alpha |w|^2 vanishes
+        np.testing.assert_allclose(x.T @ (y - x @ weights), alpha * weights, atol=1e-9)
+
+
+def test_ridge_against_scikit_learn():
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(3, 1, size=(50, 4)), rng.normal(2, 1, size=50)
+    fits = baselines._fits(TASKS["valence"], x, y)
+    for alpha, (weights, intercept) in zip(baselines.ALPHAS[::-1], fits, strict=True):
+        model = linear_model.Ridge(alpha=alpha).fit(x, y)
+        np.testing.assert_allclose(weights, model.coef_, atol=1e-10)
+        np.testing.assert_allclose(intercept, model.intercept_, atol=1e-10)

@@ -1,0 +1,65 @@
+"""Configurations say what is wrong with them, and survive JSON."""
+
+import dataclasses
+import json
+
+import pytest
+
+from haemsa_jax import config
+from haemsa_jax.config import NetworkConfig, TaskSpec, TrainConfig
+from haemsa_jax.errors import InputError
+
+SCORE = TaskSpec("score", "regression", ("mae",), range=(-3, 3))
+
+
+def network(**changes):
+    return NetworkConfig(**{"widths": {"a": {"text": 3}}, "tasks": {"a:score": SCORE}, **changes})
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: TaskSpec("x", "ranking", ("mae",)), ["'ranking'", "choose from regression"]),
+        (lambda: TaskSpec("x", "regression", ()), ["at least one metric"]),
+        (lambda: TaskSpec("x", "regression", ("accuracy",), range=(0, 1)), ["'accuracy'", "mae"]),
+        (lambda: TaskSpec("x", "regression", ("mae",)), ["range None"]),
+        (lambda: TaskSpec("x", "classification", ("accuracy",), ("one",)), ["class names"]),
+        (lambda: network(width=0), ["width=0", "positive"]),
+        (lambda: network(width=30), ["width=30", "heads=4"]),
+        (lambda: network(kernel=2), ["kernel=2", "odd"]),
+        (lambda: network(tasks={}), ["at least one task"]),
+        (lambda: network(tasks={"b:score": SCORE}), ["'b:score'", "data sets are a"]),
+        (lambda: network(context={"a": (-1, 0)}), ["-1+0", "negative"]),
+        (lambda: network(widths={"a": {}}), ["'a'", "no modality"]),
+        (lambda: TrainConfig(batch_size=0), ["batch_size=0", "positive"]),
+        (lambda: TrainConfig(dropout=1.0), ["dropout=1.0", "[0, 1)"]),
+        (lambda: TrainConfig(weight_decay=-1.0), ["weight_decay=-1.0", "negative"]),
+        (lambda: TrainConfig(regression_loss="cauchy"), ["'cauchy'", "l1, l2, huber"]),
+        (lambda: TrainConfig(task_weights={"a:b": -1}), ["-1", "'a:b'"]),
+    ],
+)
+def test_errors_name_value_and_rule(make, words):
+    with pytest.raises(InputError) as error:
+        make()
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_json_round_trip(small):
+    text = json.dumps(config.to_json(small))
+    assert config.network_from_json(json.loads(text)) == small
+    train = TrainConfig(seed=3, task_weights={"talks:mood": 2.0})
+    assert config.train_from_json(json.loads(json.dumps(config.to_json(train)))) == train
+
+
+def test_modalities_come_in_the_known_order():
+    widths = {"a": {"vision": 1, "gaze": 1}, "b": {"text": 1, "audio": 1}}
+    made = network(widths=widths)
+    assert made.modalities == ("text", "audio", "vision", "gaze")
+    assert made.task_index("a:score") == 0
+    assert made.tasks_of("b") == ()
+
+
+def test_configurations_are_frozen(small):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        small.width = 3

@@ -1,0 +1,232 @@
+"""The network: presence is honoured bit for bit, and every part can be masked."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from haemsa_jax.data.batches import device_split, gather
+from haemsa_jax.models.architecture import default_architecture
+from haemsa_jax.models.experts import LOCAL_EXPERTS
+from haemsa_jax.models.fusion import FUSION_OPERATORS
+from haemsa_jax.models.haemsa import Haemsa, Rates, init_variables
+from haemsa_jax.models.layers import masked_mean, masked_softmax
+from haemsa_jax.training.constants import make_constants
+
+
+@pytest.fixture(scope="module")
+def setting(talks, small):
+    """A network with gates and heads away from their neutral start, and a batch of samples."""
+    module = Haemsa(small)
+    params, _ = jax.jit(lambda key: init_variables(module, key))(jax.random.key(0))
+    leaves, tree = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(1), len(leaves))
+    noise = [p + 0.3 * jax.random.normal(k, p.shape) for p, k in zip(leaves, keys, strict=True)]
+    params = jax.tree.unflatten(tree, noise)
+    constants = make_constants(small, {talks.name: talks})
+    data = jax.device_put(device_split(talks.splits["train"]))
+    tasks = jnp.arange(12) % 3
+    samples = jax.vmap(lambda row, task: gather(data, row, task, 1, 1))(jnp.arange(12) * 5, tasks)
+    return module, params, constants, samples
+
+
+@pytest.fixture(scope="module")
+def run(setting):
+    """run(params, samples, architecture=default) -> Outputs, compiled once."""
+    module, _, constants, _ = setting
+
+    @jax.jit
+    def forward(params, samples, architecture):
+        variables = {"params": params, "constants": constants}
+        return module.apply(variables, samples, architecture, Rates(), "talks")
+
+    everything = default_architecture(module.config)
+    return lambda params, samples, architecture=everything: forward(params, samples, architecture)
+
+
+@pytest.fixture(scope="module")
+def gradient(setting):
+    module, _, constants, _ = setting
+
+    @jax.jit
+    def of(params, samples):
+        def total(params):
+            variables = {"params": params, "constants": constants}
+            out = module.apply(
+                variables, samples, default_architecture(module.config), Rates(), "talks"
+            )
+            return sum(jnp.sum(x**2) for x in [*out.predictions.values(), *out.auxiliary.values()])
+
+        return jax.grad(total)(params)
+
+    return of
+
+
+def assert_same(left, right):
+    jax.tree.map(np.testing.assert_array_equal, left, right)
+
+
+@pytest.mark.parametrize("junk", [np.nan, np.inf, 1e30])
+def test_what_is_masked_is_never_read(setting, run, gradient, junk):
+    _, params, _, samples = setting
+    clean = samples.replace(
+        features={
+            m: jnp.where(samples.masks[m][..., None], x, 0.0) for m, x in samples.features.items()
+        }
+    )
+    dirty = samples.replace(
+        features={
+            m: jnp.where(samples.masks[m][..., None], x, junk) for m, x in samples.features.items()
+        }
+    )
+    assert not all(mask.any(-1).all() for mask in samples.masks.values())  # some are absent
+    assert_same(run(params, clean), run(params, dirty))
+    grads = gradient(params, dirty)
+    assert_same(gradient(params, clean), grads)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
+
+
+def test_padding_may_lie_in_front_or_behind(setting, run):
+    _, params, _, samples = setting
+    # In a window padding also lies between two utterances, so that one utterance is looked at.
+    masks = {m: mask & (samples.offsets[m] == 0) for m, mask in samples.masks.items()}
+    order = {m: jnp.argsort(mask, axis=-1, stable=True) for m, mask in masks.items()}
+
+    def real_tokens_last(arrays):
+        return {m: jax.vmap(lambda x, i: x[i])(x, order[m]) for m, x in arrays.items()}
+
+    moved = samples.replace(
+        features=real_tokens_last(samples.features),
+        masks=real_tokens_last(masks),
+        offsets=real_tokens_last(samples.offsets),
+    )
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5),
+        run(params, samples.replace(masks=masks)),
+        run(params, moved),
+    )
+
+
+def test_leading_axes_are_free(setting):
+    module, params, constants, samples = setting
+    variables = {"params": params, "constants": constants}
+    architecture = default_architecture(module.config)
+    batch = module.apply(variables, samples, architecture, Rates(), "talks")
+    one = jax.tree.map(lambda x: x[3], samples)
+    single = module.apply(variables, one, architecture, Rates(), "talks")
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a[3], b, rtol=1e-4, atol=1e-5), batch, single
+    )
+    names = module.config.modalities
+    assert batch.local_gates.shape == (12, len(names), 1, len(LOCAL_EXPERTS))
+    assert batch.link_weights.shape == (12, len(names), len(names))
+    assert batch.fusion_gates.shape == (12, len(FUSION_OPERATORS))
+    assert batch.predictions["talks:mood"].shape == (12, 3)
+    assert batch.auxiliary["talks:tags"].shape == (12, 3, 2)
+
+
+def test_gates_are_weights(setting, run):
+    _, params, _, samples = setting
+    out = run(params, samples)
+    local = out.local_gates.sum(-1)
+    np.testing.assert_allclose(local, out.presence[..., None].astype(float), atol=1e-6)
+    np.testing.assert_allclose(out.fusion_gates.sum(-1), 1.0, rtol=1e-6)
+    links = np.asarray(out.link_weights)
+    there = np.asarray(out.presence)
+    assert (links[~(there[:, :, None] & there[:, None, :])] == 0).all()
+    assert (links[:, range(3), range(3)] == 0).all()
+    assert links.max() > 0
+
+
+def changed(params, part, by=1.0):
+    """Parameters with every leaf below a path that contains `part` moved."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, x: x + by if part in jax.tree_util.keystr(path) else x, params
+    )
+
+
+@pytest.mark.parametrize("index", range(len(LOCAL_EXPERTS)))
+def test_a_masked_local_expert_says_nothing(setting, run, index):
+    module, params, _, samples = setting
+    architecture = default_architecture(module.config)
+    shut = architecture.replace(local=architecture.local.at[..., index].set(0.0))
+    moved = changed(params, f"['{list(LOCAL_EXPERTS)[index]}']")
+    other = {k: moved[k] if k.startswith("local_") else params[k] for k in params}
+    assert_same(run(params, samples, shut), run(other, samples, shut))
+    assert (run(params, samples).joined != run(other, samples).joined).any()
+    assert (np.asarray(run(params, samples, shut).local_gates)[..., index] == 0).all()
+
+
+@pytest.mark.parametrize("index", range(len(FUSION_OPERATORS)))
+def test_a_masked_global_expert_says_nothing(setting, run, index):
+    module, params, _, samples = setting
+    architecture = default_architecture(module.config)
+    shut = architecture.replace(fusion=architecture.fusion.at[:, index].set(0.0))
+    name = list(FUSION_OPERATORS)[index]
+    fusion = {**params["fusion"], name: jax.tree.map(lambda x: x + 1, params["fusion"][name])}
+    other = {**params, "fusion": fusion}
+    assert_same(run(params, samples, shut), run(other, samples, shut))
+    assert (run(params, samples).joined != run(other, samples).joined).any()
+
+
+@pytest.mark.parametrize(("target", "source"), [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)])
+def test_a_shut_link_says_nothing(setting, run, target, source):
+    module, params, _, samples = setting
+    names = module.config.modalities
+    architecture = default_architecture(module.config)
+    shut = architecture.replace(links=architecture.links.at[target, source].set(0.0))
+    other = changed(params, f"{names[source]}_to_{names[target]}']")
+    assert_same(run(params, samples, shut), run(other, samples, shut))
+    assert (run(params, samples).joined != run(other, samples).joined).any()
+
+
+def test_a_block_that_is_not_in_use_says_nothing(setting, run):
+    module, params, _, samples = setting
+    architecture = default_architecture(module.config)
+    shut = architecture.replace(depth=architecture.depth.at[1, 0].set(0.0))
+    other = changed(params, "local_audio_0")
+    assert_same(run(params, samples, shut), run(other, samples, shut))
+    assert (run(params, samples).joined != run(other, samples).joined).any()
+
+
+def test_a_modality_that_a_task_may_not_read_is_absent_for_it(setting, run):
+    module, params, _, samples = setting
+    architecture = default_architecture(module.config)
+    blind = architecture.replace(modalities=architecture.modalities.at[1, 0].set(0.0))
+    hidden = samples.replace(
+        masks={
+            **samples.masks,
+            "text": samples.masks["text"] & (samples.task != 1)[:, None],
+        }
+    )
+    assert_same(run(params, samples, blind), run(params, hidden))
+
+
+def test_a_data_set_without_a_modality(small):
+    config = dataclasses.replace(
+        small, widths={**small.widths, "words": {"text": 7}}, context={}
+    )
+    module = Haemsa(config)
+    params, constants = init_variables(module, jax.random.key(0))
+    assert "stem_words_audio" not in params
+    assert "stem_words_text" in params
+    assert params["stem_words_text"]["project"]["kernel"].shape == (7, 8)
+    assert constants["stem_words_text"]["mean"].shape == (7,)
+
+
+def test_masked_softmax_by_hand():
+    logits = jnp.log(jnp.array([[1.0, 2.0, 5.0], [1.0, 1.0, 1.0]]))
+    mask = jnp.array([[1.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
+    np.testing.assert_allclose(masked_softmax(logits, mask), [[1 / 3, 2 / 3, 0], [0, 0, 0]], 1e-6)
+    grads = jax.grad(lambda x: masked_softmax(x, mask).sum())(logits)
+    assert np.isfinite(grads).all()
+    big = masked_softmax(jnp.array([1e30, 0.0]), jnp.ones(2))
+    np.testing.assert_array_equal(big, [1.0, 0.0])
+
+
+def test_masked_mean_by_hand():
+    x = jnp.array([[1.0, 2.0], [3.0, 4.0], [9.0, 9.0]])
+    np.testing.assert_array_equal(masked_mean(x, jnp.array([True, True, False])), [2.0, 3.0])
+    np.testing.assert_array_equal(masked_mean(x, jnp.zeros(3, bool)), [0.0, 0.0])

@@ -1,0 +1,144 @@
+"""Tables hold the right numbers, figures are drawn."""
+
+import json
+import math
+import struct
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from haemsa_jax.config import TaskSpec
+from haemsa_jax.errors import InputError
+from haemsa_jax.reporting import figures, tables
+from haemsa_jax.training.metrics import HIGHER_IS_BETTER
+
+# --- tables --------------------------------------------------------------------------------------
+
+RESULTS = {
+    "toy:valence": {
+        # mean 0.4, deviations -0.1, 0, 0.1: sample standard deviation sqrt(0.02 / 2) = 0.1
+        "HAEMSA": {"mae": [0.3, 0.4, 0.5], "acc7": [0.45, 0.45, 0.45]},
+        "median": {"mae": [0.4004], "acc7": [0.461]},
+        "ridge text": {"mae": [0.41]},
+    }
+}
+
+
+def test_every_metric_has_a_heading():
+    assert set(tables.NAMES) == set(HIGHER_IS_BETTER)
+    headings = [tables.heading(metric) for metric in ("mae", "corr", "acc7", "f1_non0")]
+    assert headings == ["MAE ↓", "Corr ↑", "Acc-7 % ↑", "F1 non0 % ↑"]
+
+
+def test_cells():
+    assert tables.cell("mae", [0.3, 0.4, 0.5]) == "0.400 ± 0.100"
+    assert tables.cell("acc7", [0.40, 0.42]) == "41.0 ± 1.4"  # sqrt(2 * 0.01^2 / 1)
+    assert tables.cell("acc7", [0.4567]) == "45.7"
+    assert tables.cell("corr", [math.nan]) == "nan"
+    assert tables.cell("mae", []) == "-"
+
+
+def test_markdown():
+    # 0.400 and 0.4004 print alike, so both are the best
+    assert tables.markdown(RESULTS) == (
+        "### toy:valence\n\n"
+        "|  | MAE ↓ | Acc-7 % ↑ |\n"
+        "| --- | ---: | ---: |\n"
+        "| HAEMSA (3 seeds) | **0.400 ± 0.100** | 45.0 ± 0.0 |\n"
+        "| median | **0.400** | **46.1** |\n"
+        "| ridge text | 0.410 | - |\n\n"
+        "±: sample standard deviation over seeds.\n"
+    )
+
+
+def test_text():
+    assert tables.text(RESULTS) == (
+        "toy:valence\n\n"
+        "                           MAE ↓   Acc-7 % ↑\n"
+        "----------------  --------------  ----------\n"
+        "HAEMSA (3 seeds)  *0.400 ± 0.100  45.0 ± 0.0\n"
+        "median                    *0.400       *46.1\n"
+        "ridge text                 0.410           -\n\n"
+        "±: sample standard deviation over seeds.\n"
+    )
+
+
+def test_one_seed_has_no_spread_and_nan_is_never_the_best():
+    rows = {"a": {"mae": [math.nan]}, "b": {"mae": [0.5]}, "c": {"mae": [0.7]}}
+    table = tables.markdown({"toy:valence": rows})
+    assert "±" not in table
+    assert "| a | nan |" in table and "| b | **0.500** |" in table
+    assert "**" not in tables.markdown({"toy:valence": {"b": {"mae": [0.5]}}})
+
+
+# --- figures -------------------------------------------------------------------------------------
+
+SPECS = (
+    TaskSpec("valence", "regression", ("mae", "corr"), range=(-3, 3)),
+    TaskSpec("emotion", "classification", ("accuracy",), ("a", "b", "c")),
+    TaskSpec("emotions", "multilabel", ("wacc_mean", "f1_mean"), ("joy", "fear")),
+)
+
+
+def report(spec, count=50):
+    rng = np.random.default_rng(0)
+    truth = {
+        "regression": rng.normal(size=count),
+        "classification": rng.integers(3, size=count),
+        "multilabel": rng.integers(2, size=(count, 2)),
+    }[spec.kind]
+    prediction = rng.random((count, spec.outputs))
+    return figures.TaskReport(
+        task_id=f"toy:{spec.name}",
+        spec=spec,
+        truth=truth,
+        prediction=prediction[:, 0] if spec.kind == "regression" else prediction,
+        modalities=("text", "audio"),
+        experts=("pointwise", "attention", "recurrence"),
+        operators=("concatenation", "gated sum"),
+        local=rng.dirichlet(np.ones(3), size=(2, 2)),
+        links=rng.random((2, 2)),
+        fusion=np.array([0.3, 0.7]),
+    )
+
+
+def assert_is_drawn(path):
+    """A PNG with ink on it."""
+    image = pytest.importorskip("matplotlib.image").imread(path)
+    assert image.shape[0] > 300 and image.shape[1] > 500
+    assert 0.005 < np.mean(image[..., :3].min(axis=-1) < 0.9) < 0.9
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.kind)
+def test_evaluation_figure(tmp_path, spec):
+    figures.evaluation_figure([report(spec)], tmp_path / "evaluation.png")
+    assert_is_drawn(tmp_path / "evaluation.png")
+
+
+def test_evaluation_figure_of_several_tasks_and_many_samples(tmp_path):
+    reports = [report(SPECS[0], figures.CROWD + 1), *map(report, SPECS[1:])]
+    figures.evaluation_figure(reports, tmp_path / "evaluation.png")
+    assert_is_drawn(tmp_path / "evaluation.png")
+
+
+def test_curves_are_sorted_into_panels():
+    rows = [
+        {"step": 1, "kind": "train", "loss": 2.0, "loss/toy:a": 3.0, "learning_rate": 0.1},
+        {"step": 2, "kind": "validation", "score": 0.5, "x/toy:a/mae": 0.7, "loss": 9.0},
+        {"step": 3, "kind": "train", "loss": 1.0},
+        {"step": 4, "note": "rows without a kind are not drawn", "loss": 5.0},
+    ]
+    assert figures._curves(rows) == {
+        "loss": {"": ([1, 3], [2.0, 1.0]), "toy:a": ([1], [3.0])},
+        "validation score ↑": {"": ([2], [0.5])},
+        "validation MAE ↓": {"x/toy:a": ([2], [0.7])},
+    }
+
+
+@pytest.mark.parametrize("metrics", [(), ("mae",), ("mae", "corr", "acc7")])
+def test_training_figure(tmp_path, metrics):
+    rows = [{"step": step, "kind": "train", "loss": 1 / (step + 1)} for step in range(5)]
+    rows += [{"step": 4, "kind": "validation", **{f"toy:a/{metric}": 0.5}} for metric in metrics]
+    figures.training_figure(rows, tmp_path / "training.png")
+    assert_is_drawn(tmp_path / "training.png")
