@@ -6,8 +6,9 @@ how they travel beside a checkpoint.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Mapping
+from typing import Any
 
 from haemsa_jax.errors import InputError
 

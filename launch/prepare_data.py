@@ -7,11 +7,11 @@ Prints progress and a summary of what was found. Nothing is downloaded: --raw_di
 their authors publish them. What is there already is left alone, unless --overwrite is given.
 """
 
-import haemsa_datasets
 from absl import flags
+
+import haemsa_datasets
 from haemsa_datasets.catalog import prepared_path
 from haemsa_datasets.summary import to_table
-
 from launch import cli
 
 _DATASET = flags.DEFINE_list(
@@ -23,11 +23,13 @@ _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Build again what is already 
 
 
 def main() -> None:
-    for name in _DATASET.value:
+    # Every name is looked up before the first is prepared, which may take minutes.
+    paths = {name: prepared_path(name, _DATA_DIR.value) for name in _DATASET.value}
+    for name, path in paths.items():
         found = haemsa_datasets.prepare(
             name, _RAW_DIR.value, _DATA_DIR.value, _OVERWRITE.value, report=_report
         )
-        _report(to_table(name, found, prepared_path(name, _DATA_DIR.value)))
+        _report(to_table(name, found, path))
 
 
 def _report(line: str) -> None:

@@ -38,9 +38,7 @@ def make_split(seed: int, count: int, group_size: int = 5) -> Split:
         m: rng.normal(size=(count, LENGTHS[m], width)).astype(np.float32)
         for m, width in WIDTHS.items()
     }
-    masks = {
-        m: np.arange(LENGTHS[m]) < rng.integers(0, LENGTHS[m] + 1, (count, 1)) for m in WIDTHS
-    }
+    masks = {m: np.arange(LENGTHS[m]) < rng.integers(0, LENGTHS[m] + 1, (count, 1)) for m in WIDTHS}
     masks["text"][:, 0] |= ~np.any([mask.any(-1) for mask in masks.values()], axis=0)
     mean = {m: (features[m] * masks[m][..., None]).mean((1, 2)) for m in WIDTHS}
     score = np.clip(6 * mean["text"] + 3 * mean["audio"], -9, 9).astype(np.float32)

@@ -37,9 +37,7 @@ def test_context_window(talks):
     sample = gather(data, row, task, past=2, future=1)
     for modality, values in split.features.items():
         length = values.shape[1]
-        np.testing.assert_array_equal(
-            sample.offsets[modality], np.repeat([-2, -1, 0, 1], length)
-        )
+        np.testing.assert_array_equal(sample.offsets[modality], np.repeat([-2, -1, 0, 1], length))
         expected = np.concatenate([np.zeros(length, bool), *split.masks[modality][5:8]])
         np.testing.assert_array_equal(sample.masks[modality], expected)
         got = np.asarray(sample.features[modality]).reshape(4, length, -1)

@@ -49,7 +49,10 @@ SEEN = next(zip(*np.nonzero(SPLIT.masks["text"]), strict=True))  # a (row, token
             ["'0-3'", "no modality at all", "1 of 10", "left out"],
         ),
         (
-            {"features": SPLIT.features | {"text": with_value(SPLIT.features["text"], SEEN, -np.inf)}},
+            {
+                "features": SPLIT.features
+                | {"text": with_value(SPLIT.features["text"], SEEN, -np.inf)}
+            },
             ["text", f"'0-{SEEN[0]}'", "not finite"],
         ),
         (
@@ -74,6 +77,8 @@ def test_an_empty_split_is_an_error():
 
 
 def test_padding_and_unlabelled_samples_may_hold_anything():
-    features = {m: np.where(SPLIT.masks[m][..., None], x, np.nan) for m, x in SPLIT.features.items()}
+    features = {
+        m: np.where(SPLIT.masks[m][..., None], x, np.nan) for m, x in SPLIT.features.items()
+    }
     tags = np.where(SPLIT.labelled["tags"][:, None], SPLIT.labels["tags"], np.nan)
     dataset(features=features, labels=SPLIT.labels | {"tags": tags})

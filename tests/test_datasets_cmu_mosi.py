@@ -7,12 +7,12 @@ import pickle
 from pathlib import Path
 
 import h5py
-import haemsa_datasets
 import numpy as np
 import pytest
+
+import haemsa_datasets
 from haemsa_datasets.cmu_mosi.folds import FOLDS
 from haemsa_datasets.cmu_mosi.mmsa import span_mask, text_mask
-
 from haemsa_jax.errors import InputError
 
 REAL = Path(os.environ.get("HAEMSA_DATA") or Path(__file__).parents[2] / "shared" / "data")
@@ -172,11 +172,18 @@ def test_rows_in_another_order(raw, tmp_path):
     )
 
 
-def test_a_test_video_among_the_training_files_is_a_leak(raw, tmp_path):
-    fold = {"train": ["v3"], "valid": ["v2"], "test": ["v_1"]}
+@pytest.mark.parametrize(
+    ("fold", "found"),
+    [
+        ({"train": ["v3"], "valid": ["v2"], "test": ["v_1"]}, "'test'"),
+        ({"train": [], "valid": ["v2"], "test": ["v3"]}, "'no split'"),
+    ],
+)
+def test_a_training_video_elsewhere_would_be_a_leak(raw, tmp_path, fold, found):
     (raw / "splits.json").write_text(json.dumps({"contextual": fold}))
     message = failure("contextual", raw, tmp_path)
-    assert "video v_1 belongs to the train files, but to split 'test'" in message
+    assert f"video v_1 belongs to the train files, but splits.json puts it in {found}" in message
+    assert "so the test split is exactly the test files" in message
 
 
 def test_missing_and_impossible_labels(raw, tmp_path):

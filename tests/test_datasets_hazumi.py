@@ -6,12 +6,12 @@ import os
 import tarfile
 from pathlib import Path
 
-import haemsa_datasets
 import numpy as np
 import pytest
+
+import haemsa_datasets
 from haemsa_datasets.hazumi.folds import FOLDS
 from haemsa_datasets.hazumi.sessions import PARTS_OF_SPEECH, parse_session
-
 from haemsa_jax.errors import InputError
 
 REAL = Path(os.environ.get("HAEMSA_DATA") or Path(__file__).parents[2] / "shared" / "data")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from haemsa_datasets.pickles import read_pickle
 
+from haemsa_datasets.pickles import read_pickle
 from haemsa_jax.errors import InputError
 
 REAL = Path(os.environ.get("HAEMSA_DATA") or Path(__file__).parents[2] / "shared" / "data")

@@ -4,6 +4,7 @@ import hashlib
 
 import numpy as np
 import pytest
+
 from haemsa_datasets.planted import bayes, generator
 from haemsa_datasets.planted.planted_dataset_builder import SEED, Builder
 

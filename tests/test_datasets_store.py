@@ -6,15 +6,15 @@ import json
 import textwrap
 from pathlib import Path
 
-import haemsa_datasets
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+
+import haemsa_datasets
 from haemsa_datasets import catalog
 from haemsa_datasets.builder import record_features, to_record
 from haemsa_datasets.samples import Sample
 from haemsa_datasets.summary import to_table
-
 from haemsa_jax.errors import InputError
 
 TINY = '''

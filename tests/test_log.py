@@ -11,6 +11,7 @@ import pytest
 from haemsa_jax.errors import InputError
 from haemsa_jax.training import log
 
+
 def row(step, **values):
     return {"step": step, "kind": "train", "loss": 1 / (step + 3), **values}
 

@@ -113,9 +113,9 @@ def test_leading_axes_are_free(setting):
     module, params, constants, samples = setting
     variables = {"params": params, "constants": constants}
     architecture = default_architecture(module.config)
-    batch = module.apply(variables, samples, architecture, Rates(), "talks")
-    one = jax.tree.map(lambda x: x[3], samples)
-    single = module.apply(variables, one, architecture, Rates(), "talks")
+    apply = jax.jit(lambda s: module.apply(variables, s, architecture, Rates(), "talks"))
+    batch = apply(samples)
+    single = apply(jax.tree.map(lambda x: x[3], samples))
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a[3], b, rtol=1e-4, atol=1e-5), batch, single
     )
@@ -205,11 +205,9 @@ def test_a_modality_that_a_task_may_not_read_is_absent_for_it(setting, run):
 
 
 def test_a_data_set_without_a_modality(small):
-    config = dataclasses.replace(
-        small, widths={**small.widths, "words": {"text": 7}}, context={}
-    )
+    config = dataclasses.replace(small, widths={**small.widths, "words": {"text": 7}}, context={})
     module = Haemsa(config)
-    params, constants = init_variables(module, jax.random.key(0))
+    params, constants = jax.eval_shape(lambda key: init_variables(module, key), jax.random.key(0))
     assert "stem_words_audio" not in params
     assert "stem_words_text" in params
     assert params["stem_words_text"]["project"]["kernel"].shape == (7, 8)

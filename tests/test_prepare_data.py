@@ -5,8 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import haemsa_datasets
 import pytest
+
+import haemsa_datasets
 
 ROOT = Path(__file__).parents[1]
 

@@ -1,15 +1,11 @@
 """Tables hold the right numbers, figures are drawn."""
 
-import json
 import math
-import struct
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from haemsa_jax.config import TaskSpec
-from haemsa_jax.errors import InputError
 from haemsa_jax.reporting import figures, tables
 from haemsa_jax.training.metrics import HIGHER_IS_BETTER
 

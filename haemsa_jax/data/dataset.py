@@ -4,8 +4,9 @@
 arrays. Everything is checked here once, and what follows trusts it.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from haemsa_jax.config import NetworkConfig
 from haemsa_jax.models.gating import Gate
-from haemsa_jax.models.layers import Array, Attention, Dropout, masked_mean
+from haemsa_jax.models.layers import Array, Attention, Dense, Dropout, masked_mean
 
 
 class PointwiseExpert(nn.Module):
@@ -20,8 +20,8 @@ class PointwiseExpert(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, mask: Array) -> Array:
-        hidden = nn.gelu(nn.Dense(self.config.expansion * self.config.width)(x))
-        return nn.Dense(self.config.width)(hidden)
+        hidden = nn.gelu(Dense(self.config.expansion * self.config.width)(x))
+        return Dense(self.config.width)(hidden)
 
 
 class ConvolutionExpert(nn.Module):
@@ -39,8 +39,8 @@ class ConvolutionExpert(nn.Module):
         length = x.shape[-2]
         padded = jnp.pad(x, [(0, 0)] * (x.ndim - 2) + [(reach, reach), (0, 0)])
         shifted = [padded[..., k : k + length, :] for k in range(self.config.kernel)]
-        hidden = nn.gelu(nn.Dense(self.config.width)(jnp.concatenate(shifted, axis=-1)))
-        return nn.Dense(self.config.width)(hidden)
+        hidden = nn.gelu(Dense(self.config.width)(jnp.concatenate(shifted, axis=-1)))
+        return Dense(self.config.width)(hidden)
 
 
 class AttentionExpert(nn.Module):
@@ -66,7 +66,7 @@ class RecurrenceExpert(nn.Module):
     @nn.compact
     def __call__(self, x: Array, mask: Array) -> Array:
         width = self.config.width
-        decay, value, gate = jnp.split(nn.Dense(3 * width)(x), 3, axis=-1)
+        decay, value, gate = jnp.split(Dense(3 * width)(x), 3, axis=-1)
         # A bias towards remembering: sigmoid(1) = 0.73 a token.
         decay = jnp.where(mask[..., None], nn.sigmoid(decay + 1.0), 1.0)
         value = (1.0 - decay) * value
@@ -74,7 +74,7 @@ class RecurrenceExpert(nn.Module):
         forward = _linear_recurrence(decay[..., :half], value[..., :half], reverse=False)
         backward = _linear_recurrence(decay[..., half:], value[..., half:], reverse=True)
         state = jnp.concatenate([forward, backward], axis=-1)
-        return nn.Dense(width)(state * nn.silu(gate))
+        return Dense(width)(state * nn.silu(gate))
 
 
 def _linear_recurrence(decay: Array, value: Array, reverse: bool) -> Array:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from haemsa_jax.config import NetworkConfig
 from haemsa_jax.models.gating import TaskGate
-from haemsa_jax.models.layers import Array, Attention, masked_softmax
+from haemsa_jax.models.layers import Array, Attention, Dense, masked_softmax
 
 
 class ConcatFusion(nn.Module):
@@ -20,12 +20,12 @@ class ConcatFusion(nn.Module):
     @nn.compact
     def __call__(self, summaries: Array, presence: Array, query: Array) -> Array:
         flat = summaries.reshape(*summaries.shape[:-2], -1)
-        hidden = nn.Dense(2 * self.config.width)(jnp.concatenate([flat, query], axis=-1))
-        return nn.Dense(self.config.width)(nn.gelu(hidden))
+        hidden = Dense(2 * self.config.width)(jnp.concatenate([flat, query], axis=-1))
+        return Dense(self.config.width)(nn.gelu(hidden))
 
 
 class TensorFusion(nn.Module):
-    """Low-rank tensor fusion: products of all modalities (Liu et al. 2018, arXiv 1806.00064, eq. 6).
+    """Low-rank tensor fusion, products of all modalities (Liu et al. 2018, arXiv 1806.00064).
 
     The appended 1 of every factor, here a bias, keeps the lower-order products in the sum.
     """
@@ -39,11 +39,11 @@ class TensorFusion(nn.Module):
         product = 1.0
         for index in range(modalities):
             # Factors near 1, so that a product of three neither vanishes nor explodes at the start.
-            factor = nn.Dense(rank * width, bias_init=nn.initializers.ones, name=f"factor_{index}")
+            factor = Dense(rank * width, bias_init=nn.initializers.ones, name=f"factor_{index}")
             product = product * factor(summaries[..., index, :])
         product = product.reshape(*product.shape[:-1], rank, width)
         weights = self.param("rank_weights", nn.initializers.constant(rank**-0.5), (rank, 1))
-        return nn.Dense(width)(nn.LayerNorm()((product * weights).sum(axis=-2)))
+        return Dense(width)(nn.LayerNorm()((product * weights).sum(axis=-2)))
 
 
 class AttentionFusion(nn.Module):
@@ -59,18 +59,18 @@ class AttentionFusion(nn.Module):
 
 
 class GatedSumFusion(nn.Module):
-    """Each channel is a convex mixture of the modalities (Arevalo et al. 2017, arXiv 1702.01992)."""
+    """Each channel is a convex mixture of modalities (Arevalo et al. 2017, arXiv 1702.01992)."""
 
     config: NetworkConfig
 
     @nn.compact
     def __call__(self, summaries: Array, presence: Array, query: Array) -> Array:
         width, modalities = self.config.width, summaries.shape[-2]
-        values = jnp.tanh(nn.DenseGeneral((width,), axis=-1)(summaries))
+        values = jnp.tanh(Dense(width)(summaries))
         flat = summaries.reshape(*summaries.shape[:-2], -1)
-        logits = nn.Dense(modalities * width)(flat).reshape(*flat.shape[:-1], modalities, width)
+        logits = Dense(modalities * width)(flat).reshape(*flat.shape[:-1], modalities, width)
         weights = masked_softmax(logits, presence[..., None], axis=-2)
-        return nn.Dense(width)((weights * values).sum(axis=-2))
+        return Dense(width)((weights * values).sum(axis=-2))
 
 
 FUSION_OPERATORS = {

@@ -2,7 +2,7 @@
 
 import flax.linen as nn
 
-from haemsa_jax.models.layers import Array, masked_softmax
+from haemsa_jax.models.layers import Array, Dense, masked_softmax
 
 
 class Gate(nn.Module):
@@ -16,7 +16,7 @@ class Gate(nn.Module):
     @nn.compact
     def __call__(self, view: Array, allowed: Array, sharpness: Array) -> Array:
         """float[..., S], {0, 1}[E], float[] -> weights float[..., E], summing to 1."""
-        logits = nn.Dense(self.experts, kernel_init=nn.initializers.zeros)(view)
+        logits = Dense(self.experts, kernel_init=nn.initializers.zeros)(view)
         return masked_softmax(sharpness * logits, allowed)
 
 
@@ -29,7 +29,7 @@ class TaskGate(nn.Module):
     @nn.compact
     def __call__(self, view: Array, task: Array, allowed: Array, sharpness: Array) -> Array:
         """float[..., S], int[...], {0, 1}[..., E], float[] -> weights float[..., E]."""
-        logits = nn.Dense(self.tasks * self.experts, kernel_init=nn.initializers.zeros)(view)
+        logits = Dense(self.tasks * self.experts, kernel_init=nn.initializers.zeros)(view)
         logits = logits.reshape(*logits.shape[:-1], self.tasks, self.experts)
         own = nn.one_hot(task, self.tasks, dtype=logits.dtype)
         return masked_softmax(sharpness * (logits * own[..., None]).sum(axis=-2), allowed)

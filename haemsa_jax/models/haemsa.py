@@ -7,7 +7,6 @@ every sample has its own random key and results do not depend on how a batch is 
 """
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from flax import struct
 
@@ -149,7 +148,9 @@ class Haemsa(nn.Module):
                     tokens[modality], masks[modality], situation, allowed,
                     architecture.sharpness[0], architecture.depth[index, layer], rates.inner,
                 )  # fmt: skip
-                gates.append(weights * presence[..., index, None] * architecture.depth[index, layer])
+                gates.append(
+                    weights * presence[..., index, None] * architecture.depth[index, layer]
+                )
         stacked = jnp.stack(gates, axis=-2)
         shape = (len(self.config.modalities), self.config.depth, stacked.shape[-1])
         return tokens, stacked.reshape(*stacked.shape[:-2], *shape)

@@ -3,7 +3,7 @@
 import flax.linen as nn
 import jax.numpy as jnp
 
-from haemsa_jax.models.layers import Array, Dropout
+from haemsa_jax.models.layers import Array, Dense, Dropout
 
 
 class Head(nn.Module):
@@ -28,6 +28,6 @@ class Head(nn.Module):
         scale = self.variable("constants", "scale", jnp.ones, self.outputs).value
         x = nn.LayerNorm()(x)
         if self.hidden:
-            x = Dropout()(nn.gelu(nn.Dense(self.hidden)(x)), dropout)
+            x = Dropout()(nn.gelu(Dense(self.hidden)(x)), dropout)
         small = nn.initializers.variance_scaling(0.01, "fan_in", "truncated_normal")
-        return offset + scale * nn.Dense(self.outputs, kernel_init=small)(x)
+        return offset + scale * Dense(self.outputs, kernel_init=small)(x)

@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from haemsa_jax.config import NetworkConfig
-from haemsa_jax.models.layers import Array, Dropout
+from haemsa_jax.models.layers import Array, Dense, Dropout
 
 
 def position_codes(mask: Array, width: int) -> Array:
@@ -56,11 +56,9 @@ class Stem(nn.Module):
         # Masked before any arithmetic: a NaN must not reach even a product with zero.
         x = (jnp.where(mask[..., None], features, mean) - mean) / std
         x = Dropout(shared_axes=(-2,))(jnp.clip(x, -config.clip, config.clip), dropout)
-        x = nn.Dense(config.width, name="project")(x)
+        x = Dense(config.width, name="project")(x)
         reach = config.max_offset
-        offsets = self.param(
-            "offsets", nn.initializers.normal(0.02), (2 * reach + 1, config.width)
-        )
+        offsets = self.param("offsets", nn.initializers.normal(0.02), (2 * reach + 1, config.width))
         x = x + offsets[jnp.clip(offset, -reach, reach) + reach]
         scale = self.param("position_scale", nn.initializers.constant(0.1), ())
         x = x + scale * position_codes(mask, config.width)

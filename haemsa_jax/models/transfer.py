@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from haemsa_jax.config import NetworkConfig
-from haemsa_jax.models.layers import Array, Attention, Dropout, masked_mean, masked_softmax
+from haemsa_jax.models.layers import Array, Attention, Dense, Dropout, masked_mean, masked_softmax
 
 
 class Links(nn.Module):
@@ -35,7 +35,9 @@ class Links(nn.Module):
           per modality float[..., T_m, D], and weights float[..., M, M].
         """
         config, names = self.config, self.config.modalities
-        normed = {m: nn.LayerNorm(name=f"norm_{m}")(tokens[m]) * masks[m][..., None] for m in tokens}
+        normed = {
+            m: nn.LayerNorm(name=f"norm_{m}")(tokens[m]) * masks[m][..., None] for m in tokens
+        }
         means = {m: masked_mean(normed[m], masks[m]) for m in tokens}
         weights = {}
         result = dict(tokens)
@@ -47,7 +49,7 @@ class Links(nn.Module):
                     continue
                 name = f"{source}_to_{target}"
                 view = jnp.concatenate([means[target], means[source], situation], axis=-1)
-                logit = nn.Dense(1, kernel_init=nn.initializers.zeros, name=f"gate_{name}")(view)
+                logit = Dense(1, kernel_init=nn.initializers.zeros, name=f"gate_{name}")(view)
                 there = masks[source].any(axis=-1) & masks[target].any(axis=-1)
                 weight = nn.sigmoid(sharpness * logit[..., 0]) * open_links[row, column] * there
                 link = Attention(config.width, config.link_width, config.heads, name=name)
@@ -75,13 +77,13 @@ class Summary(nn.Module):
         normed = nn.LayerNorm()(x)
         target = masked_mean(normed, mask & (offset == 0))
         pooled = [target]
-        logits = nn.Dense(self.config.heads)(normed)
+        logits = Dense(self.config.heads)(normed)
         weights = masked_softmax(jnp.swapaxes(logits, -1, -2), mask[..., None, :])
-        value = nn.Dense(self.config.width)(normed)
+        value = Dense(self.config.width)(normed)
         value = value.reshape(*value.shape[:-1], self.config.heads, -1)
         attended = jnp.einsum("...ht,...thd->...hd", weights, value)
         pooled.append(attended.reshape(*attended.shape[:-2], self.config.width))
-        return nn.LayerNorm()(nn.Dense(self.config.width)(jnp.concatenate(pooled, axis=-1)))
+        return nn.LayerNorm()(Dense(self.config.width)(jnp.concatenate(pooled, axis=-1)))
 
 
 def presence_of(masks: dict[str, Array], names: tuple[str, ...]) -> Array:
@@ -89,5 +91,3 @@ def presence_of(masks: dict[str, Array], names: tuple[str, ...]) -> Array:
     any_mask = next(iter(masks.values()))
     nothing = jnp.zeros(any_mask.shape[:-1], bool)
     return jnp.stack([masks[m].any(axis=-1) if m in masks else nothing for m in names], axis=-1)
-
-

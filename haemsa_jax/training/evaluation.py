@@ -61,7 +61,11 @@ def evaluate(
     ]
     return {
         task_id: _evaluate_task(
-            task_id, task, placed, predict, resident[dataset_of(task_id)],
+            task_id,
+            task,
+            placed,
+            predict,
+            resident[dataset_of(task_id)],
             splits[dataset_of(task_id)],
         )  # fmt: skip
         for task_id, task in network.tasks.items()

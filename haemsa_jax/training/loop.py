@@ -83,7 +83,9 @@ def make_train(
         devices,
     )  # fmt: skip
     constants, architecture, _, _ = fixed
-    init = jax.jit(lambda seed: init_state(init_variables(Haemsa(network), stream(seed, "init"))[0]))
+    init = jax.jit(
+        lambda seed: init_state(init_variables(Haemsa(network), stream(seed, "init"))[0])
+    )
     block = parallel.make_block(network, config, total, BLOCK, devices)
     validate = make_validate(network, datasets, "validation", devices)
 

@@ -5,7 +5,8 @@ are averaged. `jax.pmap` has been `jit(shard_map)` since JAX 0.10; replacing it 
 file alone.
 """
 
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp

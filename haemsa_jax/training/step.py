@@ -4,7 +4,8 @@ Written against an axis name: with `axis=None` it is the whole step on one devic
 population maps over); under `pmap` each device takes its slice of every batch.
 """
 
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp

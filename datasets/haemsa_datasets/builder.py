@@ -1,0 +1,112 @@
+"""The builder that every data set here shares: checks, cleans, describes and stores samples."""
+
+import abc
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from haemsa_datasets.checks import check_samples
+from haemsa_datasets.cleaning import replace_nonfinite
+from haemsa_datasets.samples import Card, Sample
+from haemsa_datasets.summary import summarise
+from haemsa_jax.config import TaskSpec
+
+
+class HaemsaBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """A data set of utterances with several modalities and tasks.
+
+    A subclass has a `card` (by `builder_config` where it has several) and a `read`. One record is
+    one utterance, stored once and in order of (group, turn); no context is materialised. The
+    metadata that TFDS keeps beside the records holds the card, the longest sequence of each
+    modality and the preparation summary, so that a prepared directory describes itself.
+    """
+
+    @property
+    @abc.abstractmethod
+    def card(self) -> Card:
+        """What holds for the whole data set."""
+
+    @abc.abstractmethod
+    def read(self, raw_dir: Path | None) -> dict[str, list[Sample]]:
+        """All samples by split; `raw_dir` is None for a generated data set.
+
+        Raises:
+          InputError: a file is missing or does not fit.
+        """
+
+    def details(self) -> dict[str, Any]:
+        """Further facts for the metadata, as JSON values."""
+        return {}
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=self.card.description,
+            citation=self.card.citation,
+            features=record_features(self.card),
+            metadata=tfds.core.MetadataDict(self.card.to_json()),
+            disable_shuffling=True,
+        )
+
+    def _split_generators(self, dl_manager):
+        raw_dir = Path(dl_manager.manual_dir) if self.card.source else None
+        splits = {
+            name: sorted(samples, key=lambda sample: (sample.group, sample.turn))
+            for name, samples in self.read(raw_dir).items()
+        }
+        check_samples(splits, self.card)
+        splits, replaced = replace_nonfinite(splits)
+        self.info.metadata.update(summarise(splits, self.card, replaced))
+        self.info.metadata.update(self.details())
+        return {name: self._generate_examples(samples) for name, samples in splits.items()}
+
+    def _generate_examples(self, samples: list[Sample]) -> Iterator[tuple[int, dict[str, Any]]]:
+        for key, sample in enumerate(samples):
+            yield key, to_record(sample, self.card.tasks)
+
+
+def record_features(card: Card) -> tfds.features.FeaturesDict:
+    """Types of one record's fields."""
+    return tfds.features.FeaturesDict(
+        {
+            "id": tfds.features.Text(),
+            "group": tfds.features.Text(),
+            "turn": tfds.features.Scalar(np.int32),
+            "words": tfds.features.Text(),
+            "features": {
+                modality: tfds.features.Tensor(shape=(None, width), dtype=np.float32)
+                for modality, width in card.widths.items()
+            },
+            "labels": {task.name: _label_feature(task) for task in card.tasks},
+            "labelled": {task.name: tfds.features.Scalar(np.bool_) for task in card.tasks},
+        }
+    )
+
+
+def _label_feature(task: TaskSpec) -> tfds.features.FeatureConnector:
+    if task.kind == "regression":
+        return tfds.features.Scalar(np.float32)
+    if task.kind == "classification":
+        return tfds.features.ClassLabel(names=list(task.classes))
+    return tfds.features.Tensor(shape=(task.outputs,), dtype=np.float32)
+
+
+def to_record(sample: Sample, tasks: tuple[TaskSpec, ...]) -> dict[str, Any]:
+    """A sample in the types of `record_features`; a missing label is stored as zero."""
+    missing = {
+        task.name: np.zeros(task.outputs, np.float32) if task.kind == "multilabel" else 0
+        for task in tasks
+    }
+    labels: Mapping[str, Any] = {**missing, **sample.labels}
+    return {
+        "id": sample.id,
+        "group": sample.group,
+        "turn": sample.turn,
+        "words": sample.words,
+        "features": dict(sample.features),
+        "labels": dict(labels),
+        "labelled": {task.name: task.name in sample.labels for task in tasks},
+    }

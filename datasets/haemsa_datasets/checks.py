@@ -1,0 +1,72 @@
+"""What every sample must satisfy before it is stored."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from haemsa_datasets.samples import Card, Sample
+from haemsa_jax.config import TaskSpec
+from haemsa_jax.data.dataset import SPLITS
+from haemsa_jax.errors import InputError
+
+
+def check_samples(splits: Mapping[str, Sequence[Sample]], card: Card) -> None:
+    """Checks all samples of a data set.
+
+    Raises:
+      InputError: a split is empty or has no label of a task, an id occurs twice, or a sample has a
+        wrong feature width, no modality or an impossible label. The message names the file and row,
+        and the rule.
+    """
+    for split in SPLITS:
+        if not splits.get(split):
+            raise InputError(f"split {split!r} is empty; at least one sample is needed in each")
+        for task in card.tasks:
+            if not any(task.name in sample.labels for sample in splits[split]):
+                raise InputError(f"split {split!r} has no sample with a label for {task.name!r}")
+    seen: dict[str, str] = {}
+    for samples in splits.values():
+        for sample in samples:
+            if sample.id in seen:
+                raise InputError(
+                    f"{sample.origin}: id {sample.id!r} was already used in {seen[sample.id]}; "
+                    "every utterance may occur once, in one split"
+                )
+            seen[sample.id] = sample.origin
+            _check_features(sample, card.widths)
+            for task in card.tasks:
+                if task.name in sample.labels:
+                    _check_label(sample, task)
+
+
+def _check_features(sample: Sample, widths: Mapping[str, int]) -> None:
+    for modality, width in widths.items():
+        shape = sample.features[modality].shape
+        if len(shape) != 2 or shape[1] != width:
+            raise InputError(
+                f"{sample.origin}: {modality} features have shape {shape}; expected (T, {width})"
+            )
+    if not any(len(features) for features in sample.features.values()):
+        raise InputError(
+            f"{sample.origin}: sample {sample.id!r} has no modality at all; at least one of "
+            f"{', '.join(widths)} must be there, or the sample left out"
+        )
+
+
+def _check_label(sample: Sample, task: TaskSpec) -> None:
+    label = np.asarray(sample.labels[task.name], np.float64)
+    if task.kind == "regression":
+        low, high = task.range
+        holds = label.shape == () and bool(low <= label <= high)
+        rule = f"a number in [{low:g}, {high:g}]"
+    elif task.kind == "classification":
+        holds = label.shape == () and bool(np.isin(label, np.arange(task.outputs)))
+        rule = f"a class number from 0 to {task.outputs - 1}"
+    else:
+        holds = label.shape == (task.outputs,) and bool(np.isin(label, (0, 1)).all())
+        rule = f"{task.outputs} times 0 or 1"
+    if not holds:
+        raise InputError(
+            f"{sample.origin}: label {sample.labels[task.name]} of sample {sample.id!r} for task "
+            f"{task.name!r} is not {rule}; mend the label or leave the sample out"
+        )

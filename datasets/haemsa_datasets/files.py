@@ -1,0 +1,68 @@
+"""Raw files: those that must be there, and tables of numbers."""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from haemsa_jax.errors import InputError
+
+
+def find_file(candidates: Iterable[Path], source: str) -> Path:
+    """The first of the candidates that is there.
+
+    Raises:
+      InputError: none is; says where the file can be had.
+    """
+    candidates = list(candidates)
+    for path in candidates:
+        if path.is_file():
+            return path
+    raise InputError(
+        f"{' or '.join(str(path) for path in candidates)} is missing; nothing is downloaded, get "
+        f"it yourself: {source}"
+    )
+
+
+def read_numbers(path: Path, width: int) -> np.ndarray:
+    """A CSV file of numbers without a header, as float64[N, width].
+
+    Raises:
+      InputError: it has another width or no row, or a cell is no number.
+    """
+    return parse_numbers(path.read_text(encoding="utf-8-sig"), range(width), width, str(path))
+
+
+def parse_numbers(text: str, columns: Sequence[int], width: int, origin: str) -> np.ndarray:
+    """Chosen columns of CSV rows, as float64[N, len(columns)].
+
+    Raises:
+      InputError: there is no row, a row has another width, or a chosen cell is no number. Names the
+        row of `origin`, from 1.
+    """
+    if not text.strip():
+        raise InputError(f"{origin}: there is no row in it")
+    try:
+        values = np.loadtxt(
+            io.StringIO(text), delimiter=",", quotechar='"', usecols=columns, ndmin=2
+        )
+    except ValueError as error:
+        raise InputError(f"{origin}, {_first_fault(text, columns, width)}") from error
+    if text.count(",") != len(values) * (width - 1):  # NumPy ignores columns beyond the chosen
+        raise InputError(f"{origin}, {_first_fault(text, columns, width)}")
+    return values
+
+
+def _first_fault(text: str, columns: Sequence[int], width: int) -> str:
+    """Says what is wrong with rows that could not be read, more plainly than NumPy does."""
+    for number, cells in enumerate(csv.reader(io.StringIO(text)), start=1):
+        if cells and len(cells) != width:
+            return f"row {number}: {len(cells)} columns; expected {width}"
+        for column in columns if cells else ():
+            try:
+                float(cells[column])
+            except ValueError:
+                return f"row {number}, column {column + 1}: {cells[column]!r} is not a number"
+    return "a row could not be read as numbers"

@@ -1,0 +1,140 @@
+"""Reads pickles of NumPy arrays and plain values, and runs nothing that a pickle asks for.
+
+A pickle is a program: it names callables and has them called. Here every name resolves to a
+harmless stand-in of this module or is refused. NumPy's own unpickling is not reached either: it
+trusts the flags of a pickled `dtype`, and with the right ones takes bytes of the file for pointers
+to objects (NumPy 2.4 does). To allow only its usual names is therefore not enough.
+"""
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from haemsa_jax.errors import InputError
+
+ACCEPTED = "NumPy arrays, numbers, strings, lists, tuples, dicts and sets"
+
+
+def read_pickle(path: Path) -> Any:
+    """What a pickle holds, as plain values and NumPy arrays; Python 2 strings are Latin-1.
+
+    Raises:
+      InputError: the pickle would run code, holds something else, or is damaged.
+    """
+    try:
+        with path.open("rb") as file:
+            return _finished(_Unpickler(file, path).load())
+    except (InputError, OSError):
+        raise
+    except Exception as error:  # A damaged pickle can fail in any way.
+        raise InputError(
+            f"{path}: cannot be read as a pickle of {ACCEPTED}: {type(error).__name__}: {error}"
+        ) from error
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file, path: Path):
+        super().__init__(file, encoding="latin-1")
+        self._path = path
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _STAND_INS[module.replace("numpy._core", "numpy.core"), name]
+        except KeyError:
+            raise InputError(
+                f"{self._path}: the pickle wants to call {module}.{name}, which could run code; it "
+                f"was not read. Accepted are {ACCEPTED}: save the data as these"
+            ) from None
+
+
+class _DType:
+    """Stands for `numpy.dtype`: numbers, booleans, strings, or object for lists of plain values."""
+
+    def __init__(self, code: str, *_: Any):
+        self.dtype = np.dtype(str(code))
+        if self.dtype.kind not in "biufcSUO":
+            raise ValueError(f"dtype {code!r}")
+
+    def __setstate__(self, state: tuple):
+        _, order, *structure = state[:5]
+        if any(part is not None for part in structure):
+            raise ValueError("structured dtype")
+        if self.dtype.kind != "O" and order in ("<", ">"):
+            self.dtype = self.dtype.newbyteorder(order)
+
+
+class _Array:
+    """Stands for `numpy.ndarray`, until `_finished` takes its value."""
+
+    value: np.ndarray
+
+    def __setstate__(self, state: tuple):
+        _, shape, dtype, fortran, data = state
+        self.value = _to_array(data, dtype, shape, "F" if fortran else "C")
+
+
+def _to_array(data: Any, dtype: _DType, shape: tuple[int, ...], order: str) -> np.ndarray:
+    if dtype.dtype.kind != "O":
+        return np.frombuffer(_to_bytes(data), dtype.dtype).reshape(shape, order=order)
+    if not isinstance(data, list):
+        raise ValueError("an object array must come with a list of its values")
+    values = np.empty(len(data), object)
+    for index, value in enumerate(data):  # one by one, or NumPy would take lists for rows
+        values[index] = _finished(value)
+    return values.reshape(shape, order=order)
+
+
+def _to_bytes(data: Any) -> bytes:
+    return data.encode("latin-1") if isinstance(data, str) else data
+
+
+def _reconstruct(*_: Any) -> _Array:
+    """Stands for `numpy.core.multiarray._reconstruct`."""
+    return _Array()
+
+
+def _from_buffer(data: Any, dtype: _DType, shape: tuple[int, ...], order: str) -> np.ndarray:
+    """Stands for `numpy.core.numeric._frombuffer`, which protocol 5 uses."""
+    return _to_array(data, dtype, shape, order)
+
+
+def _scalar(dtype: _DType, data: Any) -> Any:
+    """Stands for `numpy.core.multiarray.scalar`."""
+    return _to_array(data, dtype, (), "C")[()]
+
+
+def _encode(text: str, encoding: str = "latin1") -> bytes:
+    """Stands for `_codecs.encode`, with which protocol 2 writes bytes."""
+    return text.encode("latin-1")
+
+
+_STAND_INS: dict[tuple[str, str], Callable] = {
+    ("numpy", "dtype"): _DType,
+    ("numpy", "ndarray"): _Array,
+    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy.core.multiarray", "scalar"): _scalar,
+    ("numpy.core.numeric", "_frombuffer"): _from_buffer,
+    ("_codecs", "encode"): _encode,
+    **{
+        (module, kind.__name__): kind
+        for module in ("builtins", "__builtin__")
+        for kind in (set, frozenset, bytes, bytearray, complex)
+    },
+    ("collections", "OrderedDict"): dict,
+}
+
+
+def _finished(value: Any) -> Any:
+    """The value with every stand-in replaced by its array."""
+    if isinstance(value, _Array):
+        return value.value
+    if isinstance(value, dict):
+        return {_finished(key): _finished(item) for key, item in value.items()}
+    if type(value) in (list, tuple, set, frozenset):
+        return type(value)(_finished(item) for item in value)
+    if isinstance(value, _DType):
+        return value.dtype
+    return value

@@ -1,0 +1,1 @@
+"""Planted data: generated samples whose structure, and best possible scores, are known."""

@@ -1,0 +1,89 @@
+"""From raw files to a prepared data set, all of it or nothing."""
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+from haemsa_datasets import catalog
+from haemsa_datasets.loading import metadata
+from haemsa_datasets.quiet import quiet_tfds
+from haemsa_datasets.samples import Card
+from haemsa_jax.errors import InputError
+
+
+def prepare(
+    name: str,
+    raw_dir: str | Path | None,
+    data_dir: str | Path,
+    overwrite: bool = False,
+    report: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Builds a data set under `data_dir`, unless it is there already.
+
+    It is built in a scratch directory beside its place and moved there when complete: a build that
+    is cut off leaves nothing that loads, and what stood there before stands until the new one does.
+
+    Args:
+      name: one of `names()`.
+      raw_dir: directory of the raw files; not read for a generated data set.
+      data_dir: where prepared data sets live; made if need be.
+      overwrite: build again what is already there.
+      report: called with every line of progress.
+
+    Returns:
+      the metadata of the prepared data set.
+
+    Raises:
+      InputError: the name is unknown, a raw file is missing or does not fit, or `data_dir` cannot
+        be written to.
+    """
+    path = catalog.prepared_path(name, data_dir)
+    if catalog.is_prepared(name, data_dir) and not overwrite:
+        report(f"{name}: already prepared; --overwrite builds it again")
+        return metadata(name, data_dir)
+    report(f"{name}: preparing" + (f" from {raw_dir}" if raw_dir else ""))
+    start = time.monotonic()
+    try:
+        _build(name, raw_dir, path, Path(data_dir).expanduser().absolute())
+    except OSError as error:
+        place = error.filename or data_dir
+        reason = error.strerror or error
+        raise InputError(f"{name}: cannot read or write {place}: {reason}") from error
+    except RuntimeError as error:  # What the writer of ArrayRecord raises on a full disk.
+        raise InputError(f"{name}: cannot write to {data_dir}: {error}") from error
+    report(f"{name}: done in {time.monotonic() - start:.1f} s")
+    return metadata(name, data_dir)
+
+
+def _build(name: str, raw_dir: str | Path | None, path: Path, data_dir: Path) -> None:
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=data_dir, prefix=".preparing-") as scratch:
+        builder = catalog.make_builder(name, Path(scratch))
+        config = tfds.download.DownloadConfig(manual_dir=_raw_dir(name, raw_dir, builder.card))
+        with quiet_tfds():
+            builder.download_and_prepare(download_config=config)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            path.rename(Path(scratch, "replaced"))
+        Path(builder.data_path).rename(path)
+
+
+def _raw_dir(name: str, raw_dir: str | Path | None, card: Card) -> str | None:
+    """The directory of raw files, checked to be there; None for a generated data set."""
+    if not card.source:
+        return None
+    if not raw_dir:
+        raise InputError(
+            f"{name}: --raw_dir is needed, the directory of the raw files: {card.source}"
+        )
+    path = Path(raw_dir).expanduser().absolute()
+    if not path.is_dir() or not any(path.iterdir()):
+        raise InputError(
+            f"{name}: raw directory {path} is missing or empty; nothing is downloaded, get the "
+            f"files yourself: {card.source}"
+        )
+    return str(path)

@@ -1,0 +1,125 @@
+"""What a prepared data set holds, as JSON values and as a table for people."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from haemsa_datasets.samples import Card, Sample
+from haemsa_jax.config import TaskSpec
+
+
+def summarise(
+    splits: Mapping[str, Sequence[Sample]], card: Card, replaced: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The metadata that follow from the samples.
+
+    Returns:
+      `max_lengths`, the longest sequence of each modality in any split (at least 1), and `summary`:
+      samples and groups a split, lengths of the sequences present, share of samples without a
+      modality, labels, and the feature values that were replaced.
+    """
+    everything = [sample for samples in splits.values() for sample in samples]
+    lengths = {
+        modality: np.array([len(sample.features[modality]) for sample in everything])
+        for modality in card.widths
+    }
+    return {
+        "max_lengths": {modality: max(1, int(count.max())) for modality, count in lengths.items()},
+        "summary": {
+            "samples": {name: len(samples) for name, samples in splits.items()},
+            "groups": {name: len({s.group for s in samples}) for name, samples in splits.items()},
+            "lengths": {modality: _quantiles(count) for modality, count in lengths.items()},
+            "absent": {modality: int(np.sum(count == 0)) for modality, count in lengths.items()},
+            "labels": {
+                task.name: {name: _labels(samples, task) for name, samples in splits.items()}
+                for task in card.tasks
+            },
+            "replaced": {modality: dict(count) for modality, count in replaced.items()},
+        },
+    }
+
+
+def _quantiles(lengths: np.ndarray) -> dict[str, float]:
+    present = lengths[lengths > 0]
+    if not len(present):
+        return {"min": 0, "median": 0, "max": 0}
+    return {
+        "min": int(present.min()),
+        "median": float(np.median(present)),
+        "max": int(present.max()),
+    }
+
+
+def _labels(samples: Sequence[Sample], task: TaskSpec) -> dict[str, Any]:
+    """Range of a regression's labels, else how many samples each class has."""
+    labels = np.array(
+        [sample.labels[task.name] for sample in samples if task.name in sample.labels]
+    )
+    if task.kind == "multilabel":
+        counts = labels.sum(axis=0) if len(labels) else np.zeros(task.outputs)
+        return {name: int(count) for name, count in zip(task.classes, counts, strict=True)}
+    if task.kind == "classification":
+        return {name: int(np.sum(labels == index)) for index, name in enumerate(task.classes)}
+    if not len(labels):
+        return {"labelled": 0}
+    return {
+        "labelled": len(labels),
+        "min": float(labels.min()),
+        "mean": float(labels.mean()),
+        "max": float(labels.max()),
+    }
+
+
+def to_table(name: str, metadata: Mapping[str, Any], path: Path) -> str:
+    """The summary of a prepared data set, as text."""
+    summary = metadata["summary"]
+    lines = [f"{name}: {metadata['description']}", ""]
+    lines += _columns(
+        [["split", "samples", "groups"]]
+        + [[split, count, summary["groups"][split]] for split, count in summary["samples"].items()]
+    )
+    lines += ["", *_columns(_modality_rows(metadata)), "", *_columns(_label_rows(summary)), ""]
+    for modality, found in summary["replaced"].items():
+        if found["values"]:
+            lines.append(
+                f"{modality}: {found['values']} values of {found['samples']} samples were not "
+                "finite and are replaced by the training split's mean of their column"
+            )
+    if not any(found["values"] for found in summary["replaced"].values()):
+        lines.append("no feature value had to be replaced (all are finite)")
+    return "\n".join([*lines, f"written to {path}"])
+
+
+def _modality_rows(metadata: Mapping[str, Any]) -> list[list[Any]]:
+    summary = metadata["summary"]
+    total = sum(summary["samples"].values())
+    rows = [["modality", "width", "length min/median/max", "absent", "features"]]
+    for modality, width in metadata["widths"].items():
+        length, absent = summary["lengths"][modality], summary["absent"][modality]
+        spread = f"{length['min']}/{length['median']:g}/{length['max']}"
+        share = f"{absent} ({absent / total:.1%})"
+        rows.append([modality, width, spread, share, metadata["provenance"][modality]])
+    return rows
+
+
+def _label_rows(summary: Mapping[str, Any]) -> list[list[Any]]:
+    rows = [["task", "split", "labels"]]
+    for task, splits in summary["labels"].items():
+        for split, labels in splits.items():
+            if "min" in labels:
+                text = "min {min:.2f}, mean {mean:.2f}, max {max:.2f}".format(**labels)
+            else:
+                text = ", ".join(f"{label} {count}" for label, count in labels.items())
+            rows.append([task, split, text])
+    return rows
+
+
+def _columns(rows: Sequence[Sequence[Any]]) -> list[str]:
+    """Rows as text, cells left-aligned, two blanks between."""
+    widths = [max(len(str(cell)) for cell in column) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]

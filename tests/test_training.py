@@ -1,0 +1,297 @@
+"""Training: exact resume, any number of devices, no recompilation, and errors that help."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from haemsa_jax.config import TrainConfig
+from haemsa_jax.errors import InputError
+from haemsa_jax.models.architecture import default_architecture
+from haemsa_jax.training import checkpoint, log, loop, parallel
+from haemsa_jax.training.checkpoint import Checkpoints, load_trained
+from haemsa_jax.training.evaluation import evaluate
+from haemsa_jax.training.loop import NonFiniteLossError, make_train
+from haemsa_jax.training.losses import task_loss
+from haemsa_jax.training.state import (
+    apply_gradients,
+    averaged_params,
+    hyper_from_config,
+    init_state,
+    learning_rate,
+)
+
+CONFIG = TrainConfig(
+    epochs=8, batch_size=16, dropout=0.2, modality_dropout=0.3, learning_rate=3e-3,
+    evaluate_every=2,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def datasets(talks):
+    return {talks.name: talks}
+
+
+@pytest.fixture(scope="module")
+def train(small, datasets):
+    """70 samples in batches of 16: 5 steps an epoch, 40 in all, validated every 10."""
+    return make_train(small, CONFIG, datasets, jax.local_devices()[:1], checkpoint_every=17)
+
+
+@pytest.fixture(scope="module")
+def whole(train, tmp_path_factory):
+    """A run that nobody disturbed."""
+    directory = tmp_path_factory.mktemp("whole")
+    return directory, train(directory)
+
+
+def newest_state(directory, small):
+    with Checkpoints(directory, "latest") as checkpoints:
+        return checkpoints.load(checkpoint.abstract_trees(small)[0])
+
+
+def test_it_learns_and_logs_every_step(whole):
+    directory, progress = whole
+    rows = log.read(directory)
+    steps = [row["step"] for row in rows if row["kind"] == "train"]
+    assert steps == list(range(1, 41))
+    validations = [row for row in rows if row["kind"] == "validation"]
+    assert [row["step"] for row in validations] == [10, 20, 30, 40]
+    assert validations[-1]["score"] > validations[0]["score"]
+    assert progress["step"] == 40
+    assert progress["best_score"] == max(row["score"] for row in validations)
+    assert 0 < validations[-1]["talks:score/mae"] < 3
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("last", [17, 19, 20, 33])
+def test_a_killed_run_resumes_bit_for_bit(train, whole, small, tmp_path, last):
+    """Stopped after `last` logged steps, between whatever checkpoints there were."""
+
+    def stop(row):
+        if row["step"] == last and row["kind"] == "train":
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(tmp_path, observe=stop)
+    progress = train(tmp_path)
+    assert progress == whole[1]
+    assert log.read(tmp_path) == log.read(whole[0])
+    jax.tree.map(
+        np.testing.assert_array_equal, newest_state(tmp_path, small), newest_state(whole[0], small)
+    )
+    jax.tree.map(
+        np.testing.assert_array_equal, load_trained(tmp_path).params, load_trained(whole[0]).params
+    )
+
+
+def test_a_finished_run_is_left_alone(train, whole):
+    before = (whole[0] / "log.jsonl").read_bytes()
+    assert train(whole[0]) == whole[1]
+    assert (whole[0] / "log.jsonl").read_bytes() == before
+
+
+def test_seeds_share_one_program_and_differ(train, whole, tmp_path, small):
+    with jax.log_compiles(), pytest.MonkeyPatch.context() as patch:
+        compiled = []
+        patch.setattr(
+            "jax._src.compiler.backend_compile_and_load",
+            lambda *a, **k: compiled.append(a) or pytest.fail("a second seed compiled a program"),
+        )
+        train(tmp_path, seed=1)
+    assert not compiled
+    assert log.read(tmp_path)[0]["loss"] != log.read(whole[0])[0]["loss"]
+
+
+def test_eight_devices_do_what_one_does(small, datasets, whole, tmp_path):
+    make_train(small, CONFIG, datasets, jax.local_devices())(tmp_path)
+    assert len(jax.local_devices()) == 8
+    one, eight = newest_state(whole[0], small), newest_state(tmp_path, small)
+    # Sums over samples are taken in another order, and 40 steps of Adam follow: 1e-5 holds for what
+    # the network says, and for the weights up to Adam's amplification of tiny gradients.
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4), one.params, eight.params)
+    rows = zip(log.read(whole[0]), log.read(tmp_path), strict=True)
+    for a, b in rows:
+        assert a.keys() == b.keys()
+        np.testing.assert_allclose(a.get("loss", 0), b.get("loss", 0), atol=1e-5)
+
+
+def test_one_step_on_eight_devices_to_1e_5(small, datasets, talks):
+    from haemsa_jax.data.batches import device_split
+    from haemsa_jax.models.haemsa import Haemsa, init_variables
+    from haemsa_jax.training.constants import make_constants
+
+    params = jax.jit(lambda key: init_variables(Haemsa(small), key)[0])(jax.random.key(0))
+    results = []
+    for devices in (jax.local_devices()[:1], jax.local_devices()):
+        block = parallel.make_block(small, CONFIG, 40, 1, devices)
+        arguments = [
+            init_state(params), make_constants(small, datasets), default_architecture(small),
+            hyper_from_config(CONFIG, small), {"talks": device_split(talks.splits["train"])},
+            jax.random.key(1),
+        ]  # fmt: skip
+        results.append(block(*parallel.replicate(arguments, devices), np.int32(1)))
+    (one, losses), (eight, other) = jax.device_get(results)
+    np.testing.assert_allclose(losses, other, atol=1e-5)
+    # Adam's first moment is a tenth of the clipped gradient.
+    np.testing.assert_allclose(one.moments.mu, eight.moments.mu, atol=1e-5)
+
+
+def test_the_state_holds_arrays_only(small):
+    state = checkpoint.abstract_trees(small)[0]
+    for leaf in jax.tree.leaves(state):
+        assert not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def test_early_stopping(small, datasets, tmp_path):
+    still = dataclasses.replace(CONFIG, learning_rate=1e-12, patience=1, ema=0.0)
+    progress = make_train(small, still, datasets, jax.local_devices()[:1])(tmp_path)
+    assert progress["step"] < 40
+    assert progress["stale"] == 1
+
+
+def test_a_diverging_run_names_step_and_task(small, datasets, talks, tmp_path):
+    labels = talks.splits["train"].labels | {"score": talks.splits["train"].labels["score"] * 1}
+    train_split = dataclasses.replace(talks.splits["train"], labels=labels)
+    broken = dataclasses.replace(talks, splits={**talks.splits, "train": train_split})
+    train = make_train(small, CONFIG, {"talks": broken}, jax.local_devices()[:1], 10)
+    # A label overflows after the data was checked, as a network's own arithmetic might.
+    first = train(tmp_path / "good")
+    assert first["step"] == 40
+    labels["score"][:] = np.inf
+    train = make_train(small, CONFIG, {"talks": broken}, jax.local_devices()[:1], 10)
+    with pytest.raises(NonFiniteLossError, match=r"'talks:score' is .* at step 1 \(block of steps"):
+        train(tmp_path / "bad")
+    assert Checkpoints(tmp_path / "bad", "latest").metadata() is None
+
+
+def test_another_configuration_does_not_resume(small, datasets, whole):
+    other = dataclasses.replace(CONFIG, dropout=0.5)
+    with pytest.raises(InputError) as error:
+        make_train(small, other, datasets, jax.local_devices()[:1])(whole[0])
+    assert "train.dropout: 0.2 there, 0.5 asked" in str(error.value)
+    assert "--overwrite" in str(error.value)
+    wider = dataclasses.replace(small, width=16)
+    with pytest.raises(InputError, match="network.width: 8 there, 16 asked"):
+        make_train(wider, CONFIG, datasets, jax.local_devices()[:1])(whole[0])
+
+
+def test_a_batch_must_divide_over_devices(small, datasets):
+    odd = dataclasses.replace(CONFIG, batch_size=12)
+    with pytest.raises(InputError, match="batch_size=12 does not divide over 8 devices"):
+        make_train(small, odd, datasets, jax.local_devices())
+
+
+def test_an_unwritable_directory(train, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot write to the run directory"):
+        train(tmp_path / "file" / "run")
+
+
+def test_too_little_space(train, tmp_path, monkeypatch):
+    usage = type("Usage", (), {"free": 1000})
+    monkeypatch.setattr(loop.shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(InputError, match="1,000 bytes free"):
+        train(tmp_path)
+
+
+def test_no_checkpoint(tmp_path):
+    with pytest.raises(InputError, match="holds no trained network"):
+        load_trained(tmp_path)
+
+
+def test_evaluation_reads_what_training_selected(whole, datasets, talks):
+    run = load_trained(whole[0])
+    evaluated = evaluate([run, run], datasets, "validation", jax.local_devices()[:2])
+    best = whole[1]["best_step"]
+    row = next(r for r in log.read(whole[0]) if r["kind"] == "validation" and r["step"] == best)
+    for task_id, task in evaluated.items():
+        for name, values in task.metrics.items():
+            assert len(values) == 2
+            assert values[0] == values[1] == pytest.approx(row[f"{task_id}/{name}"], abs=1e-6)
+    tags = evaluated["talks:tags"]
+    assert len(tags.ids) == talks.splits["validation"].labelled["tags"].sum() == len(tags.truth)
+    assert evaluated["talks:mood"].predictions.sum(-1) == pytest.approx(1.0)
+
+
+def test_evaluation_refuses_other_data(whole, talks):
+    run = load_trained(whole[0])
+    narrow = {m: x[..., :3] for m, x in talks.splits["test"].features.items()}
+    split = dataclasses.replace(talks.splits["test"], features=narrow)
+    other = dataclasses.replace(talks, widths={m: 3 for m in narrow}, splits={"test": split})
+    with pytest.raises(InputError, match="the network was trained on"):
+        evaluate([run], {"talks": other})
+
+
+def test_metadata_is_plain_json(whole):
+    with Checkpoints(whole[0], "best") as best:
+        json.dumps(best.metadata())
+
+
+# --- the pieces, by hand ---------------------------------------------------------------------------
+
+
+def test_losses_by_hand(talks):
+    score, mood, tags = talks.tasks.values()
+    two = jnp.array([2.0])
+    at = lambda kind, said: task_loss(score, kind, jnp.array([said]), jnp.float32(1.0), two)  # noqa: E731
+    assert at("l1", 4.0) == pytest.approx(1.5)
+    assert at("l2", 4.0) == pytest.approx(1.125)
+    assert at("huber", 4.0) == pytest.approx(1.0)  # 1.5 - 0.5
+    assert at("huber", 2.0) == pytest.approx(0.125)
+    nats = task_loss(mood, "l1", jnp.log(jnp.array([1.0, 2.0, 1.0])), jnp.int32(1), two)
+    assert nats == pytest.approx(np.log(2.0))
+    both = task_loss(tags, "l1", jnp.array([0.0, 100.0]), jnp.array([1.0, 1.0]), two)
+    assert both == pytest.approx(np.log(2.0) / 2)
+
+
+def test_schedule_by_hand():
+    rate = lambda step: float(learning_rate(jnp.float32(2.0), jnp.int32(step), 100, 0.1))  # noqa: E731
+    assert rate(0) == pytest.approx(0.2)
+    assert rate(9) == pytest.approx(2.0)
+    assert rate(55) == pytest.approx(1.0)
+    assert rate(100) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_the_optimiser_is_optax_adamw(small):
+    params = {"w": jnp.array([[1.0, -2.0], [3.0, 4.0]]), "b": jnp.array([0.5, 0.5])}
+    config = dataclasses.replace(CONFIG, clip_norm=0.1, ema=0.5, weight_decay=0.3)
+    hyper = hyper_from_config(config, small)
+    state = init_state(params)
+    reference = optax.chain(
+        optax.clip_by_global_norm(0.1),
+        optax.adamw(0.01, weight_decay=0.3, mask={"w": True, "b": False}),
+    )
+    expected, moments, average = params, reference.init(params), params
+    for step in range(5):
+        grads = jax.tree.map(lambda p, k=step: jnp.sin(p * (k + 1)), expected)
+        state = apply_gradients(state, grads, hyper, 0.01, config)
+        updates, moments = reference.update(grads, moments, expected)
+        expected = optax.apply_updates(expected, updates)
+        keep = min(0.5, (1 + step) / (10 + step))
+        average = jax.tree.map(lambda a, p, k=keep: k * a + (1 - k) * p, average, expected)
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5)  # noqa: E731
+    jax.tree.map(close, state.params, expected)
+    jax.tree.map(close, averaged_params(state), average)
+
+
+def test_constants_come_from_training_alone(talks, small):
+    from haemsa_jax.training.constants import make_constants
+
+    constants = make_constants(small, {"talks": talks})
+    split = talks.splits["train"]
+    tokens = split.features["audio"][split.masks["audio"]]
+    np.testing.assert_allclose(constants["stem_talks_audio"]["mean"], tokens.mean(0), atol=1e-6)
+    np.testing.assert_allclose(constants["stem_talks_audio"]["std"], tokens.std(0), rtol=1e-5)
+    only = dataclasses.replace(talks, splits={"train": split})
+    jax.tree.map(np.testing.assert_array_equal, constants, make_constants(small, {"talks": only}))
+    mood = np.exp(constants["head_talks-mood"]["offset"])
+    counts = np.bincount(split.labels["mood"], minlength=3) + 1
+    np.testing.assert_allclose(mood, counts / counts.sum(), rtol=1e-6)
