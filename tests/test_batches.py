@@ -1,4 +1,4 @@
-"""Batches are functions of (key, step), every sample comes once an epoch, context stays in its talk."""
+"""Batches are functions of (key, step), every sample once an epoch; context stays in its talk."""
 
 import jax
 import jax.numpy as jnp

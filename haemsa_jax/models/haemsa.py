@@ -165,7 +165,7 @@ class Haemsa(nn.Module):
         return jnp.where(presence[..., None], jnp.stack(summaries, axis=-2), 0.0)
 
     def _alone(self, task_id, summaries, rates):
-        """What each modality alone would say, float[..., M, C]; zeros where the data set has none."""
+        """What each modality alone would say, float[..., M, C]; zeros where there is none."""
         empty = jnp.zeros((*summaries.shape[:-2], self.config.tasks[task_id].outputs))
         said = [
             self.modality_heads[task_id, m](summaries[..., index, :], rates.inner)

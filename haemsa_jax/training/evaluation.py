@@ -59,17 +59,13 @@ def evaluate(
     placed = [
         parallel.replicate([run.params, run.constants, run.architecture], devices) for run in runs
     ]
-    return {
-        task_id: _evaluate_task(
-            task_id,
-            task,
-            placed,
-            predict,
-            resident[dataset_of(task_id)],
-            splits[dataset_of(task_id)],
-        )  # fmt: skip
-        for task_id, task in network.tasks.items()
-    }
+    evaluated = {}
+    for task_id, task in network.tasks.items():
+        name = dataset_of(task_id)
+        evaluated[task_id] = _evaluate_task(
+            task_id, task, placed, predict, resident[name], splits[name]
+        )
+    return evaluated
 
 
 def _evaluate_task(task_id, task, placed, predict, resident, split) -> TaskEvaluation:

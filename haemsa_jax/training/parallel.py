@@ -79,36 +79,31 @@ def make_predict(
     module, count = Haemsa(network), len(devices)
     share = max(1, batch_size // count)
 
-    def forward(variables, architecture, split: DeviceSplit, rows: Array, task_id: str):
-        task = jnp.int32(network.task_index(task_id))
-
-        dataset = dataset_of(task_id)
-
+    def forward(variables, architecture, split: DeviceSplit, task: Array, rows: Array, dataset):
         def one(row):
             sample = gather(split, row, task, *network.context_of(dataset))
             out = module.apply(variables, sample, architecture, Rates(), dataset)
-            return {
-                "prediction": out.predictions[task_id],
-                "local": out.local_gates,
-                "links": out.link_weights,
-                "fusion": out.fusion_gates,
-            }
+            gates = {"local": out.local_gates, "links": out.link_weights, "fusion": out.fusion_gates}
+            return out.predictions, gates
 
         return jax.lax.map(jax.vmap(one), rows)
 
+    # The task is data, so that all tasks of a data set share one program.
     mapped = jax.pmap(
-        forward, AXIS, in_axes=(None, None, None, 0), out_axes=0, static_broadcasted_argnums=4,
-        devices=devices,
+        forward, AXIS, in_axes=(None, None, None, None, 0), out_axes=0,
+        static_broadcasted_argnums=5, devices=devices,
     )  # fmt: skip
 
     def predict(params, constants, architecture, split, task_id, rows):
         variables = {"params": params, "constants": constants}
-        rows = np.asarray(rows)
+        rows, task = np.asarray(rows), np.int32(network.task_index(task_id))
         blocks = -(-len(rows) // (count * share))
         # The tail is filled up with the first row, and cut off again below.
         padded = np.full(count * blocks * share, rows[0], np.int32)
         padded[: len(rows)] = rows
-        out = mapped(variables, architecture, split, padded.reshape(count, blocks, share), task_id)
+        padded = padded.reshape(count, blocks, share)
+        said, gates = mapped(variables, architecture, split, task, padded, dataset_of(task_id))
+        out = {"prediction": said[task_id], **gates}
         flat = jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[3:]), out)
         return jax.tree.map(lambda x: x[: len(rows)], flat)
 

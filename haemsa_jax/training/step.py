@@ -90,6 +90,7 @@ def _make_batch(network: NetworkConfig, config: TrainConfig, share: int, axis: s
         drawn: dict[str, Any] = {}
         for dataset in network.widths:
             split, samples, labels, keys = data[dataset], [], {}, []
+            context = network.context_of(dataset)
             for task_id in network.tasks_of(dataset):
                 index, name = network.task_index(task_id), network.tasks[task_id].name
                 rows = split.rows[name]
@@ -100,7 +101,7 @@ def _make_batch(network: NetworkConfig, config: TrainConfig, share: int, axis: s
                 # on how many devices share it.
                 place = index * config.batch_size + first + jnp.arange(share)
 
-                def sample_of(row, split=split, index=index, context=network.context_of(dataset)):
+                def sample_of(row, split=split, index=index, context=context):
                     return gather(split, row, jnp.int32(index), *context)
 
                 sample = jax.vmap(sample_of)(mine)
