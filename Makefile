@@ -9,6 +9,7 @@ PYTHON ?= python3
 JAX ?= cpu
 VENV ?= .venv
 RUN = $(VENV)/bin/python
+PIP = $(RUN) -m pip install --quiet --disable-pip-version-check
 READY = $(VENV)/.ready-$(JAX)
 
 .PHONY: demo test lint clean
@@ -30,10 +31,8 @@ $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: $(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	@if [ "$(JAX)" != cpu ]; then \
-	  $(RUN) -m pip install --quiet --disable-pip-version-check "jax[$(JAX)]>=0.10.2,<0.13"; fi
-	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(PIP) -r requirements.txt $(if $(filter cpu,$(JAX)),,"jax[$(JAX)]")
+	$(PIP) --no-deps --editable .
 	@touch $@
 
 clean:

@@ -45,8 +45,8 @@ def run(main: Callable[[], None]) -> None:
     def checked(argv: list[str]) -> None:
         if len(argv) > 1:
             raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-        # Orbax and TFDS tell of every file they touch.
-        logging.set_verbosity(logging.WARNING)
+        # Orbax and TFDS tell of every file they touch, and print what they then raise.
+        logging.set_verbosity(logging.FATAL)
         try:
             main()
         except (InputError, NonFiniteLossError) as error:

@@ -68,8 +68,13 @@ class Checkpoints:
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
-        self._checkpointer.close()
+    def __exit__(self, kind, *_):
+        try:
+            self._checkpointer.close()
+        except Exception:
+            # A write that failed fails again here; what broke first is what the user should read.
+            if kind is None:
+                raise
 
     def save(self, step: int, tree: Any, experiment: Experiment, progress: dict) -> None:
         """Write one checkpoint and let the one before it go."""

@@ -93,18 +93,20 @@ def make_train(
         directory: str | os.PathLike, seed: int = config.seed, observe: Observe = lambda row: None
     ) -> dict[str, Any]:
         experiment = Experiment(network, dataclasses.replace(config, seed=seed))
-        root = parallel.replicate(jax.random.key(seed), devices)
+        key = jax.random.key(seed)
+        abstract = jax.eval_shape(init, key)
         _check_writable(Path(directory))
-        state = init(jax.random.key(seed))
-        _check_space(Path(directory), state)
+        _check_space(Path(directory), abstract)
         progress = {"step": 0, "best_step": 0, "best_score": -np.inf, "stale": 0}
 
         with Checkpoints(directory, LATEST) as latest, Checkpoints(directory, BEST) as best:
             saved = latest.metadata()
             if saved is not None:
                 checkpoint.check_same(Path(directory), saved["experiment"], experiment)
-                state, progress = latest.load(jax.eval_shape(lambda: state)), saved["progress"]
-            state = parallel.replicate(state, devices)
+                state, progress = latest.load(abstract), saved["progress"]
+            else:
+                state = init(key)
+            state, root = parallel.replicate((state, key), devices)
 
             with RunLog(directory, progress["step"] if saved else None) as log:
 
@@ -237,7 +239,7 @@ def _check_writable(directory: Path) -> None:
 
 def _check_space(directory: Path, state: TrainState) -> None:
     """Room for two states and two selected networks: the new one is written before the old goes."""
-    needed = 3 * sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    needed = 3 * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
     free = shutil.disk_usage(directory).free
     if free < needed:
         raise InputError(

@@ -83,7 +83,11 @@ def make_predict(
         def one(row):
             sample = gather(split, row, task, *network.context_of(dataset))
             out = module.apply(variables, sample, architecture, Rates(), dataset)
-            gates = {"local": out.local_gates, "links": out.link_weights, "fusion": out.fusion_gates}
+            gates = {
+                "local": out.local_gates,
+                "links": out.link_weights,
+                "fusion": out.fusion_gates,
+            }
             return out.predictions, gates
 
         return jax.lax.map(jax.vmap(one), rows)

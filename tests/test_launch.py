@@ -1,0 +1,171 @@
+"""Launchers, started the way a user starts them."""
+
+import csv
+import json
+import os
+import resource
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from haemsa_jax.training import log
+
+TINY = ("--width=8", "--depth=1", "--heads=2", "--link_width=4", "--batch_size=128")
+
+
+@pytest.fixture(scope="module")
+def launch(environment):
+    """launch(program, *flags) -> the finished process."""
+
+    def run(program, *flags, **changes):
+        command = [environment["PYTHON"], "-m", f"launch.{program}", *map(str, flags)]
+        return subprocess.run(
+            command, cwd=ROOT, env={**environment, **changes}, capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def data_dir(launch, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("data")
+    done = launch("prepare_data", "--dataset=planted", f"--data_dir={directory}")
+    assert done.returncode == 0, done.stderr
+    return directory
+
+
+def train_flags(data_dir, run_dir, *more):
+    return (
+        "--tasks=planted", f"--data_dir={data_dir}", f"--run_dir={run_dir}", "--epochs=4",
+        "--evaluate_every=2", "--learning_rate=0.01", *TINY, *more,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(launch, data_dir, tmp_path_factory):
+    run_dir = tmp_path_factory.mktemp("run")
+    done = launch("train", *train_flags(data_dir, run_dir, "--seeds=2", "--checkpoint_every=7"))
+    assert done.returncode == 0, done.stderr
+    return run_dir, done
+
+
+def test_training_shows_progress(trained):
+    run_dir, done = trained
+    for seed in (0, 1):
+        assert f"seed {seed}: best validation score" in done.stdout
+        assert len(log.read(run_dir / f"seed_{seed}")) == 48 + 2
+    assert "48/48" in done.stderr
+    assert "step/s" in done.stderr
+    assert "planted:sentiment/mae=" in done.stderr
+    assert list((run_dir / "seed_0" / "tensorboard").iterdir())
+
+
+def test_evaluation_writes_table_picture_and_predictions(launch, trained, data_dir):
+    run_dir, _ = trained
+    done = launch("evaluate", f"--run_dir={run_dir}", f"--data_dir={data_dir}", "--baselines")
+    assert done.returncode == 0, done.stderr
+    for row in ("HAEMSA", "median", "majority", "ridge text", "ridge all", "best possible"):
+        assert row in done.stdout
+    results = json.loads((run_dir / "test.json").read_text())
+    assert len(results["planted:sentiment"]["HAEMSA"]["mae"]) == 2
+    assert "±" in (run_dir / "test.md").read_text()
+    assert (run_dir / "test.png").read_bytes().startswith(b"\x89PNG")
+    with (run_dir / "test_predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    mine = [row for row in rows if row["task"] == "planted:sentiment" and row["seed"] == "1"]
+    assert len(mine) == 800
+    error = sum(abs(float(r["truth"]) - float(r["prediction"])) for r in mine) / 800
+    assert error == pytest.approx(results["planted:sentiment"]["HAEMSA"]["mae"][1], abs=1e-6)
+
+
+def test_a_run_killed_by_the_system_resumes_bit_for_bit(
+    launch, trained, data_dir, tmp_path, environment
+):
+    """SIGKILL after step 17 of 48; checkpoints lie at 7 and 14."""
+    command = [environment["PYTHON"], "-m", "launch.train"]
+    command += train_flags(data_dir, tmp_path, "--checkpoint_every=7")
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    # The process stops as soon as the log shows step 17, wherever it then is.
+    logged = tmp_path / "seed_0" / "log.jsonl"
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and process.poll() is None:
+        if logged.exists() and logged.read_bytes().count(b"\n") >= 17:
+            break
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    done = launch("train", *train_flags(data_dir, tmp_path, "--checkpoint_every=7"))
+    assert done.returncode == 0, done.stderr
+    whole = trained[0] / "seed_0"
+    assert log.read(tmp_path / "seed_0") == log.read(whole)
+    assert same_arrays(tmp_path / "seed_0", whole)
+
+
+def same_arrays(left: Path, right: Path) -> bool:
+    import jax
+    import numpy as np
+
+    from haemsa_jax.training import checkpoint
+
+    states = []
+    for directory in (left, right):
+        network = checkpoint.load_trained(directory).experiment.network
+        with checkpoint.Checkpoints(directory, "latest") as latest:
+            states.append(latest.load(checkpoint.abstract_trees(network)[0]))
+    return jax.tree.all(jax.tree.map(np.array_equal, *states))
+
+
+@pytest.mark.parametrize(
+    ("program", "flags", "words"),
+    [
+        ("train", ["--tasks=planted:joy"], ["no task 'joy'", "planted:sentiment"]),
+        ("train", ["--tasks=sims"], ["'sims' is unknown", "hazumi"]),
+        ("train", ["--tasks=hazumi"], ["not prepared", "launch.prepare_data --dataset=hazumi"]),
+        ("train", ["--tasks=planted", "--dropout=1.5"], ["dropout=1.5", "[0, 1)"]),
+        ("train", ["--tasks=planted", "--past=many"], ["--past=many", "DATASET=number"]),
+        ("train", ["--tasks=planted", "--task_weights=joy=2"], ["joy=2", "planted:sentiment"]),
+        ("train", ["--tasks=planted", "--devices=99"], ["--devices=99", "finds 2"]),
+        ("train", ["--tasks=planted", "--batch_size=13"], ["batch_size=13", "2 devices"]),
+        ("train", ["--tasks=planted", "--run_dir=/proc/run"], ["/proc/run", "--run_dir"]),
+        ("train", ["--tasks=planted", "--width=x"], ["--width=x"]),
+        ("evaluate", ["--run_dir=/nowhere"], ["/nowhere holds no run", "launch.train"]),
+        ("evaluate", ["--run_dir=/tmp", "--split=train"], ["--split=train", "validation"]),
+    ],
+)
+def test_bad_flags_end_with_one_clear_line(launch, data_dir, tmp_path, program, flags, words):
+    given = [f"--data_dir={data_dir}", *flags]
+    if not any(flag.startswith("--run_dir") for flag in flags):
+        given.append(f"--run_dir={tmp_path}")
+    done = launch(program, *given)
+    assert done.returncode not in (0, -signal.SIGKILL)
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in done.stderr
+
+
+def test_another_configuration_is_refused(launch, trained, data_dir):
+    done = launch("train", *train_flags(data_dir, trained[0], "--dropout=0.4"))
+    assert done.returncode == 2
+    assert "train.dropout: 0.2 there, 0.4 asked" in done.stderr
+
+
+def test_a_full_disk_ends_with_a_clear_error(data_dir, tmp_path, environment):
+    """No file may grow over 16 KiB, which is how a quota feels."""
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2**14, 2**14))  # noqa: E731
+    command = [environment["PYTHON"], "-m", "launch.train", *train_flags(data_dir, tmp_path)]
+    changes = {"JAX_ENABLE_COMPILATION_CACHE": "0"}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment | changes, capture_output=True, text=True, check=False,
+        preexec_fn=limit,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert f"error: cannot write the checkpoint of step 24 to {tmp_path}" in done.stderr
+    assert "File too large" in done.stderr
