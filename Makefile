@@ -17,7 +17,8 @@ READY = $(VENV)/.ready-$(JAX)
 demo: $(READY)
 	$(RUN) -m launch.prepare_data --dataset=planted --data_dir=demo/data
 	$(RUN) -m launch.train --tasks=planted --data_dir=demo/data --run_dir=demo/planted \
-	  --seeds=3 --width=32 --depth=1 --epochs=30 --learning_rate=3e-3 --evaluate_every=2
+	  --seeds=3 --width=32 --depth=1 --epochs=20 --evaluate_every=2 \
+	  --learning_rate=3e-3 --weight_decay=0.3 --input_dropout=0.05
 	$(RUN) -m launch.evaluate --run_dir=demo/planted --data_dir=demo/data --baselines
 
 test: $(READY)

@@ -196,7 +196,7 @@ class TrainConfig:
     batch_size: int = 64
     learning_rate: float = 1e-3
     warmup: float = 0.1
-    weight_decay: float = 0.05
+    weight_decay: float = 1.0
     clip_norm: float = 1.0
     dropout: float = 0.2
     input_dropout: float = 0.2

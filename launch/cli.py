@@ -1,8 +1,10 @@
 """What the launchers share: flags from a dataclass, and errors as one line."""
 
 import dataclasses
+import os
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from absl import app, flags, logging
 
@@ -50,11 +52,20 @@ def run(main: Callable[[], None]) -> None:
         try:
             main()
         except (InputError, NonFiniteLossError) as error:
-            print(f"error: {error}", file=sys.stderr)
-            sys.exit(2)
+            _end(str(error))
         except OSError as error:
             where = f" {error.filename}" if error.filename else ""
-            print(f"error: cannot read or write{where}: {error.strerror}", file=sys.stderr)
-            sys.exit(2)
+            _end(f"cannot read or write{where}: {error.strerror}")
 
     app.run(checked)
+
+
+def _end(message: str) -> NoReturn:
+    """Print one line and end the process at once.
+
+    Threads of a storage layer that failed may still be at work; an orderly exit would wait for them
+    and print what each of them has to say.
+    """
+    sys.stdout.flush()
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    os._exit(2)
