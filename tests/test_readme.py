@@ -1,0 +1,34 @@
+"""What the README shows is run."""
+
+import re
+import subprocess
+
+from conftest import ROOT
+
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_example_from_python_runs(environment, tmp_path):
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    command = [environment["PYTHON"], "-c", code]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "best_score" in done.stdout
+    assert "'mae'" in done.stdout
+    assert (tmp_path / "runs" / "mine" / "best").is_dir()
+
+
+def test_its_commands_name_programs_and_flags_that_exist(environment):
+    commands = re.findall(r"python -m (launch\.\w+)((?: --[\w]+(?:=\S+)?)*)", README)
+    assert {program for program, _ in commands} >= {
+        "launch.prepare_data", "launch.train", "launch.evaluate"
+    }  # fmt: skip
+    for program in {program for program, _ in commands}:
+        done = subprocess.run(
+            [environment["PYTHON"], "-m", program, "--help"],
+            cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        for flag in re.findall(r"--(\w+)", " ".join(f for p, f in commands if p == program)):
+            assert re.search(rf"--(\[no\])?{flag}\b", done.stdout), (program, flag)
