@@ -11,6 +11,9 @@ from absl import app, flags, logging
 from haemsa_jax.errors import InputError
 from haemsa_jax.training.loop import NonFiniteLossError
 
+# The flags defined here belong to the launcher, whose --help then lists them.
+flags.disclaim_key_flags()
+
 _DEFINE = {int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
 
 

@@ -12,16 +12,16 @@ import haemsa_datasets
 ROOT = Path(__file__).parents[1]
 
 
-def run(*flags, **options):
+def run(*flags, before=()):
+    """The finished process; `before` goes in front of its command line."""
     paths = os.pathsep.join([str(ROOT), str(ROOT / "datasets")])
     return subprocess.run(
-        [sys.executable, "-W", "error", "-m", "launch.prepare_data", *map(str, flags)],
+        [*before, sys.executable, "-W", "error", "-m", "launch.prepare_data", *map(str, flags)],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": paths},
         capture_output=True,
         text=True,
         check=False,
-        **options,
     )
 
 
@@ -76,11 +76,7 @@ def test_data_directory_that_cannot_be_written(tmp_path):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the size of files")
 def test_full_disk(tmp_path):
-    import resource
-
-    def limit():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-
-    message = failure("--dataset=planted", f"--data_dir={tmp_path}", preexec_fn=limit)
+    limited = ("sh", "-c", 'ulimit -f 200 && exec "$@"', "sh")
+    message = failure("--dataset=planted", f"--data_dir={tmp_path}", before=limited)
     assert f"planted: cannot write to {tmp_path}: " in message and "File too large" in message
     assert not list(tmp_path.iterdir())
