@@ -31,4 +31,5 @@ def test_its_commands_name_programs_and_flags_that_exist(environment):
             cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
         )  # fmt: skip
         for flag in re.findall(r"--(\w+)", " ".join(f for p, f in commands if p == program)):
-            assert re.search(rf"--(\[no\])?{flag}\b", done.stdout), (program, flag)
+            listed = re.search(rf"--(\[no\])?{flag}\b", done.stdout)
+            assert listed or flag == "help", (program, flag)
