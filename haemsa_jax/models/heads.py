@@ -26,7 +26,6 @@ class Head(nn.Module):
         """float[..., D] -> float[..., C]: label units for a regression, logits otherwise."""
         offset = self.variable("constants", "offset", jnp.zeros, self.outputs).value
         scale = self.variable("constants", "scale", jnp.ones, self.outputs).value
-        x = nn.LayerNorm()(x)
         if self.hidden:
             x = Dropout()(nn.gelu(Dense(self.hidden)(x)), dropout)
         small = nn.initializers.variance_scaling(0.01, "fan_in", "truncated_normal")

@@ -62,4 +62,5 @@ class Stem(nn.Module):
         x = x + offsets[jnp.clip(offset, -reach, reach) + reach]
         scale = self.param("position_scale", nn.initializers.constant(0.1), ())
         x = x + scale * position_codes(mask, config.width)
-        return nn.LayerNorm()(x) * mask[..., None]
+        # Not normalised: the length of a feature vector says how sure whoever made it was.
+        return x * mask[..., None]

@@ -74,16 +74,15 @@ class Summary(nn.Module):
     @nn.compact
     def __call__(self, x: Array, mask: Array, offset: Array) -> Array:
         """float[..., T, D], bool[..., T], int[..., T] -> float[..., D]."""
-        normed = nn.LayerNorm()(x)
-        target = masked_mean(normed, mask & (offset == 0))
-        pooled = [target]
-        logits = Dense(self.config.heads)(normed)
+        config = self.config
+        logits = Dense(config.heads)(nn.LayerNorm()(x))
         weights = masked_softmax(jnp.swapaxes(logits, -1, -2), mask[..., None, :])
-        value = Dense(self.config.width)(normed)
-        value = value.reshape(*value.shape[:-1], self.config.heads, -1)
-        attended = jnp.einsum("...ht,...thd->...hd", weights, value)
-        pooled.append(attended.reshape(*attended.shape[:-2], self.config.width))
-        return nn.LayerNorm()(Dense(self.config.width)(jnp.concatenate(pooled, axis=-1)))
+        value = Dense(config.width)(x)
+        value = value.reshape(*value.shape[:-1], config.heads, -1)
+        pooled = jnp.einsum("...ht,...thd->...hd", weights, value)
+        pooled = pooled.reshape(*pooled.shape[:-2], config.width)
+        target = masked_mean(x, mask & (offset == 0))
+        return Dense(config.width)(jnp.concatenate([target, pooled], axis=-1))
 
 
 def presence_of(masks: dict[str, Array], names: tuple[str, ...]) -> Array:
