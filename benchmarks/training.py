@@ -27,7 +27,7 @@ from haemsa_jax.models.architecture import default_architecture
 from haemsa_jax.models.haemsa import Haemsa, Rates, init_variables
 from haemsa_jax.training import parallel
 from haemsa_jax.training.constants import make_constants
-from haemsa_jax.training.state import hyper_from_config, init_state
+from haemsa_jax.training.state import hyper_from_config, init_state, stack
 
 _STEPS = flags.DEFINE_integer("steps", 60, "Training steps a measurement.")
 _WIDTH = flags.DEFINE_integer("width", 32, "Width of the network.")
@@ -97,13 +97,11 @@ def measure_haemsa() -> tuple[dict[str, float], int]:
         make_constants(network, {"random": dataset}), default_architecture(network),
     )  # fmt: skip
     split = device_split(dataset.splits["train"])
-    state, *fixed = parallel.replicate(
-        [
-            init_state(params), constants, architecture, hyper_from_config(config, network),
-            {"random": split}, jax.random.key(1),
-        ],
-        devices,
-    )  # fmt: skip
+    state, architectures, hypers = stack(
+        (init_state(params), architecture, hyper_from_config(config, network)), 1
+    )
+    arrays = [state, constants, architectures, hypers, {"random": split}, jax.random.key(1)[None]]
+    state, *fixed = parallel.replicate(arrays, devices)
 
     start = time.perf_counter()
     block = parallel.make_block(network, config, 10_000, steps, devices)
@@ -112,7 +110,8 @@ def measure_haemsa() -> tuple[dict[str, float], int]:
     train = median_seconds(lambda: jax.block_until_ready(block(state, *fixed, np.int32(steps))))
 
     predict = parallel.make_predict(network, 256, devices)
-    arrays = parallel.replicate([params, constants, architecture, split], devices)
+    arrays = [stack(params, 1), constants, architectures, split]
+    arrays = parallel.replicate(arrays, devices)
     everything = np.arange(COUNT)
     inference = median_seconds(lambda: predict(*arrays, "random:score", everything))
 

@@ -174,6 +174,7 @@ class TrainConfig:
 
     Attributes:
       seed: root of every random stream.
+      seeds: networks trained side by side in one program, with seeds `seed`, `seed` + 1, ...
       epochs: passes over the largest task's training split.
       batch_size: samples of every task in one step, over all devices.
       learning_rate: peak of AdamW's schedule (linear warm-up, cosine to zero).
@@ -188,10 +189,11 @@ class TrainConfig:
       regression_loss: `l1`, `l2` or `huber`, on standardised labels.
       task_weights: task id to weight; tasks not named weigh 1.
       evaluate_every: epochs between validations.
-      patience: validations without improvement before training ends; 0 never ends early.
+      patience: validations in which no seed improved before training ends; 0 never ends early.
     """
 
     seed: int = 0
+    seeds: int = 1
     epochs: int = 20
     batch_size: int = 64
     learning_rate: float = 1e-3
@@ -209,7 +211,9 @@ class TrainConfig:
     patience: int = 0
 
     def __post_init__(self):
-        for name in ("epochs", "batch_size", "evaluate_every", "learning_rate", "clip_norm"):
+        for name in (
+            "seeds", "epochs", "batch_size", "evaluate_every", "learning_rate", "clip_norm",
+        ):  # fmt: skip
             value = getattr(self, name)
             _require(value > 0, f"training: {name}={value} must be positive")
         for name in ("weight_decay", "auxiliary", "patience", "seed"):

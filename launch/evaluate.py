@@ -2,9 +2,9 @@
 
   python -m launch.evaluate --run_dir=runs/hazumi
 
-Reads every RUN_DIR/seed_*, prints a table with mean and standard deviation over seeds, and writes
-into RUN_DIR: `SPLIT.json` (raw values), `SPLIT.md` (the table), `SPLIT.png` (predictions against
-truth, and the gates of every level) and `SPLIT_predictions.csv`.
+Reads the selected network of every seed, prints a table with mean and standard deviation over
+seeds, and writes into RUN_DIR: `SPLIT.json` (raw values), `SPLIT.md` (the table), `SPLIT.png`
+(predictions against truth, and the gates of every level) and `SPLIT_predictions.csv`.
 """
 
 import csv
@@ -16,12 +16,11 @@ from absl import flags
 import haemsa_datasets
 from haemsa_jax.config import dataset_of
 from haemsa_jax.data import SPLITS
-from haemsa_jax.errors import InputError
 from haemsa_jax.models.experts import LOCAL_EXPERTS
 from haemsa_jax.models.fusion import FUSION_OPERATORS
 from haemsa_jax.reporting import baselines, tables
 from haemsa_jax.reporting.figures import TaskReport, evaluation_figure
-from haemsa_jax.training.checkpoint import Trained, load_trained
+from haemsa_jax.training.checkpoint import load_trained
 from haemsa_jax.training.evaluation import TaskEvaluation, evaluate
 from launch import cli
 
@@ -33,36 +32,25 @@ _BASELINES = flags.DEFINE_bool("baselines", False, "Also constant and ridge regr
 
 def main() -> None:
     directory, split = Path(_RUN_DIR.value), _SPLIT.value
-    runs = load_runs(directory)
-    network = runs[0].experiment.network
+    trained = load_trained(directory)
+    network, seeds = trained.experiment.network, trained.experiment.train.seeds
     splits = SPLITS if _BASELINES.value else (split,)
     datasets = {
         name: haemsa_datasets.load(name, _DATA_DIR.value, splits) for name in network.widths
     }
-    evaluated = evaluate(runs, datasets, split)
+    evaluated = evaluate(trained, datasets, split)
     results = {task_id: {"HAEMSA": dict(task.metrics)} for task_id, task in evaluated.items()}
     if _BASELINES.value:
         for task_id, task in evaluated.items():
             results[task_id] |= _yardsticks(datasets[dataset_of(task_id)], task.spec.name)
             results[task_id] |= _known_best(task_id, task)
-    print(f"{directory}: {split} split, {len(runs)} seeds\n\n{tables.text(results)}")
+    print(f"{directory}: {split} split, {seeds} seeds\n\n{tables.text(results)}")
     (directory / f"{split}.json").write_text(json.dumps(results, indent=1))
     (directory / f"{split}.md").write_text(tables.markdown(results))
     reports = [_report(task_id, task, network.modalities) for task_id, task in evaluated.items()]
     evaluation_figure(reports, directory / f"{split}.png")
     _write_predictions(directory / f"{split}_predictions.csv", evaluated)
     print(f"written: {directory / split}.json, .md, .png and _predictions.csv")
-
-
-def load_runs(directory: Path) -> list[Trained]:
-    """The selected networks of every seed of a run."""
-    seeds = sorted(directory.glob("seed_*"), key=lambda path: int(path.name.rpartition("_")[2]))
-    if not seeds:
-        raise InputError(
-            f"{directory} holds no run: there is no {directory / 'seed_0'}; name the --run_dir "
-            "that launch.train was given"
-        )
-    return [load_trained(path) for path in seeds]
 
 
 def _yardsticks(dataset, task: str) -> dict:
@@ -82,8 +70,8 @@ def _known_best(task_id: str, task: TaskEvaluation) -> dict:
 
 def _report(task_id: str, task: TaskEvaluation, modalities: tuple[str, ...]) -> TaskReport:
     return TaskReport(
-        task_id, task.spec, task.truth, task.predictions.mean(axis=0), modalities,
-        tuple(LOCAL_EXPERTS), tuple(FUSION_OPERATORS), **task.gates,
+        task_id, task.spec, task.truth, task.predictions.mean(axis=0), len(task.predictions),
+        modalities, tuple(LOCAL_EXPERTS), tuple(FUSION_OPERATORS), **task.gates,
     )  # fmt: skip
 
 

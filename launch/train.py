@@ -3,12 +3,13 @@
   python -m launch.train --tasks=planted --run_dir=runs/planted
   python -m launch.train --tasks=hazumi:ui,hazumi:tc --past=8 --seeds=5 --run_dir=runs/hazumi
 
-Every seed has its own directory RUN_DIR/seed_S with its log, its checkpoints and the selected
-network. The same command again resumes what was interrupted and skips what is done.
+All seeds are trained side by side in one program. RUN_DIR holds the log, the curves, the checkpoint
+from which the same command again resumes, and the selected network of every seed.
 """
 
 import shutil
 from pathlib import Path
+from statistics import fmean
 
 import jax
 from absl import flags
@@ -16,6 +17,8 @@ from tqdm import tqdm
 
 from haemsa_jax.config import NetworkConfig, TrainConfig
 from haemsa_jax.errors import InputError
+from haemsa_jax.reporting.figures import training_figure
+from haemsa_jax.training import log
 from haemsa_jax.training.loop import make_train
 from launch import cli
 from launch.tasks import load_tasks, per_dataset, task_weights
@@ -23,7 +26,6 @@ from launch.tasks import load_tasks, per_dataset, task_weights
 _TASKS = flags.DEFINE_list("tasks", None, "DATASET or DATASET:TASK, a comma list.")
 _DATA_DIR = flags.DEFINE_string("data_dir", "data", "Directory of prepared data sets.")
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "Directory of the run.")
-_SEEDS = flags.DEFINE_integer("seeds", 1, "Number of networks to train: seed, seed + 1, ...")
 _PAST = flags.DEFINE_list(
     "past", ["0"], "Utterances before the target in conversational data: N, or DATASET=N,..."
 )
@@ -31,7 +33,7 @@ _FUTURE = flags.DEFINE_list("future", ["0"], "Utterances after the target, likew
 _TASK_WEIGHTS = flags.DEFINE_list("task_weights", [], "TASK=weight, a comma list; others weigh 1.")
 _DEVICES = flags.DEFINE_integer("devices", 0, "Local devices to use; 0 for all.")
 _CHECKPOINT_EVERY = flags.DEFINE_integer("checkpoint_every", 500, "Steps between checkpoints.")
-_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete what RUN_DIR/seed_S holds.")
+_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete what RUN_DIR holds.")
 cli.define_flags(NetworkConfig)
 cli.define_flags(TrainConfig)
 
@@ -49,23 +51,22 @@ def main() -> None:
         context={name: (past.get(name, 0), future.get(name, 0)) for name in talking},
     )
     weights = task_weights(_TASK_WEIGHTS.value, tasks)
-    if _SEEDS.value < 1 or _CHECKPOINT_EVERY.value < 1:
-        raise InputError("--seeds and --checkpoint_every must be at least 1")
-    train = make_train(
-        network, cli.from_flags(TrainConfig, task_weights=weights), datasets, devices,
-        _CHECKPOINT_EVERY.value,
-    )  # fmt: skip
-    for seed in range(flags.FLAGS.seed, flags.FLAGS.seed + _SEEDS.value):
-        directory = Path(_RUN_DIR.value) / f"seed_{seed}"
-        if _OVERWRITE.value and directory.exists():
-            shutil.rmtree(directory)
-        with _Bar(f"seed {seed}") as bar:
-            progress = train(directory, seed, bar)
+    if _CHECKPOINT_EVERY.value < 1:
+        raise InputError(f"--checkpoint_every={_CHECKPOINT_EVERY.value} must be at least 1")
+    config = cli.from_flags(TrainConfig, task_weights=weights)
+    train = make_train(network, config, datasets, devices, _CHECKPOINT_EVERY.value)
+    directory = Path(_RUN_DIR.value)
+    if _OVERWRITE.value and directory.exists():
+        shutil.rmtree(directory)
+    with _Bar() as bar:
+        progress = train(directory, observe=bar)
+    training_figure(log.read(directory), directory / "training.png")
+    chosen = zip(progress["best_score"], progress["best_step"], strict=True)
+    for seed, (score, step) in enumerate(chosen, start=config.seed):
         print(
-            f"seed {seed}: best validation score {progress['best_score']:.4f} at step "
-            f"{progress['best_step']} of {progress['step']}; {directory}",
-            flush=True,
+            f"seed {seed}: best validation score {score:.4f} at step {step} of {progress['step']}"
         )
+    print(f"written: {directory}: best, latest, log.jsonl, training.png", flush=True)
 
 
 def _devices() -> list[jax.Device]:
@@ -79,10 +80,10 @@ def _devices() -> list[jax.Device]:
 
 
 class _Bar:
-    """One progress bar: step rate, losses and validation metrics."""
+    """One progress bar: step rate, losses and validation metrics, mean over seeds."""
 
-    def __init__(self, name: str):
-        self.bar = tqdm(desc=name, unit="step", dynamic_ncols=True, mininterval=0.5)
+    def __init__(self):
+        self.bar = tqdm(unit="step", dynamic_ncols=True, mininterval=0.5)
         self.shown: dict[str, str] = {}
 
     def __enter__(self):
@@ -98,10 +99,10 @@ class _Bar:
                 self.bar.total, self.bar.initial = row["total"], row["step"] - 1
                 self.bar.n = row["step"] - 1
             self.bar.update(row["step"] - self.bar.n)
-            self.shown["loss"] = f"{row['loss']:.3f}"
+            self.shown["loss"] = f"{fmean(row['loss']):.3f}"
         else:
-            measured = {name: value for name, value in row.items() if "/" in name}
-            self.shown |= {name: f"{value:.3f}" for name, value in measured.items()}
+            measured = {name: values for name, values in row.items() if "/" in name}
+            self.shown |= {name: f"{fmean(values):.3f}" for name, values in measured.items()}
         self.bar.set_postfix(self.shown, refresh=False)
 
 

@@ -57,11 +57,12 @@ def test_training_shows_progress(trained):
     run_dir, done = trained
     for seed in (0, 1):
         assert f"seed {seed}: best validation score" in done.stdout
-        assert len(log.read(run_dir / f"seed_{seed}")) == 48 + 2
+    assert len(log.read(run_dir)) == 48 + 2
+    assert (run_dir / "training.png").read_bytes().startswith(b"\x89PNG")
     assert "48/48" in done.stderr
     assert "step/s" in done.stderr
     assert "planted:sentiment/mae=" in done.stderr
-    assert list((run_dir / "seed_0" / "tensorboard").iterdir())
+    assert list((run_dir / "tensorboard").iterdir())
 
 
 def test_evaluation_writes_table_picture_and_predictions(launch, trained, data_dir):
@@ -87,12 +88,12 @@ def test_a_run_killed_by_the_system_resumes_bit_for_bit(
 ):
     """SIGKILL after step 17 of 48; checkpoints lie at 7 and 14."""
     command = [environment["PYTHON"], "-m", "launch.train"]
-    command += train_flags(data_dir, tmp_path, "--checkpoint_every=7")
+    command += train_flags(data_dir, tmp_path, "--seeds=2", "--checkpoint_every=7")
     process = subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     # The process stops as soon as the log shows step 17, wherever it then is.
-    logged = tmp_path / "seed_0" / "log.jsonl"
+    logged = tmp_path / "log.jsonl"
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline and process.poll() is None:
         if logged.exists() and logged.read_bytes().count(b"\n") >= 17:
@@ -100,11 +101,11 @@ def test_a_run_killed_by_the_system_resumes_bit_for_bit(
         time.sleep(0.005)
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    done = launch("train", *train_flags(data_dir, tmp_path, "--checkpoint_every=7"))
+    done = launch("train", *train_flags(data_dir, tmp_path, "--seeds=2", "--checkpoint_every=7"))
     assert done.returncode == 0, done.stderr
-    whole = trained[0] / "seed_0"
-    assert log.read(tmp_path / "seed_0") == log.read(whole)
-    assert same_arrays(tmp_path / "seed_0", whole)
+    whole = trained[0]
+    assert log.read(tmp_path) == log.read(whole)
+    assert same_arrays(tmp_path, whole)
 
 
 def same_arrays(left: Path, right: Path) -> bool:
@@ -115,9 +116,9 @@ def same_arrays(left: Path, right: Path) -> bool:
 
     states = []
     for directory in (left, right):
-        network = checkpoint.load_trained(directory).experiment.network
+        experiment = checkpoint.load_trained(directory).experiment
         with checkpoint.Checkpoints(directory, "latest") as latest:
-            states.append(latest.load(checkpoint.abstract_trees(network)[0]))
+            states.append(latest.load(checkpoint.abstract_trees(experiment)[0]))
     return jax.tree.all(jax.tree.map(np.array_equal, *states))
 
 
@@ -134,7 +135,7 @@ def same_arrays(left: Path, right: Path) -> bool:
         ("train", ["--tasks=planted", "--batch_size=13"], ["batch_size=13", "2 devices"]),
         ("train", ["--tasks=planted", "--run_dir=/proc/run"], ["/proc/run", "--run_dir"]),
         ("train", ["--tasks=planted", "--width=x"], ["--width=x"]),
-        ("evaluate", ["--run_dir=/nowhere"], ["/nowhere holds no run", "launch.train"]),
+        ("evaluate", ["--run_dir=/nowhere"], ["/nowhere holds no trained network", "launch.train"]),
         ("evaluate", ["--run_dir=/tmp", "--split=train"], ["--split=train", "validation"]),
     ],
 )
@@ -150,7 +151,7 @@ def test_bad_flags_end_with_one_clear_line(launch, data_dir, tmp_path, program, 
 
 
 def test_another_configuration_is_refused(launch, trained, data_dir):
-    done = launch("train", *train_flags(data_dir, trained[0], "--dropout=0.4"))
+    done = launch("train", *train_flags(data_dir, trained[0], "--seeds=2", "--dropout=0.4"))
     assert done.returncode == 2
     assert "train.dropout: 0.2 there, 0.4 asked" in done.stderr
 

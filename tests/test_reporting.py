@@ -90,6 +90,7 @@ def report(spec, count=50):
         spec=spec,
         truth=truth,
         prediction=prediction[:, 0] if spec.kind == "regression" else prediction,
+        seeds=2,
         modalities=("text", "audio"),
         experts=("pointwise", "attention", "recurrence"),
         operators=("concatenation", "gated sum"),
@@ -134,7 +135,7 @@ def test_curves_are_sorted_into_panels():
 
 @pytest.mark.parametrize("metrics", [(), ("mae",), ("mae", "corr", "acc7")])
 def test_training_figure(tmp_path, metrics):
-    rows = [{"step": step, "kind": "train", "loss": 1 / (step + 1)} for step in range(5)]
-    rows += [{"step": 4, "kind": "validation", **{f"toy:a/{metric}": 0.5}} for metric in metrics]
+    rows = [{"step": step, "kind": "train", "loss": [1 / (step + 1), 1.0]} for step in range(5)]
+    rows += [{"step": 4, "kind": "validation", **{f"toy:a/{metric}": [0.5]}} for metric in metrics]
     figures.training_figure(rows, tmp_path / "training.png")
     assert_is_drawn(tmp_path / "training.png")

@@ -15,7 +15,7 @@ from haemsa_jax.errors import InputError
 from haemsa_jax.models.architecture import default_architecture
 from haemsa_jax.models.haemsa import Haemsa, init_variables
 from haemsa_jax.training import checkpoint, log, loop, parallel
-from haemsa_jax.training.checkpoint import Checkpoints, load_trained
+from haemsa_jax.training.checkpoint import Checkpoints, Experiment, load_trained
 from haemsa_jax.training.constants import make_constants
 from haemsa_jax.training.evaluation import evaluate
 from haemsa_jax.training.loop import NonFiniteLossError, make_train
@@ -26,10 +26,11 @@ from haemsa_jax.training.state import (
     hyper_from_config,
     init_state,
     learning_rate,
+    stack,
 )
 
 CONFIG = TrainConfig(
-    epochs=8, batch_size=16, dropout=0.1, input_dropout=0.1, learning_rate=1e-2,
+    seeds=2, epochs=8, batch_size=16, dropout=0.1, input_dropout=0.1, learning_rate=1e-2,
     evaluate_every=2,
 )  # fmt: skip
 
@@ -41,7 +42,7 @@ def datasets(talks):
 
 @pytest.fixture(scope="module")
 def train(small, datasets):
-    """70 samples in batches of 16: 5 steps an epoch, 40 in all, validated every 10."""
+    """Two seeds on 70 samples in batches of 16: 5 steps an epoch, 40 in all, validated every 10."""
     return make_train(small, CONFIG, datasets, jax.local_devices()[:1], checkpoint_every=17)
 
 
@@ -54,7 +55,7 @@ def whole(train, tmp_path_factory):
 
 def newest_state(directory, small):
     with Checkpoints(directory, "latest") as checkpoints:
-        return checkpoints.load(checkpoint.abstract_trees(small)[0])
+        return checkpoints.load(checkpoint.abstract_trees(Experiment(small, CONFIG))[0])
 
 
 def test_it_learns_and_logs_every_step(whole):
@@ -64,11 +65,15 @@ def test_it_learns_and_logs_every_step(whole):
     assert steps == list(range(1, 41))
     validations = [row for row in rows if row["kind"] == "validation"]
     assert [row["step"] for row in validations] == [10, 20, 30, 40]
-    losses = [row["loss"] for row in rows if row["kind"] == "train"]
-    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+    losses = np.array([row["loss"] for row in rows if row["kind"] == "train"])
+    assert losses.shape == (40, 2)
+    assert (losses[-5:].mean(axis=0) < 0.8 * losses[:5].mean(axis=0)).all()
+    assert (losses[:, 0] != losses[:, 1]).all()
     assert progress["step"] == 40
-    assert progress["best_score"] == max(row["score"] for row in validations)
-    assert 0 < validations[-1]["talks:score/mae"] < 3
+    scores = np.array([row["score"] for row in validations])
+    assert progress["best_score"] == scores.max(axis=0).tolist()
+    assert progress["best_step"] == (10 * (1 + scores.argmax(axis=0))).tolist()
+    assert all(0 < mae < 3 for mae in validations[-1]["talks:score/mae"])
 
 
 class KilledError(Exception):
@@ -102,14 +107,31 @@ def test_a_finished_run_is_left_alone(train, whole):
     assert (whole[0] / "log.jsonl").read_bytes() == before
 
 
-def test_seeds_share_one_program_and_differ(train, whole, tmp_path, small):
+def test_seeds_side_by_side_are_seeds_alone(small, datasets, whole, tmp_path):
+    alone = dataclasses.replace(CONFIG, seed=1, seeds=1)
+    progress = make_train(small, alone, datasets, jax.local_devices()[:1])(tmp_path)
+    together = np.array([row["loss"][1] for row in log.read(whole[0]) if row["kind"] == "train"])
+    losses = np.array([row["loss"][0] for row in log.read(tmp_path) if row["kind"] == "train"])
+    np.testing.assert_allclose(losses, together, atol=1e-4)
+    assert progress["best_score"][0] == pytest.approx(whole[1]["best_score"][1], abs=1e-3)
+
+
+def test_each_seed_keeps_its_own_best(small, datasets, whole):
+    """What was selected scores what the log says of that step, seed by seed."""
+    trained = load_trained(whole[0])
+    validate = loop.make_validate(small, datasets, "validation", jax.local_devices()[:1])
+    _, scores = validate(trained.params, trained.constants, trained.architectures)
+    np.testing.assert_allclose(scores, whole[1]["best_score"], atol=1e-6)
+
+
+def test_a_second_run_compiles_nothing(train, whole, tmp_path):
     with jax.log_compiles(), pytest.MonkeyPatch.context() as patch:
         compiled = []
         patch.setattr(
             "jax._src.compiler.backend_compile_and_load",
-            lambda *a, **k: compiled.append(a) or pytest.fail("a second seed compiled a program"),
+            lambda *a, **k: compiled.append(a) or pytest.fail("a second run compiled a program"),
         )
-        train(tmp_path, seed=1)
+        train(tmp_path, seed=2)
     assert not compiled
     assert log.read(tmp_path)[0]["loss"] != log.read(whole[0])[0]["loss"]
 
@@ -119,14 +141,13 @@ def test_one_device_or_eight_give_the_same_to_1e_5(small, datasets, talks):
     results = []
     for devices in (jax.local_devices()[:1], jax.local_devices()):
         block = parallel.make_block(small, CONFIG, 40, loop.BLOCK, devices)
-        state, *others = parallel.replicate(
-            [
-                init_state(params), make_constants(small, datasets), default_architecture(small),
-                hyper_from_config(CONFIG, small), {"talks": device_split(talks.splits["train"])},
-                jax.random.key(1),
-            ],
-            devices,
-        )  # fmt: skip
+        member = init_state(params), default_architecture(small), hyper_from_config(CONFIG, small)
+        state, architecture, hyper = stack(member, 1)
+        arrays = [
+            state, make_constants(small, datasets), architecture, hyper,
+            {"talks": device_split(talks.splits["train"])}, jax.random.key(1)[None],
+        ]  # fmt: skip
+        state, *others = parallel.replicate(arrays, devices)
         first, _ = block(state, *others, np.int32(1))
         _, losses = block(state, *others, np.int32(15))  # three epochs
         # Adam's first moment is a tenth of the clipped gradient.
@@ -141,7 +162,7 @@ def test_one_device_or_eight_give_the_same_to_1e_5(small, datasets, talks):
 
 
 def test_the_state_holds_arrays_only(small):
-    state = checkpoint.abstract_trees(small)[0]
+    state = checkpoint.abstract_trees(Experiment(small, CONFIG))[0]
     for leaf in jax.tree.leaves(state):
         assert not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
@@ -157,12 +178,12 @@ def test_a_diverging_run_names_step_and_task(small, datasets, talks, tmp_path):
     wild = dataclasses.replace(CONFIG, learning_rate=1e30)
     train = make_train(small, wild, datasets, jax.local_devices()[:1], checkpoint_every=1)
     with pytest.raises(
-        NonFiniteLossError, match=r"'talks:\w+' is (nan|inf) at step \d+ \(block of"
+        NonFiniteLossError, match=r"'talks:\w+' is (nan|inf) at step \d+ with seed 0 \(block of"
     ):
         train(tmp_path)
     # The last checkpoint is from before.
     saved = newest_state(tmp_path, small)
-    assert saved.step == log.read(tmp_path)[-1]["step"]
+    assert saved.step.tolist() == [log.read(tmp_path)[-1]["step"]] * 2
 
 
 def test_another_configuration_does_not_resume(small, datasets, whole):
@@ -201,26 +222,26 @@ def test_no_checkpoint(tmp_path):
 
 
 def test_evaluation_reads_what_training_selected(whole, datasets, talks):
-    run = load_trained(whole[0])
-    evaluated = evaluate([run, run], datasets, "validation", jax.local_devices()[:2])
-    best = whole[1]["best_step"]
-    row = next(r for r in log.read(whole[0]) if r["kind"] == "validation" and r["step"] == best)
+    trained = load_trained(whole[0])
+    evaluated = evaluate(trained, datasets, "validation", jax.local_devices()[:2])
+    rows = {row["step"]: row for row in log.read(whole[0]) if row["kind"] == "validation"}
     for task_id, task in evaluated.items():
         for name, values in task.metrics.items():
-            assert len(values) == 2
-            assert values[0] == values[1] == pytest.approx(row[f"{task_id}/{name}"], abs=1e-6)
+            for seed, best in enumerate(whole[1]["best_step"]):
+                logged = rows[best][f"{task_id}/{name}"][seed]
+                assert values[seed] == pytest.approx(logged, abs=1e-6)
     tags = evaluated["talks:tags"]
     assert len(tags.ids) == talks.splits["validation"].labelled["tags"].sum() == len(tags.truth)
     assert evaluated["talks:mood"].predictions.sum(-1) == pytest.approx(1.0)
 
 
 def test_evaluation_refuses_other_data(whole, talks):
-    run = load_trained(whole[0])
+    trained = load_trained(whole[0])
     narrow = {m: x[..., :3] for m, x in talks.splits["test"].features.items()}
     split = dataclasses.replace(talks.splits["test"], features=narrow)
     other = dataclasses.replace(talks, widths={m: 3 for m in narrow}, splits={"test": split})
     with pytest.raises(InputError, match="the network was trained on"):
-        evaluate([run], {"talks": other})
+        evaluate(trained, {"talks": other})
 
 
 def test_metadata_is_plain_json(whole):

@@ -39,6 +39,7 @@ class TaskReport:
       spec: the task.
       truth: labels of the N labelled samples.
       prediction: of the same samples, mean over seeds: float[N], or float[N, C].
+      seeds: how many.
       modalities: names of the M modalities.
       experts: names of the E local experts.
       operators: names of the F fusion operators.
@@ -51,6 +52,7 @@ class TaskReport:
     spec: TaskSpec
     truth: np.ndarray
     prediction: np.ndarray
+    seeds: int
     modalities: Sequence[str]
     experts: Sequence[str]
     operators: Sequence[str]
@@ -79,7 +81,8 @@ def training_figure(log_rows: Sequence[Mapping[str, Any]], path: str | os.PathLi
 
     Args:
       log_rows: as `log.read` returns them. Drawn are `loss` and `loss/TASK` of the rows of kind
-        `train`, `score` and `TASK/METRIC` of those of kind `validation`.
+        `train`, `score` and `TASK/METRIC` of those of kind `validation`: the mean over seeds, in a
+        band from the lowest to the highest.
       path: of the PNG.
     """
     panels = _curves(log_rows)
@@ -92,7 +95,11 @@ def training_figure(log_rows: Sequence[Mapping[str, Any]], path: str | os.PathLi
     for (title, curves), axes in zip(panels.items(), grid, strict=False):
         for task, (steps, values) in curves.items():
             marker = None if title == "loss" else "."
-            axes.plot(steps, values, color=hues[task], linewidth=1.4, marker=marker)
+            values = np.asarray(values)
+            axes.plot(steps, values.mean(axis=1), color=hues[task], linewidth=1.4, marker=marker)
+            if values.shape[1] > 1:
+                band = values.min(axis=1), values.max(axis=1)
+                axes.fill_between(steps, *band, color=hues[task], alpha=0.2, linewidth=0)
         _title(axes, title, x="step")
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
         axes.grid(color=ABSENT)
@@ -112,7 +119,9 @@ def _headline(report: TaskReport) -> str:
         f"{tables.NAMES[metric]} {tables.cell(metric, [float(value)])}{tables.unit(metric)}"
         for metric, value in list(values.items())[:2]
     ]
-    return f"{report.task_id}\n{'   '.join(shown)}   n = {len(report.truth)}"
+    # The mean of several networks is better than they are one by one: say whose figures these are.
+    whose = f", mean prediction of {report.seeds} seeds" if report.seeds > 1 else ""
+    return f"{report.task_id}{whose}\n{'   '.join(shown)}   n = {len(report.truth)}"
 
 
 def _scatter(axes: Axes, report: TaskReport) -> None:

@@ -1,7 +1,8 @@
 """Checkpoints: Orbax writes arrays, configuration and progress together.
 
-A run directory holds `latest/`, from which a run resumes, and `best/`, the selected network. Either
-can be read without knowing anything else: the configuration lies in the checkpoint's metadata.
+A run directory holds `latest/`, from which a run resumes, and `best/`, the selected networks.
+Either can be read without knowing anything else: the configuration lies in the checkpoint's
+metadata.
 """
 
 import os
@@ -24,7 +25,7 @@ from haemsa_jax.config import (
 from haemsa_jax.errors import InputError
 from haemsa_jax.models.architecture import Architecture, default_architecture
 from haemsa_jax.models.haemsa import Haemsa, init_variables
-from haemsa_jax.training.state import TrainState, init_state
+from haemsa_jax.training.state import TrainState, init_state, stack
 
 LATEST, BEST = "latest", "best"
 
@@ -43,13 +44,29 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Trained:
-    """A selected network with everything that is needed to use it."""
+    """Selected networks, one a seed, with everything that is needed to use them.
+
+    Attributes:
+      experiment: what was trained, and how.
+      params, architectures: with a leading axis S, the seeds.
+      constants: the same for all of them.
+      progress: where training ended and which step of each seed was selected.
+    """
 
     experiment: Experiment
     params: dict
     constants: dict
-    architecture: Architecture
+    architectures: Architecture
     progress: dict[str, Any]
+
+    def network(self, seed: int = 0) -> tuple[dict, Architecture]:
+        """Variables and architecture of one of them, as `Haemsa.apply` takes them.
+
+        Args:
+          seed: its place, 0 to S - 1.
+        """
+        params, architecture = jax.tree.map(lambda x: x[seed], (self.params, self.architectures))
+        return {"params": params, "constants": self.constants}, architecture
 
 
 class Checkpoints:
@@ -131,23 +148,26 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def abstract_trees(network: NetworkConfig) -> tuple[TrainState, dict, Architecture]:
-    """Shapes of state, constants and architecture, from the configuration alone."""
+def abstract_trees(experiment: Experiment) -> tuple[TrainState, dict[str, Any]]:
+    """Shapes of `latest/` and `best/`, from the configuration alone."""
+    network, seeds = experiment.network, experiment.train.seeds
 
     def make(key):
         params, constants = init_variables(Haemsa(network), key)
-        return init_state(params), constants, default_architecture(network)
+        state, architecture = init_state(params), default_architecture(network)
+        state, params, architecture = stack((state, params, architecture), seeds)
+        return state, trained_tree(params, constants, architecture)
 
     return jax.eval_shape(make, jax.random.key(0))
 
 
-def trained_tree(params: dict, constants: dict, architecture: Architecture) -> dict[str, Any]:
-    """What a selected network is made of, as `best/` keeps it."""
-    return {"params": params, "constants": constants, "architecture": architecture}
+def trained_tree(params: dict, constants: dict, architectures: Architecture) -> dict[str, Any]:
+    """What selected networks are made of, as `best/` keeps them."""
+    return {"params": params, "constants": constants, "architectures": architectures}
 
 
 def load_trained(directory: str | os.PathLike) -> Trained:
-    """The selected network of a run, from its directory alone.
+    """The selected networks of a run, from its directory alone.
 
     Raises:
       InputError: there is no such run, or it has not reached its first validation.
@@ -166,6 +186,5 @@ def load_trained(directory: str | os.PathLike) -> Trained:
         experiment = Experiment(
             network_from_json(saved["network"]), train_from_json(saved["train"])
         )
-        state, constants, architecture = abstract_trees(experiment.network)
-        tree = checkpoints.load(trained_tree(state.params, constants, architecture))
+        tree = checkpoints.load(abstract_trees(experiment)[1])
     return Trained(experiment=experiment, progress=metadata["progress"], **tree)

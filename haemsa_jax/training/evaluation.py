@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
-from haemsa_jax.config import TaskSpec, dataset_of
+from haemsa_jax.config import NetworkConfig, TaskSpec, dataset_of
 from haemsa_jax.data.batches import device_split
 from haemsa_jax.data.dataset import Dataset
 from haemsa_jax.errors import InputError
@@ -37,28 +37,24 @@ class TaskEvaluation:
 
 
 def evaluate(
-    runs: Sequence[Trained],
+    trained: Trained,
     datasets: Mapping[str, Dataset],
     split: str = "test",
     devices: list[jax.Device] | None = None,
 ) -> dict[str, TaskEvaluation]:
-    """All tasks of networks that were trained alike with different seeds.
+    """All tasks of the networks of one run.
 
     Raises:
       InputError: the data's modalities or tasks are not those the networks were trained on.
     """
-    network = runs[0].experiment.network
-    for run in runs[1:]:
-        if run.experiment.network != network:
-            raise InputError("the runs have different networks; evaluate them one by one")
+    network = trained.experiment.network
     devices = devices or jax.local_devices()
-    check_data(runs[0], datasets)
+    check_data(network, datasets)
     predict = parallel.make_predict(network, EVALUATION_BATCH, devices)
     splits = {name: dataset.splits[split] for name, dataset in datasets.items()}
     resident = parallel.replicate({n: device_split(s) for n, s in splits.items()}, devices)
-    placed = [
-        parallel.replicate([run.params, run.constants, run.architecture], devices) for run in runs
-    ]
+    arrays = [trained.params, trained.constants, trained.architectures]
+    placed = parallel.replicate(arrays, devices)
     evaluated = {}
     for task_id, task in network.tasks.items():
         name = dataset_of(task_id)
@@ -71,24 +67,20 @@ def evaluate(
 def _evaluate_task(task_id, task, placed, predict, resident, split) -> TaskEvaluation:
     rows = np.flatnonzero(split.labelled[task.name])
     truth = split.labels[task.name][rows]
-    said = [predict(*arrays, resident, task_id, rows) for arrays in placed]
-    measured = [measure(task, out["prediction"], truth) for out in said]
+    said = predict(*placed, resident, task_id, rows)
+    measured = [measure(task, outputs, truth) for outputs in said["prediction"]]
     return TaskEvaluation(
         spec=task,
         ids=[split.ids[row] for row in rows],
         truth=truth,
-        predictions=np.stack([probabilities(task, out["prediction"]) for out in said]),
+        predictions=np.stack([probabilities(task, outputs) for outputs in said["prediction"]]),
         metrics={name: [values[name] for values in measured] for name in task.metrics},
-        gates={
-            level: np.mean([out[level].mean(axis=0) for out in said], axis=0)
-            for level in ("local", "links", "fusion")
-        },
+        gates={level: said[level].mean(axis=(0, 1)) for level in ("local", "links", "fusion")},
     )
 
 
-def check_data(run: Trained, datasets: Mapping[str, Dataset]) -> None:
+def check_data(network: NetworkConfig, datasets: Mapping[str, Dataset]) -> None:
     """A network reads only data of the widths and classes that it was trained on."""
-    network = run.experiment.network
     for name, widths in network.widths.items():
         if dict(datasets[name].widths) != dict(widths):
             raise InputError(

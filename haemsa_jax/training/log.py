@@ -5,12 +5,15 @@ bit, and a killed run leaves at most one torn line. TensorBoard's float32 copy, 
 `tensorboard`, is for looking at while the run goes on, and may lack the last seconds before a kill.
 This is the only file that knows either format.
 
-    {"step": 100, "kind": "train", "loss": 0.71, "loss/hazumi:ui": 0.64}
-    {"step": 100, "kind": "validation", "score": 0.42, "hazumi:ui/mae": 0.45}
+    {"step": 100, "kind": "train", "loss": [0.71, 0.68], "loss/hazumi:ui": [0.64, 0.61]}
+    {"step": 100, "kind": "validation", "score": [0.42, 0.44], "hazumi:ui/mae": [0.45, 0.43]}
+
+Lists have one value a seed.
 """
 
 import json
 import os
+import statistics
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -48,14 +51,17 @@ class RunLog:
         """Appends a row and flushes it.
 
         Args:
-          row: an integer `step` and, by name, numbers (or 0-d arrays) and anything else of JSON;
-            numbers go to TensorBoard too, under `kind/name`.
+          row: an integer `step` and, by name, numbers (or 0-d arrays), lists of numbers by seed
+            and anything else of JSON. Numbers go to TensorBoard too, under `kind/name`, lists as
+            their mean.
         """
         row = {name: v.item() if hasattr(v, "item") else v for name, v in row.items()}
         self._lines.write(json.dumps(row).encode() + b"\n")
         self._lines.flush()
         kind = f"{row['kind']}/" if "kind" in row else ""
         for name, value in row.items():
+            if isinstance(value, list) and all(isinstance(v, int | float) for v in value):
+                value = statistics.fmean(value)
             if self._events and name != "step" and isinstance(value, int | float):
                 self._events.add_scalar(kind + name, value, row["step"])
 

@@ -1,8 +1,8 @@
 """The training loop, read in order: restore, then block of steps, log, validate, checkpoint.
 
-It runs on the host and only looks at what comes back from the devices between blocks. Everything
-that decides the result is a function of configuration, data and step, so that a killed run resumes
-bit for bit.
+It runs on the host and only looks at what comes back from the devices between blocks. Several seeds
+are one stack of networks, trained side by side in one program. Everything that decides the result
+is a function of configuration, data and step, so that a killed run resumes bit for bit.
 """
 
 import dataclasses
@@ -31,7 +31,13 @@ from haemsa_jax.training.checkpoint import (
 )
 from haemsa_jax.training.constants import make_constants
 from haemsa_jax.training.log import RunLog
-from haemsa_jax.training.state import TrainState, averaged_params, hyper_from_config, init_state
+from haemsa_jax.training.state import (
+    TrainState,
+    averaged_params,
+    hyper_from_config,
+    init_state,
+    stack,
+)
 from haemsa_jax.training.step import label_counts, steps_per_epoch, stream
 
 BLOCK = 50  # steps between two looks at the losses, at most
@@ -51,21 +57,21 @@ def make_train(
     devices: list[jax.Device] | None = None,
     checkpoint_every: int = 500,
 ) -> Callable[..., dict[str, Any]]:
-    """Put the data on the devices and make the programs; every seed then shares both.
+    """Put the data on the devices and make the programs; every run then shares both.
 
     Args:
       network: the network.
-      config: the training; its seed is where `train` begins unless told otherwise.
+      config: the training; its first seed is `config.seed` unless `train` is told otherwise.
       datasets: by name, with the splits train and validation.
       devices: local devices to spread batches over; all of them by default.
       checkpoint_every: steps between checkpoints, beside those at each validation.
 
     Returns:
-      train(directory, seed=config.seed, observe=...) -> progress `{"step", "best_step",
-      "best_score", "stale"}` at the end. It trains one network in `directory`, or goes on where a
-      killed run stopped; `observe` is called with every row of the log. It raises InputError where
-      the directory cannot be written or holds a run of another configuration, and
-      NonFiniteLossError.
+      train(directory, seed=config.seed, observe=...) -> progress at the end: `step`, `stale`, and
+      `best_step` and `best_score` by seed. It trains `config.seeds` networks in `directory`, or
+      goes on where a killed run stopped; `observe` is called with every row of the log, in which
+      losses and metrics are lists by seed. It raises InputError where the directory cannot be
+      written or holds a run of another configuration, and NonFiniteLossError.
 
     Raises:
       InputError: the batch does not divide over the devices.
@@ -75,17 +81,17 @@ def make_train(
     data = {name: device_split(dataset.splits["train"]) for name, dataset in datasets.items()}
     per_epoch = steps_per_epoch(label_counts(network, data), config.batch_size)
     total = per_epoch * config.epochs
+    members = default_architecture(network), hyper_from_config(config, network)
     fixed = parallel.replicate(
-        [
-            make_constants(network, datasets), default_architecture(network),
-            hyper_from_config(config, network), data,
-        ],
-        devices,
-    )  # fmt: skip
-    constants, architecture, _, _ = fixed
-    init = jax.jit(
-        lambda seed: init_state(init_variables(Haemsa(network), stream(seed, "init"))[0])
+        [make_constants(network, datasets), *stack(members, config.seeds), data], devices
     )
+    constants, architectures, _, _ = fixed
+    init = jax.jit(
+        jax.vmap(lambda key: init_state(init_variables(Haemsa(network), stream(key, "init"))[0]))
+    )
+    roots = jax.jit(jax.vmap(jax.random.key))
+    average = jax.jit(jax.vmap(averaged_params))
+    select = jax.jit(_select)
     block = parallel.make_block(network, config, total, BLOCK, devices)
     validate = make_validate(network, datasets, "validation", devices)
 
@@ -93,11 +99,12 @@ def make_train(
         directory: str | os.PathLike, seed: int = config.seed, observe: Observe = lambda row: None
     ) -> dict[str, Any]:
         experiment = Experiment(network, dataclasses.replace(config, seed=seed))
-        key = jax.random.key(seed)
-        abstract = jax.eval_shape(init, key)
+        keys = roots(np.arange(seed, seed + config.seeds))
+        abstract, selected = checkpoint.abstract_trees(experiment)
         _check_writable(Path(directory))
         _check_space(Path(directory), abstract)
-        progress = {"step": 0, "best_step": 0, "best_score": -np.inf, "stale": 0}
+        nobody = {"best_step": [0] * config.seeds, "best_score": [-np.inf] * config.seeds}
+        progress = {"step": 0, "stale": 0, **nobody}
 
         with Checkpoints(directory, LATEST) as latest, Checkpoints(directory, BEST) as best:
             saved = latest.metadata()
@@ -105,8 +112,12 @@ def make_train(
                 checkpoint.check_same(Path(directory), saved["experiment"], experiment)
                 state, progress = latest.load(abstract), saved["progress"]
             else:
-                state = init(key)
-            state, root = parallel.replicate((state, key), devices)
+                state = init(keys)
+            state, keys = parallel.replicate((state, keys), devices)
+            # Where the kill came between the two checkpoints, `best` is ahead of `latest`: the
+            # steps between are taken again, and select the same.
+            chosen = best.load(selected)["params"] if best.metadata() else average(state)
+            chosen = parallel.replicate(chosen, devices)
 
             with RunLog(directory, progress["step"] if saved else None) as log:
 
@@ -119,22 +130,23 @@ def make_train(
                     evaluate_at = _next(step, per_epoch * config.evaluate_every, total)
                     checkpoint_at = _next(step, checkpoint_every, total)
                     steps = min(step + BLOCK, evaluate_at, checkpoint_at) - step
-                    state, losses = block(state, *fixed, root, np.int32(steps))
-                    for row in _loss_rows(network, step, np.asarray(losses)[:steps]):
+                    state, losses = block(state, *fixed, keys, np.int32(steps))
+                    for row in _loss_rows(network, step, seed, np.asarray(losses)[:steps]):
                         record({**row, "epoch": row["step"] / per_epoch, "total": total})
                     step += steps
                     progress = {**progress, "step": step}
 
                     if step == evaluate_at:
-                        averaged = averaged_params(state)
-                        values, score = validate(averaged, constants, architecture)
-                        record({"step": step, "kind": "validation", "score": score, **values})
-                        if score > progress["best_score"]:
-                            progress |= {"best_step": step, "best_score": score, "stale": 0}
-                            tree = trained_tree(averaged, constants, architecture)
+                        averaged = average(state)
+                        values, scores = validate(averaged, constants, architectures)
+                        record({"step": step, "kind": "validation", "score": scores, **values})
+                        better = np.greater(scores, progress["best_score"])
+                        progress["stale"] = 0 if better.any() else progress["stale"] + 1
+                        if better.any():
+                            chosen = select(better, averaged, chosen)
+                            progress |= _selected(progress, better, step, scores)
+                            tree = trained_tree(chosen, constants, architectures)
                             best.save(step, tree, experiment, progress)
-                        else:
-                            progress["stale"] += 1
                     if step in (evaluate_at, checkpoint_at):
                         latest.save(step, state, experiment, progress)
         return progress
@@ -142,29 +154,45 @@ def make_train(
     return train
 
 
+def _select(better: jax.Array, new: Any, old: Any) -> Any:
+    """The new network where it is better, bool[S], the old one elsewhere."""
+    return jax.tree.map(
+        lambda n, o: jax.numpy.where(better.reshape(-1, *[1] * (n.ndim - 1)), n, o), new, old
+    )
+
+
+def _selected(progress: dict, better: np.ndarray, step: int, scores: list[float]) -> dict:
+    steps = np.where(better, step, progress["best_step"]).tolist()
+    return {
+        "best_step": steps, "best_score": np.where(better, scores, progress["best_score"]).tolist()
+    }  # fmt: skip
+
+
 def make_validate(
     network: NetworkConfig, datasets: Mapping[str, Dataset], split: str, devices: list[jax.Device]
-) -> Callable[..., tuple[dict[str, float], float]]:
-    """validate(params, constants, architecture) -> metrics by `task/metric`, and their score.
+) -> Callable[..., tuple[dict[str, list[float]], list[float]]]:
+    """validate(params, constants, architectures) -> metrics by `task/metric`, and scores, by seed.
 
-    The score is the mean over tasks of `metrics.score`: 1 is perfect, 0 what a constant reaches.
+    A score is the mean over tasks of `metrics.score`: 1 is perfect, 0 what a constant reaches.
     """
     predict = parallel.make_predict(network, EVALUATION_BATCH, devices)
     splits = {name: dataset.splits[split] for name, dataset in datasets.items()}
     resident = parallel.replicate({n: device_split(s) for n, s in splits.items()}, devices)
     references = {task_id: _reference(network, datasets, task_id) for task_id in network.tasks}
 
-    def validate(params, constants, architecture):
+    def validate(params, constants, architectures):
         measured, scores = {}, []
         for task_id, task in network.tasks.items():
             dataset = dataset_of(task_id)
             rows = np.flatnonzero(splits[dataset].labelled[task.name])
-            arrays = params, constants, architecture, resident[dataset]
+            arrays = params, constants, architectures, resident[dataset]
             said = predict(*arrays, task_id, rows)["prediction"]
-            values = measure(task, said, splits[dataset].labels[task.name][rows])
-            measured |= {f"{task_id}/{name}": value for name, value in values.items()}
-            scores.append(float(metrics.score(task, values, references[task_id])))
-        return measured, float(np.mean(scores))
+            truth = splits[dataset].labels[task.name][rows]
+            values = [measure(task, one, truth) for one in said]
+            for name in task.metrics:
+                measured[f"{task_id}/{name}"] = [one[name] for one in values]
+            scores.append([metrics.score(task, one, references[task_id]) for one in values])
+        return measured, np.mean(scores, axis=0).tolist()
 
     return validate
 
@@ -209,19 +237,22 @@ def _exhausted(progress: dict, patience: int) -> bool:
     return bool(patience) and progress["stale"] >= patience
 
 
-def _loss_rows(network: NetworkConfig, first: int, losses: np.ndarray):
-    """One log row a step; a loss that is not finite ends the run instead."""
+def _loss_rows(network: NetworkConfig, first: int, seed: int, losses: np.ndarray):
+    """One log row a step of losses float[steps, S, K]; one that is not finite ends the run."""
     bad = ~np.isfinite(losses)
     if bad.any():
-        step, task = np.argwhere(bad)[0]
+        step, member, task = np.argwhere(bad)[0]
         raise NonFiniteLossError(
-            f"the loss of {list(network.tasks)[task]!r} is {losses[step, task]} at step "
-            f"{first + step + 1} (block of steps {first + 1} to {first + len(losses)}); the last "
-            "checkpoint is kept. Lower --learning_rate or --clip_norm, or look at the data"
+            f"the loss of {list(network.tasks)[task]!r} is {losses[step, member, task]} at step "
+            f"{first + step + 1} with seed {seed + member} (block of steps {first + 1} to "
+            f"{first + len(losses)}); the last checkpoint is kept. Lower --learning_rate or "
+            "--clip_norm, or look at the data"
         )
-    for index, row in enumerate(losses):
-        named = {f"loss/{t}": float(v) for t, v in zip(network.tasks, row, strict=True)}
-        yield {"step": first + index + 1, "kind": "train", "loss": float(row.mean()), **named}
+    for index, now in enumerate(losses):
+        named = {f"loss/{t}": now[:, k].tolist() for k, t in enumerate(network.tasks)}
+        yield {
+            "step": first + index + 1, "kind": "train", "loss": now.mean(axis=1).tolist(), **named
+        }  # fmt: skip
 
 
 def _check_writable(directory: Path) -> None:

@@ -1,8 +1,10 @@
 """Everything that knows of `pmap`: several local devices, one logical step.
 
 State, constants and data are replicated; each device takes its slice of every batch and gradients
-are averaged. `jax.pmap` has been `jit(shard_map)` since JAX 0.10; replacing it would touch this
-file alone.
+are averaged. Networks come in stacks: S members side by side under one `vmap`, be they the seeds of
+one experiment or the best of a search.
+
+`jax.pmap` has been `jit(shard_map)` since JAX 0.10; replacing it would touch this file alone.
 """
 
 from collections.abc import Callable
@@ -42,24 +44,26 @@ def make_block(
     network: NetworkConfig, config: TrainConfig, total_steps: int, length: int,
     devices: list[jax.Device],
 ) -> Callable[..., tuple[Any, Array]]:  # fmt: skip
-    """Many training steps in one call.
+    """Many training steps of S members in one call.
 
     Returns:
-      block(state, constants, architecture, hyper, data, seed, steps) -> (state, losses), steps an
-      int[] <= length, losses float[length, K] with zeros after `steps`. The number of steps is
-      data: one program serves every block, and a run cut anywhere takes the same steps.
+      block(states, constants, architectures, hypers, data, seeds, steps) -> (states, losses): the
+      plural arguments have a leading axis S, seeds are keys, steps an int[] <= length and losses
+      float[length, S, K], zeros after `steps`. The number of steps is data: one program serves
+      every block, and a run cut anywhere takes the same steps.
     """
     check_divisible(config.batch_size, len(devices))
     step = make_step(network, config, total_steps, AXIS, len(devices))
+    step = jax.vmap(step, in_axes=(0, None, 0, 0, None, 0))
 
-    def block(_, state, constants, architecture, hyper, data, seed, steps):
+    def block(_, states, constants, architectures, hypers, data, seeds, steps):
         def body(index, carry):
-            state, losses = carry
-            state, now = step(state, constants, architecture, hyper, data, seed)
-            return state, losses.at[index].set(now)
+            states, losses = carry
+            states, now = step(states, constants, architectures, hypers, data, seeds)
+            return states, losses.at[index].set(now)
 
-        losses = jnp.zeros((length, len(network.tasks)))
-        return jax.lax.fori_loop(0, steps, body, (state, losses))
+        losses = jnp.zeros((length, len(seeds), len(network.tasks)))
+        return jax.lax.fori_loop(0, steps, body, (states, losses))
 
     mapped = jax.pmap(block, AXIS, in_axes=(0, *[None] * 7), out_axes=None, devices=devices)
     lanes = np.arange(len(devices))
@@ -69,19 +73,20 @@ def make_block(
 def make_predict(
     network: NetworkConfig, batch_size: int, devices: list[jax.Device]
 ) -> Callable[..., dict[str, np.ndarray]]:
-    """Prediction over many rows, tail included.
+    """Prediction of S members over many rows, tail included.
 
     Returns:
-      predict(params, constants, architecture, split, task_id, rows) -> dict of arrays over the
-      rows: `prediction` float[n, C] (label units, or logits), `local` [n, M, L, E],
-      `links` [n, M, M], `fusion` [n, F] gate weights.
+      predict(params, constants, architectures, split, task_id, rows) -> dict of arrays, params and
+      architectures with a leading axis S: `prediction` float[S, n, C] (label units, or logits),
+      `local` [S, n, M, L, E], `links` [S, n, M, M], `fusion` [S, n, F] gate weights.
     """
     module, count = Haemsa(network), len(devices)
     share = max(1, batch_size // count)
 
-    def forward(variables, architecture, split: DeviceSplit, task: Array, rows: Array, dataset):
-        def one(row):
-            sample = gather(split, row, task, *network.context_of(dataset))
+    def forward(arrays, constants, split: DeviceSplit, task: Array, rows: Array, dataset):
+        def one(member, sample):
+            params, architecture = member
+            variables = {"params": params, "constants": constants}
             out = module.apply(variables, sample, architecture, Rates(), dataset)
             gates = {
                 "local": out.local_gates,
@@ -90,7 +95,12 @@ def make_predict(
             }
             return out.predictions, gates
 
-        return jax.lax.map(jax.vmap(one), rows)
+        def some(rows):
+            window = network.context_of(dataset)
+            samples = jax.vmap(lambda row: gather(split, row, task, *window))(rows)
+            return jax.vmap(jax.vmap(one, (None, 0)), (0, None))(arrays, samples)
+
+        return jax.lax.map(some, rows)
 
     # The task is data, so that all tasks of a data set share one program.
     mapped = jax.pmap(
@@ -98,17 +108,21 @@ def make_predict(
         static_broadcasted_argnums=5, devices=devices,
     )  # fmt: skip
 
-    def predict(params, constants, architecture, split, task_id, rows):
-        variables = {"params": params, "constants": constants}
+    def predict(params, constants, architectures, split, task_id, rows):
         rows, task = np.asarray(rows), np.int32(network.task_index(task_id))
         blocks = -(-len(rows) // (count * share))
         # The tail is filled up with the first row, and cut off again below.
         padded = np.full(count * blocks * share, rows[0], np.int32)
         padded[: len(rows)] = rows
         padded = padded.reshape(count, blocks, share)
-        said, gates = mapped(variables, architecture, split, task, padded, dataset_of(task_id))
-        out = {"prediction": said[task_id], **gates}
-        flat = jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[3:]), out)
-        return jax.tree.map(lambda x: x[: len(rows)], flat)
+        said, gates = mapped(
+            (params, architectures), constants, split, task, padded, dataset_of(task_id)
+        )
+
+        def flat(x):  # [devices, blocks, S, share, ...] to [S, n, ...]
+            x = np.moveaxis(np.asarray(x), 2, 0)
+            return x.reshape(len(x), -1, *x.shape[4:])[:, : len(rows)]
+
+        return jax.tree.map(flat, {"prediction": said[task_id], **gates})
 
     return predict

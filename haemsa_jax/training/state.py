@@ -1,5 +1,7 @@
 """TrainState, hyper-parameters as data, and the optimiser."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -67,6 +69,11 @@ def init_state(params: dict) -> TrainState:
 def averaged_params(state: TrainState) -> dict:
     """The averaged parameters as a tree."""
     return ravel_pytree(state.params)[1](state.averaged)
+
+
+def stack(tree: Any, count: int) -> Any:
+    """The same arrays for each of `count` members: a leading axis on every leaf."""
+    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *jnp.shape(leaf))), tree)
 
 
 def learning_rate(peak: Array, step: Array, total: int, warmup: float) -> Array:
