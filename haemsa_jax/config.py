@@ -6,6 +6,7 @@ how they travel beside a checkpoint.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 from haemsa_jax.errors import InputError
 
 MODALITIES = ("text", "audio", "vision")
+LOCAL_EXPERTS = ("pointwise", "convolution", "attention", "recurrence")
+FUSION_OPERATORS = ("concat", "tensor", "attention", "gated_sum")
 KINDS = ("regression", "classification", "multilabel")
 
 # Metrics a task may ask for, by kind. `training/metrics.py` defines each of them.
@@ -85,6 +88,23 @@ class TaskSpec:
 
 
 @dataclass(frozen=True)
+class Parts:
+    """Which parts of the supernet are built, by name.
+
+    Attributes:
+      modalities: per task id the modalities that it may read, at least one.
+      local: per modality that some task reads, the local experts of every block in use.
+      links: (source, target) of every cross-modal link.
+      fusion: global experts that some task uses.
+    """
+
+    modalities: Mapping[str, tuple[str, ...]]
+    local: Mapping[str, tuple[tuple[str, ...], ...]]
+    links: tuple[tuple[str, str], ...]
+    fusion: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class NetworkConfig:
     """Everything that fixes the parameter shapes of a HAEMSA network.
 
@@ -102,6 +122,7 @@ class NetworkConfig:
         sees; data sets not named see the target alone.
       max_offset: utterances farther than this from the target share a position code.
       clip: standardised features are clipped to +-clip standard deviations.
+      parts: what is built of it; None for all, the supernet.
     """
 
     widths: Mapping[str, Mapping[str, int]]
@@ -116,6 +137,7 @@ class NetworkConfig:
     context: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
     max_offset: int = 16
     clip: float = 5.0
+    parts: Parts | None = None
 
     def __post_init__(self):
         for name in (
@@ -147,6 +169,7 @@ class NetworkConfig:
             )
         for dataset, widths in self.widths.items():
             _require(bool(widths), f"network: data set {dataset!r} has no modality")
+            _require(bool(self.tasks_of(dataset)), f"network: data set {dataset!r} has no task")
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -154,6 +177,32 @@ class NetworkConfig:
         found = {modality for widths in self.widths.values() for modality in widths}
         known = tuple(modality for modality in MODALITIES if modality in found)
         return known + tuple(sorted(found - set(known)))
+
+    @functools.cached_property
+    def built(self) -> Parts:
+        """The parts that are built, `parts` or everything."""
+        if self.parts is not None:
+            return self.parts
+        modalities = {
+            task_id: tuple(m for m in self.modalities if m in self.widths[dataset_of(task_id)])
+            for task_id in self.tasks
+        }
+        return Parts(
+            modalities=modalities,
+            local={m: (LOCAL_EXPERTS,) * self.depth for m in self.modalities},
+            links=tuple((s, t) for t in self.modalities for s in self.modalities if s != t),
+            fusion=FUSION_OPERATORS,
+        )
+
+    @property
+    def built_modalities(self) -> tuple[str, ...]:
+        """Modalities of which anything is built, in the order of the modality axis."""
+        return tuple(m for m in self.modalities if m in self.built.local)
+
+    def stems_of(self, dataset: str) -> tuple[str, ...]:
+        """Modalities of `dataset` that some task reads."""
+        read = {m for task_id in self.tasks_of(dataset) for m in self.built.modalities[task_id]}
+        return tuple(m for m in self.modalities if m in read)
 
     def tasks_of(self, dataset: str) -> tuple[str, ...]:
         """Ids of the tasks on `dataset`, in task-axis order."""
@@ -257,7 +306,18 @@ def network_from_json(values: Mapping[str, Any]) -> NetworkConfig:
     """Inverse of `to_json` for a `NetworkConfig`."""
     tasks = {task_id: task_from_json(spec) for task_id, spec in values["tasks"].items()}
     context = {dataset: tuple(window) for dataset, window in values["context"].items()}
-    return NetworkConfig(**{**values, "tasks": tasks, "context": context})
+    parts = parts_from_json(values["parts"]) if values.get("parts") else None
+    return NetworkConfig(**{**values, "tasks": tasks, "context": context, "parts": parts})
+
+
+def parts_from_json(values: Mapping[str, Any]) -> Parts:
+    """Inverse of `to_json` for `Parts`."""
+    return Parts(
+        modalities={task_id: tuple(names) for task_id, names in values["modalities"].items()},
+        local={m: tuple(tuple(block) for block in blocks) for m, blocks in values["local"].items()},
+        links=tuple((source, target) for source, target in values["links"]),
+        fusion=tuple(values["fusion"]),
+    )
 
 
 def train_from_json(values: Mapping[str, Any]) -> TrainConfig:

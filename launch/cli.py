@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -42,6 +43,40 @@ def _field_docs(config: type) -> dict[str, str]:
         elif name and line.strip():
             docs[name] += " " + line.strip()
     return docs
+
+
+class Interrupt:
+    """Ctrl-C and SIGTERM as a question that long work asks between two blocks: `interrupt()`.
+
+    A second signal ends the process at once.
+    """
+
+    SIGNALS = signal.SIGINT, signal.SIGTERM
+
+    def __init__(self):
+        self.signal: int | None = None
+
+    def __enter__(self):
+        self.before = {number: signal.signal(number, self._note) for number in self.SIGNALS}
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def __call__(self) -> bool:
+        return self.signal is not None
+
+    def _note(self, number: int, frame) -> None:
+        if self.signal is not None:
+            os._exit(128 + number)
+        self.signal = number
+        print("\nstopping after this block; once more ends at once", file=sys.stderr, flush=True)
+
+    def end(self, where: str) -> NoReturn:
+        """End with the status of a process that the signal ended."""
+        print(f"stopped {where}; the same command goes on from there", flush=True)
+        sys.exit(128 + self.signal)
 
 
 def run(main: Callable[[], None]) -> None:

@@ -14,10 +14,8 @@ from pathlib import Path
 from absl import flags
 
 import haemsa_datasets
-from haemsa_jax.config import dataset_of
+from haemsa_jax.config import FUSION_OPERATORS, LOCAL_EXPERTS, dataset_of
 from haemsa_jax.data import SPLITS
-from haemsa_jax.models.experts import LOCAL_EXPERTS
-from haemsa_jax.models.fusion import FUSION_OPERATORS
 from haemsa_jax.reporting import baselines, tables
 from haemsa_jax.reporting.figures import TaskReport, evaluation_figure
 from haemsa_jax.training.checkpoint import load_trained
@@ -71,7 +69,7 @@ def _known_best(task_id: str, task: TaskEvaluation) -> dict:
 def _report(task_id: str, task: TaskEvaluation, modalities: tuple[str, ...]) -> TaskReport:
     return TaskReport(
         task_id, task.spec, task.truth, task.predictions.mean(axis=0), len(task.predictions),
-        modalities, tuple(LOCAL_EXPERTS), tuple(FUSION_OPERATORS), **task.gates,
+        modalities, LOCAL_EXPERTS, FUSION_OPERATORS, **task.gates,
     )  # fmt: skip
 
 

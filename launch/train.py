@@ -58,8 +58,8 @@ def main() -> None:
     directory = Path(_RUN_DIR.value)
     if _OVERWRITE.value and directory.exists():
         shutil.rmtree(directory)
-    with _Bar() as bar:
-        progress = train(directory, observe=bar)
+    with cli.Interrupt() as interrupt, _Bar() as bar:
+        progress = train(directory, observe=bar, stop=interrupt)
     training_figure(log.read(directory), directory / "training.png")
     chosen = zip(progress["best_score"], progress["best_step"], strict=True)
     for seed, (score, step) in enumerate(chosen, start=config.seed):
@@ -67,6 +67,8 @@ def main() -> None:
             f"seed {seed}: best validation score {score:.4f} at step {step} of {progress['step']}"
         )
     print(f"written: {directory}: best, latest, log.jsonl, training.png", flush=True)
+    if interrupt():
+        interrupt.end(f"at step {progress['step']} of {progress['total']}")
 
 
 def _devices() -> list[jax.Device]:

@@ -1,5 +1,6 @@
 """Strict surroundings for every test: eight CPU devices, reused keys are errors, fixed data."""
 
+import dataclasses
 import os
 import sys
 import tempfile
@@ -96,3 +97,9 @@ def environment() -> dict[str, str]:
     path = os.pathsep.join([str(ROOT), str(ROOT / "datasets")])
     flags = os.environ["XLA_FLAGS"].replace("count=8", "count=2")
     return {**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": path, "PYTHON": sys.executable}
+
+
+@pytest.fixture(scope="session")
+def deep(small) -> NetworkConfig:
+    """The same with two blocks a modality."""
+    return dataclasses.replace(small, depth=2)

@@ -31,6 +31,7 @@ def network(**changes):
         (lambda: network(tasks={"b:score": SCORE}), ["'b:score'", "data sets are a"]),
         (lambda: network(context={"a": (-1, 0)}), ["-1+0", "negative"]),
         (lambda: network(widths={"a": {}}), ["'a'", "no modality"]),
+        (lambda: network(widths={"a": {"text": 3}, "b": {"text": 3}}), ["'b'", "no task"]),
         (lambda: TrainConfig(batch_size=0), ["batch_size=0", "positive"]),
         (lambda: TrainConfig(dropout=1.0), ["dropout=1.0", "[0, 1)"]),
         (lambda: TrainConfig(weight_decay=-1.0), ["weight_decay=-1.0", "negative"]),
@@ -54,10 +55,10 @@ def test_json_round_trip(small):
 
 def test_modalities_come_in_the_known_order():
     widths = {"a": {"vision": 1, "gaze": 1}, "b": {"text": 1, "audio": 1}}
-    made = network(widths=widths)
+    made = network(widths=widths, tasks={"a:score": SCORE, "b:score": SCORE})
     assert made.modalities == ("text", "audio", "vision", "gaze")
     assert made.task_index("a:score") == 0
-    assert made.tasks_of("b") == ()
+    assert made.tasks_of("b") == ("b:score",)
 
 
 def test_configurations_are_frozen(small):

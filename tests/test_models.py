@@ -7,10 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from haemsa_jax.config import FUSION_OPERATORS, LOCAL_EXPERTS
 from haemsa_jax.data.batches import device_split, gather
 from haemsa_jax.models.architecture import default_architecture
-from haemsa_jax.models.experts import LOCAL_EXPERTS
-from haemsa_jax.models.fusion import FUSION_OPERATORS
 from haemsa_jax.models.haemsa import Haemsa, Rates, init_variables
 from haemsa_jax.models.layers import masked_mean, masked_softmax
 from haemsa_jax.training.constants import make_constants
@@ -152,7 +151,7 @@ def test_a_masked_local_expert_says_nothing(setting, run, index):
     module, params, _, samples = setting
     architecture = default_architecture(module.config)
     shut = architecture.replace(local=architecture.local.at[..., index].set(0.0))
-    moved = changed(params, f"['{list(LOCAL_EXPERTS)[index]}']")
+    moved = changed(params, f"['{LOCAL_EXPERTS[index]}']")
     other = {k: moved[k] if k.startswith("local_") else params[k] for k in params}
     assert_same(run(params, samples, shut), run(other, samples, shut))
     assert (run(params, samples).joined != run(other, samples).joined).any()
@@ -164,7 +163,7 @@ def test_a_masked_global_expert_says_nothing(setting, run, index):
     module, params, _, samples = setting
     architecture = default_architecture(module.config)
     shut = architecture.replace(fusion=architecture.fusion.at[:, index].set(0.0))
-    name = list(FUSION_OPERATORS)[index]
+    name = FUSION_OPERATORS[index]
     fusion = {**params["fusion"], name: jax.tree.map(lambda x: x + 1, params["fusion"][name])}
     other = {**params, "fusion": fusion}
     assert_same(run(params, samples, shut), run(other, samples, shut))
@@ -205,11 +204,14 @@ def test_a_modality_that_a_task_may_not_read_is_absent_for_it(setting, run):
 
 
 def test_a_data_set_without_a_modality(small):
-    config = dataclasses.replace(small, widths={**small.widths, "words": {"text": 7}}, context={})
+    tasks = {**small.tasks, "words:score": small.tasks["talks:score"]}
+    widths = {**small.widths, "words": {"text": 7}}
+    config = dataclasses.replace(small, widths=widths, tasks=tasks, context={})
     module = Haemsa(config)
     params, constants = jax.eval_shape(lambda key: init_variables(module, key), jax.random.key(0))
     assert "stem_words_audio" not in params
     assert "stem_words_text" in params
+    assert "head_words-score_text" in params and "head_words-score_audio" not in params
     assert params["stem_words_text"]["project"]["kernel"].shape == (7, 8)
     assert constants["stem_words_text"]["mean"].shape == (7,)
 

@@ -8,9 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from haemsa_jax.config import NetworkConfig
-from haemsa_jax.models.experts import LOCAL_EXPERTS
-from haemsa_jax.models.fusion import FUSION_OPERATORS
+from haemsa_jax.config import FUSION_OPERATORS, LOCAL_EXPERTS, NetworkConfig
 
 LEVELS = ("local", "link", "fusion")
 

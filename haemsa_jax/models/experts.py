@@ -8,9 +8,17 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from haemsa_jax.config import NetworkConfig
+from haemsa_jax.config import LOCAL_EXPERTS, NetworkConfig
 from haemsa_jax.models.gating import Gate
-from haemsa_jax.models.layers import Array, Attention, Dense, Dropout, masked_mean
+from haemsa_jax.models.layers import (
+    Array,
+    Attention,
+    Dense,
+    Dropout,
+    masked_mean,
+    places,
+    spread,
+)
 
 
 class PointwiseExpert(nn.Module):
@@ -87,21 +95,27 @@ def _linear_recurrence(decay: Array, value: Array, reverse: bool) -> Array:
     return jax.lax.associative_scan(combine, (decay, value), reverse=reverse, axis=axis)[1]
 
 
-LOCAL_EXPERTS = {
+_EXPERTS = {
     "pointwise": PointwiseExpert,
     "convolution": ConvolutionExpert,
     "attention": AttentionExpert,
     "recurrence": RecurrenceExpert,
 }
+assert tuple(_EXPERTS) == LOCAL_EXPERTS
 
 
 class LocalBank(nn.Module):
     """One residual block of one modality: the gated sum of its experts.
 
-    The gate sees the modality's mean token, which modalities are there, and the task.
+    The gate sees the modality's mean token, which modalities are there, and the task. A single
+    expert has none.
+
+    Attributes:
+      experts: names of the E' experts that are built.
     """
 
     config: NetworkConfig
+    experts: tuple[str, ...]
 
     @nn.compact
     def __call__(
@@ -114,21 +128,23 @@ class LocalBank(nn.Module):
           x: float[..., T, D], zeros outside the mask.
           mask: bool[..., T].
           situation: float[..., S], presence and task as the gates see them.
-          allowed: float[E], experts the architecture allows.
+          allowed: float[E], experts the architecture allows, of all that there could be.
           sharpness: float[], inverse temperature of the gate.
           active: float[], 0 leaves the tokens as they are.
           dropout: rate on what is added.
 
         Returns:
-          float[..., T, D] and the gate's weights float[..., E].
+          float[..., T, D] and the gate's weights float[..., E], zeros for what is not built.
         """
         normed = nn.LayerNorm()(x) * mask[..., None]
-        weights = Gate(len(LOCAL_EXPERTS))(
-            jnp.concatenate([masked_mean(normed, mask), situation], axis=-1), allowed, sharpness
-        )
+        there = places(self.experts, LOCAL_EXPERTS)
+        weights = jnp.ones((*mask.shape[:-1], 1))
+        if len(self.experts) > 1:
+            view = jnp.concatenate([masked_mean(normed, mask), situation], axis=-1)
+            weights = Gate(len(self.experts))(view, allowed[there], sharpness)
         added = jnp.zeros_like(x)
-        for index, (name, expert) in enumerate(LOCAL_EXPERTS.items()):
-            said = expert(self.config, name=name)(normed, mask)
+        for index, name in enumerate(self.experts):
+            said = _EXPERTS[name](self.config, name=name)(normed, mask)
             added = added + weights[..., index, None, None] * said
         added = Dropout(shared_axes=(-2,))(added * mask[..., None], dropout)
-        return x + active * added, weights
+        return x + active * added, spread(weights, there, len(LOCAL_EXPERTS))

@@ -7,9 +7,9 @@ presence bool[..., M] to float[..., D].
 import flax.linen as nn
 import jax.numpy as jnp
 
-from haemsa_jax.config import NetworkConfig
+from haemsa_jax.config import FUSION_OPERATORS, NetworkConfig
 from haemsa_jax.models.gating import TaskGate
-from haemsa_jax.models.layers import Array, Attention, Dense, masked_softmax
+from haemsa_jax.models.layers import Array, Attention, Dense, masked_softmax, places, spread
 
 
 class ConcatFusion(nn.Module):
@@ -39,7 +39,8 @@ class TensorFusion(nn.Module):
         product = 1.0
         for index in range(modalities):
             # Factors near 1, so that a product of three neither vanishes nor explodes at the start.
-            factor = Dense(rank * width, bias_init=nn.initializers.ones, name=f"factor_{index}")
+            name = f"factor_{self.config.built_modalities[index]}"
+            factor = Dense(rank * width, bias_init=nn.initializers.ones, name=name)
             product = product * factor(summaries[..., index, :])
         product = product.reshape(*product.shape[:-1], rank, width)
         weights = self.param("rank_weights", nn.initializers.constant(rank**-0.5), (rank, 1))
@@ -73,16 +74,20 @@ class GatedSumFusion(nn.Module):
         return Dense(width)((weights * values).sum(axis=-2))
 
 
-FUSION_OPERATORS = {
+_OPERATORS = {
     "concat": ConcatFusion,
     "tensor": TensorFusion,
     "attention": AttentionFusion,
     "gated_sum": GatedSumFusion,
 }
+assert tuple(_OPERATORS) == FUSION_OPERATORS
 
 
 class Fusion(nn.Module):
-    """The bank of global experts, shared by all tasks, each with a gate of its own over it."""
+    """The bank of global experts, shared by all tasks, each with a gate of its own over it.
+
+    A single operator has no gate. M are the modalities that are built.
+    """
 
     config: NetworkConfig
 
@@ -103,15 +108,19 @@ class Fusion(nn.Module):
           sharpness: float[].
 
         Returns:
-          float[..., D] and gate weights float[..., F].
+          float[..., D] and gate weights float[..., F], zeros for operators that are not built.
         """
         missing = self.param("missing", nn.initializers.normal(0.02), summaries.shape[-2:])
         summaries = jnp.where(presence[..., None], summaries, missing)
         view = jnp.concatenate([summaries.reshape(*summaries.shape[:-2], -1), situation], axis=-1)
-        gate = TaskGate(len(self.config.tasks), len(FUSION_OPERATORS))
-        weights = gate(view, task, allowed, sharpness)
+        built = self.config.built.fusion
+        there = places(built, FUSION_OPERATORS)
+        weights = jnp.ones((*presence.shape[:-1], 1))
+        if len(built) > 1:
+            gate = TaskGate(len(self.config.tasks), len(built))
+            weights = gate(view, task, allowed[..., there], sharpness)
         joined = 0.0
-        for index, (name, operator) in enumerate(FUSION_OPERATORS.items()):
-            said = operator(self.config, name=name)(summaries, presence, query)
+        for index, name in enumerate(built):
+            said = _OPERATORS[name](self.config, name=name)(summaries, presence, query)
             joined = joined + weights[..., index, None] * said
-        return joined, weights
+        return joined, spread(weights, there, len(FUSION_OPERATORS))

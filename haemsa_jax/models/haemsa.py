@@ -10,12 +10,12 @@ import flax.linen as nn
 import jax.numpy as jnp
 from flax import struct
 
-from haemsa_jax.config import NetworkConfig, dataset_of
+from haemsa_jax.config import NetworkConfig
 from haemsa_jax.models.architecture import Architecture, default_architecture
 from haemsa_jax.models.experts import LocalBank
 from haemsa_jax.models.fusion import Fusion
 from haemsa_jax.models.heads import Head
-from haemsa_jax.models.layers import Array, Dropout
+from haemsa_jax.models.layers import Array, Dropout, places, spread
 from haemsa_jax.models.stems import Stem
 from haemsa_jax.models.transfer import Links, Summary, presence_of
 from haemsa_jax.sample import Sample
@@ -69,17 +69,18 @@ class Haemsa(nn.Module):
         config = self.config
         self.stems = {
             (dataset, modality): Stem(config, name=f"stem_{slug(dataset)}_{modality}")
-            for dataset, widths in config.widths.items()
-            for modality in widths
+            for dataset in config.widths
+            for modality in config.stems_of(dataset)
         }
         self.banks = {
-            (modality, layer): LocalBank(config, name=f"local_{modality}_{layer}")
-            for modality in config.modalities
-            for layer in range(config.depth)
+            (modality, layer): LocalBank(config, experts, name=f"local_{modality}_{layer}")
+            for modality, blocks in config.built.local.items()
+            for layer, experts in enumerate(blocks)
         }
         self.links = Links(config, name="links")
         self.summaries = {
-            modality: Summary(config, name=f"summary_{modality}") for modality in config.modalities
+            modality: Summary(config, name=f"summary_{modality}")
+            for modality in config.built_modalities
         }
         self.fusion = Fusion(config, name="fusion")
         self.queries = self.param(
@@ -95,7 +96,7 @@ class Haemsa(nn.Module):
         self.modality_heads = {
             (task_id, modality): Head(task.outputs, name=f"head_{slug(task_id)}_{modality}")
             for task_id, task in config.tasks.items()
-            for modality in config.widths[dataset_of(task_id)]
+            for modality in config.built.modalities[task_id]
         }
 
     def __call__(
@@ -103,12 +104,12 @@ class Haemsa(nn.Module):
     ) -> Outputs:
         """Run one data set's samples, `dataset` naming which stems and heads are meant."""
         # A modality that the task may not read is, for it, absent: masked before anything else.
-        readable = architecture.modalities[sample.task]
+        config, readable = self.config, architecture.modalities[sample.task]
         masks = {
-            m: mask & (readable[..., self.config.modalities.index(m), None] > 0)
-            for m, mask in sample.masks.items()
+            m: sample.masks[m] & (readable[..., config.modalities.index(m), None] > 0)
+            for m in config.stems_of(dataset)
         }
-        presence = presence_of(masks, self.config.modalities)
+        presence = presence_of(masks, config.built_modalities)
         query = self.queries[sample.task]
         situation = jnp.concatenate([presence.astype(query.dtype), query], axis=-1)
 
@@ -120,14 +121,18 @@ class Haemsa(nn.Module):
         tokens, link_weights = self.links(
             tokens, masks, situation, architecture.links, architecture.sharpness[1], rates.inner
         )
-        summaries = self._summarise(tokens, masks, sample.offsets, presence)
+        summaries = {m: self.summaries[m](tokens[m], masks[m], sample.offsets[m]) for m in tokens}
+        summaries = self._stack(summaries, presence)
         joined, fusion_gates = self.fusion(
             summaries, presence, situation, sample.task, query,
             architecture.fusion[sample.task], architecture.sharpness[2],
         )  # fmt: skip
         joined = self.dropout(joined, rates.inner)
         predictions, auxiliary = {}, {}
-        for task_id in self.config.tasks_of(dataset):
+        there = places(config.built_modalities, config.modalities)
+        presence = spread(presence, there, len(config.modalities))
+        summaries = spread(summaries, there, len(config.modalities), axis=-2)
+        for task_id in config.tasks_of(dataset):
             predictions[task_id] = self.heads[task_id](joined, rates.inner)
             auxiliary[task_id] = self._alone(task_id, summaries, rates)
         return Outputs(
@@ -137,32 +142,29 @@ class Haemsa(nn.Module):
 
     def _local(self, tokens, masks, situation, presence, architecture, rates):
         """Level 1 on every modality there is; gate weights as float[..., M, L, E]."""
+        silent = jnp.zeros((*presence.shape[:-1], architecture.local.shape[-1]))
         gates = []
         for index, modality in enumerate(self.config.modalities):
             for layer in range(self.config.depth):
-                allowed = architecture.local[index, layer]
-                if modality not in tokens:
-                    gates.append(jnp.zeros((*presence.shape[:-1], allowed.shape[-1])))
+                if modality not in tokens or (modality, layer) not in self.banks:
+                    gates.append(silent)
                     continue
+                active = architecture.depth[index, layer]
                 tokens[modality], weights = self.banks[modality, layer](
-                    tokens[modality], masks[modality], situation, allowed,
-                    architecture.sharpness[0], architecture.depth[index, layer], rates.inner,
+                    tokens[modality], masks[modality], situation, architecture.local[index, layer],
+                    architecture.sharpness[0], active, rates.inner,
                 )  # fmt: skip
-                gates.append(
-                    weights * presence[..., index, None] * architecture.depth[index, layer]
-                )
+                there = masks[modality].any(axis=-1, keepdims=True)
+                gates.append(weights * there * active)
         stacked = jnp.stack(gates, axis=-2)
         shape = (len(self.config.modalities), self.config.depth, stacked.shape[-1])
         return tokens, stacked.reshape(*stacked.shape[:-2], *shape)
 
-    def _summarise(self, tokens, masks, offsets, presence):
-        """Per modality one vector, float[..., M, D]; zeros where absent."""
+    def _stack(self, summaries, presence):
+        """One vector a modality that is built, float[..., U, D]; zeros where absent."""
         empty = jnp.zeros((*presence.shape[:-1], self.config.width))
-        summaries = [
-            self.summaries[m](tokens[m], masks[m], offsets[m]) if m in tokens else empty
-            for m in self.config.modalities
-        ]
-        return jnp.where(presence[..., None], jnp.stack(summaries, axis=-2), 0.0)
+        rows = [summaries.get(m, empty) for m in self.config.built_modalities]
+        return jnp.where(presence[..., None], jnp.stack(rows, axis=-2), 0.0)
 
     def _alone(self, task_id, summaries, rates):
         """What each modality alone would say, float[..., M, C]; zeros where there is none."""

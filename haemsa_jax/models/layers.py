@@ -5,6 +5,7 @@ import functools
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 Array = jax.Array
 
@@ -35,6 +36,18 @@ def masked_mean(x: Array, mask: Array) -> Array:
     """Mean over tokens: float[..., T, D], bool[..., T] -> float[..., D]; zeros for an empty row."""
     keep = mask[..., None].astype(x.dtype)
     return jnp.sum(x * keep, axis=-2) / jnp.maximum(jnp.sum(keep, axis=-2), 1.0)
+
+
+def places(names: tuple[str, ...], all_names: tuple[str, ...]) -> np.ndarray:
+    """Where `names` stand among `all_names`, int[len(names)]."""
+    return np.array([all_names.index(name) for name in names], int)
+
+
+def spread(values: Array, there: np.ndarray, size: int, axis: int = -1) -> Array:
+    """Values of the parts that are built at their places on the whole axis, zeros elsewhere."""
+    values = jnp.moveaxis(values, axis, -1)
+    whole = jnp.zeros((*values.shape[:-1], size), values.dtype).at[..., there].set(values)
+    return jnp.moveaxis(whole, -1, axis)
 
 
 class Dropout(nn.Module):

@@ -35,15 +35,18 @@ class Links(nn.Module):
           per modality float[..., T_m, D], and weights float[..., M, M].
         """
         config, names = self.config, self.config.modalities
+        linked = {m for link in config.built.links for m in link}
         normed = {
-            m: nn.LayerNorm(name=f"norm_{m}")(tokens[m]) * masks[m][..., None] for m in tokens
+            m: nn.LayerNorm(name=f"norm_{m}")(tokens[m]) * masks[m][..., None]
+            for m in tokens
+            if m in linked
         }
-        means = {m: masked_mean(normed[m], masks[m]) for m in tokens}
+        means = {m: masked_mean(normed[m], masks[m]) for m in normed}
         weights = {}
         result = dict(tokens)
         for row, target in enumerate(names):
             for column, source in enumerate(names):
-                if source == target:
+                if (source, target) not in config.built.links:
                     continue
                 if source not in tokens or target not in tokens:
                     continue

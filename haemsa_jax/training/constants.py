@@ -14,15 +14,15 @@ from haemsa_jax.models.haemsa import slug
 def make_constants(network: NetworkConfig, datasets: dict[str, Dataset]) -> dict:
     """Constants of a network from the training splits of its data sets."""
     constants = {}
-    for name, widths in network.widths.items():
+    for name in network.widths:
         split = datasets[name].splits["train"]
-        for modality in widths:
+        for modality in network.stems_of(name):
             constants[f"stem_{slug(name)}_{modality}"] = _feature_constants(split, modality)
     for task_id, task in network.tasks.items():
         split = datasets[dataset_of(task_id)].splits["train"]
         head = _label_constants(task, split)
         constants[f"head_{slug(task_id)}"] = head
-        for modality in network.widths[dataset_of(task_id)]:
+        for modality in network.built.modalities[task_id]:
             constants[f"head_{slug(task_id)}_{modality}"] = head
     return constants
 

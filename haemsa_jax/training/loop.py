@@ -44,6 +44,7 @@ BLOCK = 50  # steps between two looks at the losses, at most
 EVALUATION_BATCH = 256
 
 Observe = Callable[[dict[str, Any]], None]
+Stop = Callable[[], bool]
 
 
 class NonFiniteLossError(RuntimeError):
@@ -67,11 +68,13 @@ def make_train(
       checkpoint_every: steps between checkpoints, beside those at each validation.
 
     Returns:
-      train(directory, seed=config.seed, observe=...) -> progress at the end: `step`, `stale`, and
-      `best_step` and `best_score` by seed. It trains `config.seeds` networks in `directory`, or
-      goes on where a killed run stopped; `observe` is called with every row of the log, in which
-      losses and metrics are lists by seed. It raises InputError where the directory cannot be
-      written or holds a run of another configuration, and NonFiniteLossError.
+      train(directory, seed=config.seed, observe=..., stop=...) -> progress at the end: `step`,
+      `total`, `stale`, and `best_step` and `best_score` by seed. It trains `config.seeds` networks
+      in `directory`, or goes on where an earlier call stopped; `observe` is called with every row
+      of the log, in which losses and metrics are lists by seed. `stop` is asked after every block
+      of steps; where it says yes, the state is saved and training ends early. It raises InputError
+      where the directory cannot be written or holds a run of another configuration, and
+      NonFiniteLossError.
 
     Raises:
       InputError: the batch does not divide over the devices.
@@ -96,15 +99,16 @@ def make_train(
     validate = make_validate(network, datasets, "validation", devices)
 
     def train(
-        directory: str | os.PathLike, seed: int = config.seed, observe: Observe = lambda row: None
-    ) -> dict[str, Any]:
+        directory: str | os.PathLike, seed: int = config.seed,
+        observe: Observe = lambda row: None, stop: Stop = lambda: False,
+    ) -> dict[str, Any]:  # fmt: skip
         experiment = Experiment(network, dataclasses.replace(config, seed=seed))
         keys = roots(np.arange(seed, seed + config.seeds))
         abstract, selected = checkpoint.abstract_trees(experiment)
         _check_writable(Path(directory))
         _check_space(Path(directory), abstract)
         nobody = {"best_step": [0] * config.seeds, "best_score": [-np.inf] * config.seeds}
-        progress = {"step": 0, "stale": 0, **nobody}
+        progress = {"step": 0, "total": total, "stale": 0, **nobody}
 
         with Checkpoints(directory, LATEST) as latest, Checkpoints(directory, BEST) as best:
             saved = latest.metadata()
@@ -125,7 +129,8 @@ def make_train(
                     log.write(row)
                     observe(row)
 
-                while progress["step"] < total and not _exhausted(progress, config.patience):
+                stopped = False
+                while not (stopped or _over(progress, config.patience)):
                     step = progress["step"]
                     evaluate_at = _next(step, per_epoch * config.evaluate_every, total)
                     checkpoint_at = _next(step, checkpoint_every, total)
@@ -147,7 +152,8 @@ def make_train(
                             progress |= _selected(progress, better, step, scores)
                             tree = trained_tree(chosen, constants, architectures)
                             best.save(step, tree, experiment, progress)
-                    if step in (evaluate_at, checkpoint_at):
+                    stopped = stop()
+                    if stopped or step in (evaluate_at, checkpoint_at):
                         latest.save(step, state, experiment, progress)
         return progress
 
@@ -178,7 +184,7 @@ def make_validate(
     predict = parallel.make_predict(network, EVALUATION_BATCH, devices)
     splits = {name: dataset.splits[split] for name, dataset in datasets.items()}
     resident = parallel.replicate({n: device_split(s) for n, s in splits.items()}, devices)
-    references = {task_id: _reference(network, datasets, task_id) for task_id in network.tasks}
+    references = {task_id: label_reference(network, datasets, task_id) for task_id in network.tasks}
 
     def validate(params, constants, architectures):
         measured, scores = {}, []
@@ -218,7 +224,7 @@ def measure(task: TaskSpec, outputs: np.ndarray, labels: np.ndarray) -> dict[str
     return {name: float(value) for name, value in values.items()}
 
 
-def _reference(network: NetworkConfig, datasets: Mapping[str, Dataset], task_id: str) -> float:
+def label_reference(network: NetworkConfig, datasets: Mapping[str, Dataset], task_id: str) -> float:
     """Mean absolute error of the training median on the training labels; 1 for other kinds."""
     task = network.tasks[task_id]
     split = datasets[dataset_of(task_id)].splits["train"]
@@ -233,8 +239,8 @@ def _next(step: int, every: int, total: int) -> int:
     return min(total, (step // every + 1) * every)
 
 
-def _exhausted(progress: dict, patience: int) -> bool:
-    return bool(patience) and progress["stale"] >= patience
+def _over(progress: dict, patience: int) -> bool:
+    return progress["step"] == progress["total"] or 0 < patience <= progress["stale"]
 
 
 def _loss_rows(network: NetworkConfig, first: int, seed: int, losses: np.ndarray):

@@ -54,12 +54,12 @@ def make_block(
     """
     check_divisible(config.batch_size, len(devices))
     step = make_step(network, config, total_steps, AXIS, len(devices))
-    step = jax.vmap(step, in_axes=(0, None, 0, 0, None, 0))
+    step = jax.vmap(step, in_axes=(0, None, 0, 0, None, 0, 0))
 
     def block(_, states, constants, architectures, hypers, data, seeds, steps):
         def body(index, carry):
             states, losses = carry
-            states, now = step(states, constants, architectures, hypers, data, seeds)
+            states, now = step(states, constants, architectures, hypers, data, seeds, states.step)
             return states, losses.at[index].set(now)
 
         losses = jnp.zeros((length, len(seeds), len(network.tasks)))
@@ -126,3 +126,59 @@ def make_predict(
         return jax.tree.map(flat, {"prediction": said[task_id], **gates})
 
     return predict
+
+
+def map_members(generation: Callable[..., Any], devices: list[jax.Device]) -> Callable[..., Any]:
+    """Generations of a search, its population spread over the devices, in one call.
+
+    Args:
+      generation: (state, key, data) -> state. `members` and `fresh` of the state have leaves
+        [P / devices, ...] on each device; all else is the same everywhere.
+      devices: the axis.
+
+    Returns:
+      run(state, key, data, count) -> state, `count` generations later; those leaves are
+      [devices, P / devices, ...].
+    """
+
+    def block(spread, state, key, data, count):
+        def body(_, state):
+            return generation(state, key, data)
+
+        state = jax.lax.fori_loop(0, count, body, state.replace(**spread))
+        return _split(state)
+
+    mapped = jax.pmap(
+        block, AXIS, in_axes=(0, None, None, None, None), out_axes=(0, None), devices=devices
+    )
+
+    def run(state, key, data, count):
+        spread, rest = mapped(*_split(state), key, data, count)
+        return rest.replace(**spread)
+
+    return run
+
+
+def _split(state: Any) -> tuple[dict[str, Any], Any]:
+    """What is spread over the devices, and the rest."""
+    return {"members": state.members, "fresh": state.fresh}, state.replace(members=None, fresh=None)
+
+
+def place_members(state: Any, devices: list[jax.Device]) -> Any:
+    """A search's state with its members spread over the devices and the rest on each of them."""
+    mesh = jax.make_mesh((len(devices),), (AXIS,), devices=devices, axis_types=(AxisType.Auto,))
+    spread, rest = _split(state)
+    spread = jax.device_put(spread, NamedSharding(mesh, PartitionSpec(AXIS)))
+    return replicate(rest, devices).replace(**spread)
+
+
+def member_slice(share: int) -> Array:
+    """int[share], the places of this device's members in the population."""
+    return jax.lax.axis_index(AXIS) * share + jnp.arange(share)
+
+
+def all_members(mine: Any, devices: int) -> Any:
+    """Leaves [P / devices, ...] of every device's members joined to [P, ...]."""
+    if devices == 1:
+        return mine
+    return jax.tree.map(lambda x: jax.lax.all_gather(x, AXIS, tiled=True), mine)

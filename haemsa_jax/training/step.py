@@ -46,9 +46,10 @@ def make_step(
       devices: its size; divides the batch size.
 
     Returns:
-      step(state, constants, architecture, hyper, data, seed) -> (state, losses), with `data` a dict
-      of data set name to training `DeviceSplit`, `seed` a key and losses float[K], unweighted,
-      auxiliary heads left out.
+      step(state, constants, architecture, hyper, data, seed, clock) -> (state, losses), with `data`
+      a dict of data set name to training `DeviceSplit`, `seed` a key, `clock` int[] that decides
+      batch, noise and place on the schedule (`state.step` where a network is trained in one go),
+      and losses float[K], unweighted, auxiliary heads left out.
     """
     module = Haemsa(network)
     share = config.batch_size // devices
@@ -60,10 +61,10 @@ def make_step(
 
     def step(
         state: TrainState, constants: dict, architecture: Architecture, hyper: Hyper,
-        data: dict[str, DeviceSplit], seed: Array,
+        data: dict[str, DeviceSplit], seed: Array, clock: Array,
     ) -> tuple[TrainState, Array]:  # fmt: skip
         weights = hyper.task_weights / hyper.task_weights.sum()
-        drawn = batch(data, seed, state.step, hyper)
+        drawn = batch(data, seed, clock, hyper)
 
         def loss_of(params):
             main, auxiliary = losses_of(params, constants, architecture, hyper, drawn)
@@ -76,7 +77,7 @@ def make_step(
         grads, losses = jax.grad(loss_of, has_aux=True)(state.params)
         if axis is not None:
             grads, losses = jax.lax.pmean((grads, losses), axis)
-        rate = learning_rate(hyper.learning_rate, state.step, total_steps, config.warmup)
+        rate = learning_rate(hyper.learning_rate, clock, total_steps, config.warmup)
         return apply_gradients(state, grads, hyper, rate, config), losses
 
     return step

@@ -1,0 +1,155 @@
+"""Search algorithms by name: all of evosax that fit, and one for mixed genomes.
+
+evosax minimises. A genome mixes numbers that only count by their sign with numbers on a scale;
+`MixedGA` has operators for both. It follows evosax's interface, so that the search treats it like
+any other, and tells more than others do: `parents` and `survivors`, by which weights are inherited.
+"""
+
+import inspect
+from typing import Any
+
+import evosax.algorithms as evosax
+import jax
+import jax.numpy as jnp
+import numpy as np
+from evosax.algorithms.population_based import base
+from flax import struct
+
+from haemsa_jax.errors import InputError
+from haemsa_jax.evolution.genes import Table
+
+Array = jax.Array
+
+
+@struct.dataclass
+class MixedState(base.State):
+    """Adds to evosax's state.
+
+    Attributes:
+      std: float[], step of the scale numbers.
+      parents: int[P], member of `population` that each genome asked last descends from.
+      survivors: int[P], where each member of `population` was before the last tell: 0 to P - 1 in
+        the population before, P to 2 P - 1 among the genomes told.
+    """
+
+    std: Array
+    parents: Array
+    survivors: Array
+
+
+@struct.dataclass
+class MixedParams(base.Params):
+    """Settings of `MixedGA`.
+
+    Attributes:
+      crossover_rate: chance that a child has two parents.
+      mutations: structure numbers drawn anew in a child, on average; half of them change sign.
+      std_min, std_max: bounds of the step.
+    """
+
+    crossover_rate: float
+    mutations: float
+    std_min: float
+    std_max: float
+
+
+class MixedGA(base.PopulationBasedAlgorithm):
+    """Elitist genetic algorithm for genomes of structure and scale numbers.
+
+    Parents by tournament, uniform crossover, per-gene mutation (structure numbers are drawn anew,
+    scale numbers take a normal step), and the best of parents and children survive, so that a child
+    worse than its parent never replaces it. The step follows Rechenberg's one-fifth rule.
+    """
+
+    def __init__(
+        self, population_size: int, solution: Any, scales: np.ndarray, tournament: int = 2,
+        std: float = 0.5, **others,
+    ):  # fmt: skip
+        """Args beyond evosax's own.
+
+        scales: bool[G], numbers on a scale.
+        tournament: members that compete to be a parent.
+        std: first step of the scale numbers.
+        """
+        super().__init__(population_size, solution, **others)
+        self.scales, self.tournament, self.std = tuple(map(bool, scales)), tournament, std
+
+    @property
+    def _default_params(self) -> MixedParams:
+        return MixedParams(crossover_rate=0.5, mutations=3.0, std_min=0.05, std_max=1.0)
+
+    def _init(self, key: Array, params: MixedParams) -> MixedState:
+        size = self.population_size
+        return MixedState(
+            population=jnp.full((size, self.num_dims), jnp.nan),
+            fitness=jnp.full(size, jnp.inf),
+            best_solution=jnp.full(self.num_dims, jnp.nan),
+            best_fitness=jnp.inf,
+            generation_counter=0,
+            std=jnp.float32(self.std),
+            parents=jnp.arange(size),
+            survivors=size + jnp.arange(size),
+        )
+
+    def _ask(self, key: Array, state: MixedState, params: MixedParams):
+        size, scales = self.population_size, np.array(self.scales)
+        select, cross, mix, mutate, step, draw = jax.random.split(key, 6)
+        entrants = jax.random.randint(select, (2, size, self.tournament), 0, size)
+        winners = jnp.argmin(state.fitness[entrants], axis=-1)
+        first, second = jnp.take_along_axis(entrants, winners[..., None], axis=-1)[..., 0]
+        crossed = jax.random.bernoulli(cross, params.crossover_rate, (size, 1))
+        from_second = crossed & jax.random.bernoulli(mix, 0.5, (size, self.num_dims))
+        child = jnp.where(from_second, state.population[second], state.population[first])
+        chance = params.mutations / max(1, int((~scales).sum()))
+        anew = ~scales & jax.random.bernoulli(mutate, chance, child.shape)
+        child = jnp.where(anew, jax.random.normal(draw, child.shape), child)
+        child = child + jnp.where(scales, state.std * jax.random.normal(step, child.shape), 0.0)
+        return child, state.replace(parents=first)
+
+    def _tell(self, key, population, fitness, state: MixedState, params: MixedParams):
+        everyone = jnp.concatenate([state.population, population])
+        costs = jnp.concatenate([state.fitness, fitness])
+        survivors = jnp.argsort(costs)[: self.population_size]
+        success = jnp.mean(fitness < state.fitness[state.parents])
+        std = state.std * jnp.where(success > 0.2, 1.22, 0.95)
+        return state.replace(
+            population=everyone[survivors], fitness=costs[survivors], survivors=survivors,
+            std=jnp.clip(std, params.std_min, params.std_max),
+        )  # fmt: skip
+
+
+# What needs a loop of another shape than ask and tell of whole evaluations.
+UNFIT = {
+    "PersistentES": "it estimates gradients of unrolled inner loops",
+    "NoiseReuseES": "it estimates gradients of unrolled inner loops",
+}
+OWN = {"MixedGA": MixedGA}
+
+
+def names() -> tuple[str, ...]:
+    """Algorithms that `make_algorithm` knows."""
+    return tuple(sorted({*OWN, *evosax.algorithms} - {*UNFIT}, key=str.lower))
+
+
+def make_algorithm(name: str, population: int, table: Table) -> Any:
+    """An evosax algorithm on the genomes of a table.
+
+    Raises:
+      InputError: no such algorithm, or one that cannot work with so small a population.
+    """
+    if name not in names():
+        why = f": {UNFIT[name]}" if name in UNFIT else ""
+        raise InputError(f"algorithm {name!r} does not fit{why}; choose from {', '.join(names())}")
+    kind = (OWN | evosax.algorithms)[name]
+    offered = {"scales": table.scales, "sampling_fn": table.random}
+    wanted = inspect.signature(kind).parameters
+    extra = {key: value for key, value in offered.items() if key in wanted}
+    try:
+        return kind(population, jnp.zeros(table.size), metrics_fn=lambda *_: {}, **extra)
+    except AssertionError as error:
+        raise InputError(f"{name} with a population of {population}: {error}") from error
+
+
+def has_population(algorithm: Any) -> bool:
+    """Whether it starts from an evaluated population rather than from a mean."""
+    return isinstance(algorithm, base.PopulationBasedAlgorithm)

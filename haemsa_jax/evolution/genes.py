@@ -1,0 +1,221 @@
+"""Genes: a declarative table from which size, decoding, description and JSON follow.
+
+A genome is float32[G], any real numbers: random genomes are standard normal, and every gene reads
+its own numbers through the normal distribution function, so that a random genome is uniform over
+what a gene can say, and no number is out of range. The table knows nothing of the network that its
+values are for.
+"""
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import ndtr
+
+from haemsa_jax.errors import InputError
+
+Array = jax.Array
+KINDS = ("mask", "choice", "scale")
+FAR = 4.0  # numbers beyond it say nothing new: the distribution function is flat there
+
+
+@dataclass(frozen=True)
+class Gene:
+    """One gene.
+
+    Attributes:
+      name: unique in its table.
+      level: what it shapes, such as `local` or `training`.
+      kind: `mask` (a set of labels), `choice` (one of them) or `scale` (a number).
+      meaning: one line for people.
+      labels: of a mask's or choice's options.
+      some: a mask of which at least one label stays: where all numbers are negative, the largest.
+      low, high: ends of a scale.
+      log: the scale is uniform in the logarithm.
+    """
+
+    name: str
+    level: str
+    kind: str
+    meaning: str
+    labels: tuple[str, ...] = ()
+    some: bool = False
+    low: float = 0.0
+    high: float = 1.0
+    log: bool = False
+
+    @property
+    def size(self) -> int:
+        """How many numbers of the genome are its."""
+        return len(self.labels) if self.kind == "mask" else 1
+
+    def decode(self, raw: Array, place: Array) -> Array:
+        """{0, 1}[size] of a mask, int[] place of a choice, or float[] of a scale.
+
+        Args:
+          raw: float[size], its numbers.
+          place: float[size], their places in [0, 1].
+        """
+        if self.kind == "mask":
+            open_ = raw > 0
+            if self.some:
+                open_ |= jnp.arange(self.size) == jnp.argmax(raw)
+            return open_.astype(jnp.float32)
+        place = place[0]
+        if self.kind == "choice":
+            options = len(self.labels)
+            return jnp.minimum((place * options).astype(jnp.int32), options - 1)
+        if self.log:
+            return jnp.float32(self.low) * (self.high / self.low) ** place
+        return self.low + (self.high - self.low) * place
+
+    def encode(self, value: Any) -> np.ndarray:
+        """float32[size] that decodes to `value`: a set of labels, a label, or a number.
+
+        Raises:
+          InputError: the gene cannot say that.
+        """
+        if self.kind == "mask":
+            _known(self, value)
+            chosen = [label in value for label in self.labels]
+            if self.some and not any(chosen):
+                raise InputError(
+                    f"gene {self.name!r} is {value!r}, but needs at least one of "
+                    f"{', '.join(self.labels)}"
+                )
+            return np.where(chosen, 1.0, -1.0).astype(np.float32)
+        if self.kind == "choice":
+            _known(self, [value])
+            place = (self.labels.index(value) + 0.5) / len(self.labels)
+        else:
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            slack = 1e-5 * (self.high - self.low)
+            if not number or not self.low - slack <= value <= self.high + slack:
+                raise InputError(
+                    f"gene {self.name!r} is {value!r}, but must be a number from {self.low} to "
+                    f"{self.high}"
+                )
+            ends = np.array([self.low, value, self.high], float)
+            low, value, high = np.log(ends) if self.log else ends
+            place = (value - low) / (high - low)
+        return np.clip(np.array([_quantile(place)], np.float32), -FAR, FAR)
+
+
+def _quantile(place: float) -> float:
+    """Inverse of the normal distribution function, finite at both ends."""
+    return NormalDist().inv_cdf(min(max(place, 1e-9), 1.0 - 1e-9))
+
+
+def _known(gene: Gene, labels: Any) -> None:
+    if not isinstance(labels, list | tuple) or not set(map(str, labels)) <= set(gene.labels):
+        raise InputError(
+            f"gene {gene.name!r} is {labels!r}, but its labels are {', '.join(gene.labels)}"
+        )
+
+
+@dataclass(frozen=True)
+class Table:
+    """Genes in the order of their numbers on the genome."""
+
+    genes: tuple[Gene, ...]
+
+    @functools.cached_property
+    def size(self) -> int:
+        """G, how many numbers a genome has."""
+        return sum(gene.size for gene in self.genes)
+
+    @functools.cached_property
+    def slices(self) -> dict[str, slice]:
+        """Which numbers belong to which gene."""
+        ends = np.cumsum([gene.size for gene in self.genes]).tolist()
+        return {
+            gene.name: slice(end - gene.size, end)
+            for gene, end in zip(self.genes, ends, strict=True)
+        }
+
+    @functools.cached_property
+    def names(self) -> tuple[str, ...]:
+        """A name for every number: `gene`, or `gene=label` within a mask."""
+        return tuple(
+            f"{gene.name}={label}" if gene.kind == "mask" else gene.name
+            for gene in self.genes
+            for label in (gene.labels if gene.kind == "mask" else ("",))
+        )
+
+    @functools.cached_property
+    def scales(self) -> np.ndarray:
+        """bool[G], numbers of scales; the others say what a network consists of."""
+        return np.repeat(
+            [gene.kind == "scale" for gene in self.genes], [gene.size for gene in self.genes]
+        )
+
+    def decode(self, genome: Array) -> dict[str, Array]:
+        """float[G] -> what every gene says. Pure; any numbers, NaN counting as 0."""
+        genome = jnp.clip(jnp.nan_to_num(genome, nan=0.0), -FAR, FAR)
+        place = ndtr(genome)
+        return {
+            gene.name: gene.decode(genome[self.slices[gene.name]], place[self.slices[gene.name]])
+            for gene in self.genes
+        }
+
+    @functools.cached_property
+    def _decode(self):
+        return jax.jit(self.decode)
+
+    def random(self, key: Array) -> Array:
+        """float32[G], uniform over what each gene can say."""
+        return jax.random.normal(key, (self.size,))
+
+    def to_json(self, genome: Array) -> dict[str, Any]:
+        """What a genome says, as plain values by gene."""
+        decoded = jax.device_get(self._decode(jnp.asarray(genome, jnp.float32)))
+        return {gene.name: _plain(gene, decoded[gene.name]) for gene in self.genes}
+
+    def from_json(self, values: Mapping[str, Any]) -> np.ndarray:
+        """float32[G], a genome that says these values.
+
+        Raises:
+          InputError: a gene is missing, unknown or says what it cannot.
+        """
+        if not isinstance(values, Mapping):
+            raise InputError(f"a genome is an object of values by gene, not {values!r}")
+        wanted = {gene.name for gene in self.genes}
+        for problem, names in (("lacks", wanted - {*values}), ("has unknown", {*values} - wanted)):
+            if names:
+                raise InputError(
+                    f"the genome {problem} genes: {', '.join(sorted(names))}; it was made for "
+                    "other tasks or another network"
+                )
+        return np.concatenate([gene.encode(values[gene.name]) for gene in self.genes])
+
+    def describe(self, genome: Array) -> str:
+        """What a genome says, a line a gene."""
+        values = self.to_json(genome)
+        width = max(len(gene.name) for gene in self.genes)
+        lines, level = [], None
+        for gene in self.genes:
+            if gene.level != level:
+                level = gene.level
+                lines.append(f"{level}:")
+            lines.append(f"  {gene.name:{width}}  {_words(values[gene.name])}")
+        return "\n".join(lines)
+
+
+def _plain(gene: Gene, value: np.ndarray) -> Any:
+    if gene.kind == "mask":
+        return [label for label, on in zip(gene.labels, value, strict=True) if on]
+    if gene.kind == "choice":
+        return gene.labels[int(value)]
+    # Seven digits are what float32 holds.
+    return float(f"{float(np.clip(value, gene.low, gene.high)):.7g}")
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return " + ".join(value) or "none"
+    return value if isinstance(value, str) else f"{value:.4g}"

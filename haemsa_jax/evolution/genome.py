@@ -1,0 +1,164 @@
+"""HAEMSA's genome: its table of genes, and the architecture and training that they decode to."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from haemsa_jax.config import FUSION_OPERATORS, LOCAL_EXPERTS, NetworkConfig, Parts, TrainConfig
+from haemsa_jax.evolution.genes import Gene, Table
+from haemsa_jax.models.architecture import LEVELS, Architecture
+from haemsa_jax.training.state import Hyper
+
+Array = jax.Array
+
+# Ends and spacing of the training genes; names are those of `TrainConfig`.
+TRAINING = {
+    "learning_rate": (3e-4, 1e-2, True, "peak of the schedule"),
+    "weight_decay": (1e-2, 10.0, True, "decoupled, on matrices"),
+    "dropout": (0.0, 0.6, False, "rate in experts, links, fusion and heads"),
+    "input_dropout": (0.0, 0.6, False, "rate on features"),
+    "modality_dropout": (0.0, 0.5, False, "rate at which modalities are hidden"),
+    "auxiliary": (1e-2, 1.0, True, "weight of the single-modality heads' losses"),
+}
+
+
+def gene_table(network: NetworkConfig) -> Table:
+    """The genes of all that the supernet leaves open."""
+    everything, genes = network.built, []
+    for task_id, names in everything.modalities.items():
+        genes.append(
+            Gene(f"modalities/{task_id}", "modalities", "mask", "what the task reads", names, True)
+        )
+    for modality, blocks in everything.local.items():
+        for layer, experts in enumerate(blocks):
+            name = f"local/{modality}/{layer}"
+            genes.append(Gene(name, "local", "mask", "experts of a block", experts, True))
+        if len(blocks) > 1:
+            counts = tuple(str(count + 1) for count in range(len(blocks)))
+            genes.append(Gene(f"depth/{modality}", "local", "choice", "blocks in use", counts))
+    links = tuple(f"{source}>{target}" for source, target in everything.links)
+    if links:
+        genes.append(Gene("links", "links", "mask", "cross-modal links, source>target", links))
+    for task_id in network.tasks:
+        name = f"fusion/{task_id}"
+        genes.append(Gene(name, "fusion", "mask", "global experts", everything.fusion, True))
+    for level in LEVELS:
+        meaning = "inverse temperature of the gates"
+        name = f"sharpness/{level}"
+        genes.append(Gene(name, "gates", "scale", meaning, low=0.25, high=4.0, log=True))
+    for name, (low, high, log, meaning) in TRAINING.items():
+        genes.append(Gene(name, "training", "scale", meaning, low=low, high=high, log=log))
+    if len(network.tasks) > 1:
+        for task_id in network.tasks:
+            name, meaning = f"task_weight/{task_id}", "share of the task in the loss"
+            genes.append(Gene(name, "training", "scale", meaning, low=0.25, high=4.0, log=True))
+    return Table(tuple(genes))
+
+
+def decode(network: NetworkConfig, genome: Array) -> tuple[Architecture, Hyper]:
+    """float[G] -> a valid architecture and the settings of its training. Pure, vmappable."""
+    return from_values(network, gene_table(network).decode(genome))
+
+
+def from_values(network: NetworkConfig, said: Mapping[str, Array]) -> tuple[Architecture, Hyper]:
+    """The same from what the genes say."""
+    modalities, depth = network.modalities, network.depth
+    index = modalities.index
+
+    def placed(gene: str, labels: tuple[str, ...], axis: tuple[str, ...]) -> Array:
+        return jnp.zeros(len(axis)).at[np.array([axis.index(x) for x in labels])].set(said[gene])
+
+    everything = network.built
+    reads = [
+        placed(f"modalities/{task_id}", everything.modalities[task_id], modalities)
+        for task_id in network.tasks
+    ]
+    local = jnp.zeros((len(modalities), depth, len(LOCAL_EXPERTS)))
+    used = jnp.zeros((len(modalities), depth))
+    for modality, blocks in everything.local.items():
+        row = index(modality)
+        for layer, experts in enumerate(blocks):
+            name = f"local/{modality}/{layer}"
+            local = local.at[row, layer].set(placed(name, experts, LOCAL_EXPERTS))
+            deepest = said[f"depth/{modality}"] if len(blocks) > 1 else 0
+            used = used.at[row, layer].set(1.0 * (layer <= deepest))
+    links = jnp.zeros((len(modalities), len(modalities)))
+    for place, (source, target) in enumerate(everything.links):
+        links = links.at[index(target), index(source)].set(said["links"][place])
+    fusion = [
+        placed(f"fusion/{task_id}", everything.fusion, FUSION_OPERATORS)
+        for task_id in network.tasks
+    ]
+    architecture = Architecture(
+        modalities=jnp.stack(reads), local=local, depth=used, links=links,
+        fusion=jnp.stack(fusion),
+        sharpness=jnp.stack([said[f"sharpness/{level}"] for level in LEVELS]),
+    )  # fmt: skip
+    weights = [said.get(f"task_weight/{task_id}", jnp.float32(1.0)) for task_id in network.tasks]
+    training = {name: said[name] for name in TRAINING}
+    return architecture, Hyper(**training, task_weights=jnp.stack(weights))
+
+
+def default_genome(network: NetworkConfig, config: TrainConfig) -> np.ndarray:
+    """float32[G]: everything open, training as configured, or as near to it as the genes reach."""
+    values = {}
+    table = gene_table(network)
+    for gene in table.genes:
+        if gene.kind == "mask":
+            values[gene.name] = list(gene.labels)
+        elif gene.kind == "choice":
+            values[gene.name] = gene.labels[-1]
+        elif gene.name.startswith("sharpness/"):
+            values[gene.name] = 1.0
+        elif gene.name.startswith("task_weight/"):
+            task_id = gene.name.partition("/")[2]
+            values[gene.name] = config.task_weights.get(task_id, 1.0)
+        else:
+            values[gene.name] = getattr(config, gene.name)
+        if gene.kind == "scale":
+            values[gene.name] = float(np.clip(values[gene.name], gene.low, gene.high))
+    return table.from_json(values)
+
+
+def train_config(network: NetworkConfig, config: TrainConfig, values: Mapping) -> TrainConfig:
+    """`config` with the training that a genome, as JSON values, asks for."""
+    chosen = {name: values[name] for name in TRAINING}
+    if len(network.tasks) > 1:
+        chosen["task_weights"] = {
+            task_id: values[f"task_weight/{task_id}"] for task_id in network.tasks
+        }
+    return dataclasses.replace(config, **chosen)
+
+
+def parts_of(network: NetworkConfig, architecture: Architecture) -> Parts:
+    """What of the supernet an architecture uses. On the host."""
+    architecture = jax.device_get(architecture)
+    names = network.modalities
+    reads = {
+        task_id: tuple(m for m in network.built.modalities[task_id] if row[names.index(m)])
+        for task_id, row in zip(network.tasks, architecture.modalities, strict=True)
+    }
+    local = {}
+    for row, modality in enumerate(names):
+        if any(modality in read for read in reads.values()):
+            blocks = int(architecture.depth[row].sum())
+            local[modality] = tuple(
+                tuple(name for name, on in zip(LOCAL_EXPERTS, mask, strict=True) if on)
+                for mask in architecture.local[row, :blocks]
+            )
+    links = tuple(
+        (source, target)
+        for row, target in enumerate(names)
+        for column, source in enumerate(names)
+        if architecture.links[row, column]
+        and any(source in read and target in read for read in reads.values())
+    )
+    fusion = tuple(
+        name
+        for name, on in zip(FUSION_OPERATORS, architecture.fusion.any(axis=0), strict=True)
+        if on
+    )
+    return Parts(reads, local, links, fusion)

@@ -1,0 +1,153 @@
+"""HAEMSA as a search problem: how a member is trained and what its validation costs."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from haemsa_jax.config import NetworkConfig, TrainConfig
+from haemsa_jax.data.batches import DeviceSplit, device_split, gather
+from haemsa_jax.data.dataset import Dataset
+from haemsa_jax.data.presence import restrict
+from haemsa_jax.evolution.genome import decode, default_genome, gene_table
+from haemsa_jax.evolution.search import Problem, SearchConfig
+from haemsa_jax.evolution.size import size
+from haemsa_jax.models.architecture import default_architecture
+from haemsa_jax.models.haemsa import Haemsa, Rates, init_variables
+from haemsa_jax.training import metrics
+from haemsa_jax.training.constants import make_constants
+from haemsa_jax.training.loop import label_reference
+from haemsa_jax.training.state import averaged_params, init_state
+from haemsa_jax.training.step import make_step
+
+Array = jax.Array
+CHUNK = 256  # validation samples at a time
+
+
+def make_problem(
+    network: NetworkConfig,
+    config: TrainConfig,
+    search: SearchConfig,
+    patterns: Sequence[Sequence[str]] | None = None,
+) -> Problem:
+    """The search of a HAEMSA network's architecture, modalities and training.
+
+    Args:
+      network: the supernet.
+      config: what of the training the genome leaves open, such as the batch size; its other values
+        are the default genome's.
+      search: its steps and generations fix the learning-rate schedule, which spans the whole search
+        where weights are inherited and one generation where they are not.
+      patterns: modalities that are there, per presence pattern over which costs are averaged; None
+        for the one with all of them.
+
+    Returns:
+      The problem; its data is what `search_data` makes. A member is a `TrainState`. Costs are
+      1 - score by task and pattern: 0 is perfect, 1 what a constant reaches.
+    """
+    patterns = [tuple(p) for p in patterns] if patterns else [network.modalities]
+    module = Haemsa(network)
+    whole = search.inherit != "none"
+    total = search.steps * (search.generations if whole else 1)
+    step = make_step(network, config, total)
+    largest = size(network, default_architecture(network)).parameters
+
+    def init(key, data):
+        del data
+        return init_state(init_variables(module, key)[0])
+
+    def train(member, genome, data, key, start):
+        architecture, hyper = decode(network, genome)
+
+        def body(index, member):
+            return step(
+                member, data["constants"], architecture, hyper, data["train"], key, start + index
+            )[0]
+
+        return jax.lax.fori_loop(0, search.steps, body, member)
+
+    def evaluate(member, genome, data):
+        architecture, _ = decode(network, genome)
+        variables = {"params": averaged_params(member), "constants": data["constants"]}
+        costs = {}
+        for dataset in network.widths:
+            costs |= _costs(module, variables, architecture, data, dataset, patterns)
+        return jnp.stack([costs[task_id, p] for task_id in network.tasks for p in patterns])
+
+    return Problem(
+        table=gene_table(network),
+        default=default_genome(network, config),
+        objectives=tuple(f"{task}|{'+'.join(p)}" for task in network.tasks for p in patterns),
+        init=init,
+        train=train,
+        evaluate=evaluate,
+        size=lambda genome: size(network, decode(network, genome)[0]).parameters / largest,
+    )
+
+
+def search_data(network: NetworkConfig, datasets: Mapping[str, Dataset]) -> dict[str, Any]:
+    """What members are trained and validated on; never the test split."""
+    return {
+        "train": {name: device_split(data.splits["train"]) for name, data in datasets.items()},
+        "validation": {
+            name: device_split(data.splits["validation"]) for name, data in datasets.items()
+        },
+        "constants": make_constants(network, datasets),
+        "references": {
+            task_id: np.float32(label_reference(network, datasets, task_id))
+            for task_id in network.tasks
+        },
+    }
+
+
+def _costs(module, variables, architecture, data, dataset: str, patterns) -> dict[Any, Array]:
+    """1 - score by task of one data set and pattern.
+
+    One loop over tasks, patterns and chunks of samples, so that the network is compiled once.
+    """
+    network: NetworkConfig = module.config
+    split: DeviceSplit = data["validation"][dataset]
+    tasks = network.tasks_of(dataset)
+    asked = [(task_id, pattern) for task_id in tasks for pattern in patterns]
+    rows = [split.rows[network.tasks[task_id].name] for task_id in tasks]
+    chunks = -(-max(map(len, rows)) // CHUNK)
+    chunk = -(-max(map(len, rows)) // chunks)
+    # The last chunk is filled up, and cut off again below.
+    rows = [jnp.pad(r, (0, chunks * chunk - len(r)), mode="edge") for r in rows]
+    rows = jnp.repeat(jnp.stack(rows), len(patterns), axis=0).reshape(-1, chunk)
+    index = np.repeat([network.task_index(task_id) for task_id, _ in asked], chunks)
+    there = [[m in pattern for m in network.modalities] for _, pattern in asked]
+    there = np.repeat(np.array(there), chunks, axis=0)
+
+    def some(item):
+        rows, task, there = item
+        allowed = {m: there[network.modalities.index(m)] for m in network.widths[dataset]}
+
+        def one(row):
+            sample = restrict(gather(split, row, task, *network.context_of(dataset)), allowed)
+            return module.apply(variables, sample, architecture, Rates(), dataset).predictions
+
+        return jax.vmap(one)(rows)
+
+    said = jax.lax.map(some, (rows, jnp.asarray(index, jnp.int32), jnp.asarray(there)))
+    costs = {}
+    for place, (task_id, pattern) in enumerate(asked):
+        mine = said[task_id].reshape(len(asked), chunks * chunk, -1)[place]
+        costs[task_id, pattern] = _cost(network, split, data["references"], task_id, mine)
+    return costs
+
+
+def _cost(network, split: DeviceSplit, references, task_id: str, said: Array) -> Array:
+    """1 - score of one task from what the network said of its rows, float[>= n, C]."""
+    task = network.tasks[task_id]
+    rows = split.rows[task.name]
+    said = said[: len(rows)]
+    if task.kind == "regression":
+        said = said[:, 0]
+    elif task.kind == "multilabel":
+        said = jax.nn.sigmoid(said)
+    truth = split.labels[task.name][rows]
+    values = metrics.compute(task, said, truth, jnp.ones(len(rows), bool))
+    return 1.0 - metrics.score(task, values, references[task_id])

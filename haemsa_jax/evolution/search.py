@@ -1,0 +1,411 @@
+"""The search: ask, inherit weights, train, validate, tell, for all generations in one program.
+
+Everything is written against a `Problem`, four functions and a table of genes; HAEMSA's own is in
+`problem.py`, any supernet of masks can have one. The population is the parallel axis: its members
+are spread over the local devices, everything that decides is computed alike on each of them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jax.flatten_util import ravel_pytree
+from jax.scipy.special import ndtr
+
+from haemsa_jax.errors import InputError
+from haemsa_jax.evolution.algorithms import has_population, make_algorithm
+from haemsa_jax.evolution.genes import FAR, Table
+from haemsa_jax.training import parallel
+
+Array = jax.Array
+INHERIT = ("none", "nearest", "parent")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is searched. All functions are pure and of one member; the search maps over them.
+
+    Attributes:
+      table: the genes.
+      default: float[G], a genome that a search begins with.
+      objectives: names of the O costs.
+      init: (key, data) -> member, a pytree of arrays: fresh weights and optimiser.
+      train: (member, genome, data, key, start) -> member after `steps` steps, of which `start` lie
+        behind; the key is the same for all members, so that they see the same batches and noise.
+      evaluate: (member, genome, data) -> float[O], costs on validation: 0 is perfect, positive.
+      size: genome -> float[], active parameters as a share of the supernet's.
+    """
+
+    table: Table
+    default: np.ndarray
+    objectives: tuple[str, ...]
+    init: Callable[[Array, Any], Any]
+    train: Callable[[Any, Array, Any, Array, Array], Any]
+    evaluate: Callable[[Any, Array, Any], Array]
+    size: Callable[[Array], Array]
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """How it is searched.
+
+    Attributes:
+      algorithm: an evosax algorithm by name, or MixedGA.
+      population: members of a generation.
+      generations: rounds of training and selection.
+      steps: training steps of a member in one generation.
+      price: fitness is the mean cost times (active share of the parameters) ** price; 0 is free.
+      inherit: where a member's weights come from: `parent` (where the algorithm knows parents, else
+        like nearest), `nearest` living genome, or `none`, a fresh start.
+    """
+
+    algorithm: str = "MixedGA"
+    population: int = 16
+    generations: int = 20
+    steps: int = 30
+    price: float = 0.05
+    inherit: str = "parent"
+
+    def __post_init__(self):
+        for name in ("population", "generations", "steps"):
+            if getattr(self, name) < 1:
+                raise InputError(f"search: {name}={getattr(self, name)} must be at least 1")
+        if self.price < 0:
+            raise InputError(f"search: price={self.price} must not be negative")
+        if self.inherit not in INHERIT:
+            raise InputError(
+                f"search: inherit={self.inherit!r} is unknown; choose from {', '.join(INHERIT)}"
+            )
+
+
+@struct.dataclass
+class History:
+    """One row a generation, N in all; rows that are still to come hold zeros.
+
+    Members are numbered through the search: generation * P + place.
+
+    Attributes:
+      genomes: float[N, P, G].
+      fitness: float[N, P], what the algorithm was told; lower is better.
+      costs: float[N, P, O], as measured, NaN and inf included.
+      sizes: float[N, P], active share of the parameters.
+      parents: int[N, P], the member whose weights it started from; -1 for fresh weights.
+      diverged: bool[N, P], members whose cost was not finite; their fitness is the generation's
+        worst finite one.
+      living: int[N, P], the members that were alive after the generation.
+      best: float[N], the lowest fitness of any member so far.
+    """
+
+    genomes: Array
+    fitness: Array
+    costs: Array
+    sizes: Array
+    parents: Array
+    diverged: Array
+    living: Array
+    best: Array
+
+
+@struct.dataclass
+class Living:
+    """The pool that children inherit from; without its members' weights.
+
+    Attributes:
+      genomes: float[P, G].
+      fitness: float[P]; inf for a member that diverged or is not there yet.
+      ids: int[P].
+    """
+
+    genomes: Array
+    fitness: Array
+    ids: Array
+
+
+@struct.dataclass
+class SearchState:
+    """All that the next generation depends on, and what has been.
+
+    Attributes:
+      generation: int[], generations done.
+      blind: bool[], search at random: the yardstick, with everything but the algorithm the same.
+      algorithm: evosax's state.
+      living: the pool.
+      champion: member, genome and fitness of the best so far, whether it lives or not.
+      history: what has been.
+      members: float[devices, P / devices, W], the pool's members, each as one vector: what is done
+        to all of their weights is few operations, not a few for each of several hundred arrays.
+      fresh: the same of members that nobody trained, for those who inherit nothing.
+    """
+
+    generation: Array
+    blind: Array
+    algorithm: Any
+    living: Living
+    champion: tuple[Array, Array, Array]
+    history: History
+    members: Array
+    fresh: Array
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search found; NumPy arrays.
+
+    Attributes:
+      genome, fitness, member: the best, with its weights.
+      genomes, fitnesses, members: the last pool, best first; leaves [P, ...].
+      history: all generations.
+      state: to go on from.
+    """
+
+    genome: np.ndarray
+    fitness: float
+    member: Any
+    genomes: np.ndarray
+    fitnesses: np.ndarray
+    members: Any
+    history: History
+    state: SearchState
+
+
+@dataclass(frozen=True)
+class Search:
+    """`search(key, data) -> SearchResult`, and its pieces for those who want to look in between.
+
+    The same program also searches at random, which is every algorithm's yardstick: genomes are
+    drawn anew in every generation, weights come from the nearest genome of the one before.
+
+    Attributes:
+      start: (key, data, blind=False) -> SearchState; `blind` starts a random search.
+      advance: (state, key, data, count) -> SearchState, `count` generations on. Into how many calls
+        a search is cut changes nothing.
+      abstract: (data) -> shapes of the state, to restore one.
+      result: (state, data) -> SearchResult, what there is so far.
+      config: of the search.
+    """
+
+    start: Callable[..., SearchState]
+    advance: Callable[[SearchState, Array, Any, int], SearchState]
+    abstract: Callable[[Any], SearchState]
+    result: Callable[[SearchState, Any], SearchResult]
+    config: SearchConfig
+
+    def __call__(self, key: Array, data: Any, blind: bool = False) -> SearchResult:
+        """The whole search."""
+        state = self.start(key, data, blind)
+        return self.result(self.advance(state, key, data, self.config.generations), data)
+
+
+def make_search(
+    problem: Problem, config: SearchConfig, devices: list[jax.Device] | None = None
+) -> Search:
+    """Compiles nothing yet; the first call does, and serves all data of the same shapes.
+
+    Raises:
+      InputError: the algorithm is unknown, or the population does not divide over the devices.
+    """
+    devices = devices or jax.local_devices()
+    if config.population % len(devices):
+        more = -(-config.population // len(devices)) * len(devices)
+        raise InputError(
+            f"population={config.population} does not divide over {len(devices)} devices; choose a "
+            f"multiple of {len(devices)}, such as {more}, or fewer devices"
+        )
+    algorithm = make_algorithm(config.algorithm, config.population, problem.table)
+    step = _make_generation(problem, config, algorithm, len(devices))
+    begin = jax.jit(_make_start(problem, config, algorithm, len(devices)))
+    run = parallel.map_members(step, devices)
+
+    def start(key, data, blind=False):
+        return parallel.place_members(begin(key, data, np.bool_(blind)), devices)
+
+    def advance(state, key, data, count):
+        left = config.generations - int(state.generation)
+        state = parallel.place_members(state, devices)
+        key, data = parallel.replicate((key, data), devices)
+        return run(state, key, data, np.int32(min(count, left)))
+
+    def abstract(data):
+        return jax.eval_shape(begin, jax.random.key(0), data, np.bool_(False))
+
+    def result(state, data):
+        state = jax.device_get(state)
+        order = np.argsort(state.living.fitness, kind="stable")
+        vectors = state.members.reshape(-1, state.members.shape[-1])[order]
+        vector, genome, fitness = state.champion
+        unravel = jax.jit(lambda vectors, data: jax.vmap(_unraveller(problem, data))(vectors))
+        every = jax.device_get(unravel(np.concatenate([vector[None], vectors]), data))
+        done = int(state.generation)
+        return SearchResult(
+            genome=genome,
+            fitness=float(fitness),
+            member=jax.tree.map(lambda x: x[0], every),
+            genomes=state.living.genomes[order],
+            fitnesses=state.living.fitness[order],
+            members=jax.tree.map(lambda x: x[1:], every),
+            history=jax.tree.map(lambda x: x[:done], state.history),
+            state=state,
+        )
+
+    return Search(start, advance, abstract, result, config)
+
+
+def _unraveller(problem: Problem, data: Any) -> Callable[[Array], Any]:
+    """From a member's vector to the member."""
+    shapes = jax.eval_shape(problem.init, jax.random.key(0), data)
+    return ravel_pytree(jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes))[1]
+
+
+def _make_start(problem: Problem, config: SearchConfig, algorithm, devices: int):
+    """start(key, data, blind) -> SearchState before the first generation."""
+    size, genes = config.population, problem.table.size
+
+    def start(key, data, blind):
+        first, init, members = jax.random.split(jax.random.fold_in(key, 0), 3)
+        genomes = jax.vmap(problem.table.random)(jax.random.split(first, size))
+        genomes = genomes.at[0].set(problem.default)
+        nobody = jnp.full(size, jnp.inf)
+        params = algorithm.default_params
+        if has_population(algorithm):
+            state = algorithm.init(init, genomes, nobody, params)
+        else:
+            state = algorithm.init(init, jnp.asarray(problem.default), params)
+        begin = jax.vmap(lambda key: ravel_pytree(problem.init(key, data))[0])
+        weights = begin(jax.random.split(members, size))
+        rows = config.generations
+        history = History(
+            genomes=jnp.zeros((rows, size, genes)),
+            fitness=jnp.zeros((rows, size)),
+            costs=jnp.zeros((rows, size, len(problem.objectives))),
+            sizes=jnp.zeros((rows, size)),
+            parents=jnp.zeros((rows, size), jnp.int32),
+            diverged=jnp.zeros((rows, size), bool),
+            living=jnp.zeros((rows, size), jnp.int32),
+            best=jnp.zeros(rows),
+        )
+        state = SearchState(
+            generation=jnp.int32(0),
+            blind=blind,
+            algorithm=state,
+            living=Living(genomes, nobody, jnp.full(size, -1, jnp.int32)),
+            champion=(weights[0], genomes[0], jnp.float32(jnp.inf)),
+            history=history,
+            members=weights.reshape(devices, -1, weights.shape[-1]),
+            fresh=weights.reshape(devices, -1, weights.shape[-1]),
+        )
+        return _strong(state)
+
+    return start
+
+
+def _make_generation(problem: Problem, config: SearchConfig, algorithm, devices: int):
+    """generation(state, key, data) -> state, on each device with its share of the members."""
+    size, share = config.population, config.population // devices
+    inherits = config.inherit != "none"
+
+    def generation(state: SearchState, key: Array, data: Any) -> SearchState:
+        now = state.generation
+        ask, tell, draw = jax.random.split(jax.random.fold_in(key, 1 + now), 3)
+        living, members = state.living, state.members
+        params = algorithm.default_params
+        genomes, asked = algorithm.ask(ask, state.algorithm, params)
+        if has_population(algorithm):
+            # Such an algorithm has no say before its first population is measured.
+            genomes = jnp.where(now == 0, living.genomes, genomes)
+        drawn = jax.vmap(problem.table.random)(jax.random.split(draw, size))
+        genomes = jnp.where(state.blind & (now > 0), drawn, genomes)
+
+        slots = _parents(config.inherit, asked, genomes, living, state.blind)
+        mine = parallel.member_slice(share)
+        old = parallel.all_members(members, devices)
+        taken = jnp.where(slots >= 0, jnp.isfinite(living.fitness[slots]), False)
+        start = jnp.where(taken[mine][:, None], old[slots[mine]], state.fresh)
+        # Without inheritance every generation is the same training from the start.
+        begun = now * config.steps if inherits else jnp.int32(0)
+        unravel = _unraveller(problem, data)
+
+        def live(vector, genome):
+            member = problem.train(unravel(vector), genome, data, key, begun)
+            return ravel_pytree(member)[0], problem.evaluate(member, genome, data)
+
+        children, costs = parallel.all_members(jax.vmap(live)(start, genomes[mine]), devices)
+
+        sizes = jax.vmap(problem.size)(genomes)
+        raw = costs.mean(axis=-1) * sizes**config.price
+        diverged = ~jnp.isfinite(raw)
+        worst = jnp.max(jnp.where(diverged, -jnp.inf, raw))
+        fitness = jnp.where(diverged, jnp.where(jnp.isfinite(worst), worst, 1.0), raw)
+
+        told, _ = algorithm.tell(tell, genomes, fitness, asked, params)
+        if has_population(algorithm):
+            begun = algorithm.init(tell, genomes, fitness, params)
+            told = jax.tree.map(lambda a, b: jnp.where(now == 0, a, b), begun, told)
+        ids = now * size + jnp.arange(size, dtype=jnp.int32)
+        pool = jax.tree.map(
+            lambda a, b: jnp.concatenate([a, b]),
+            living, Living(genomes, jnp.where(diverged, jnp.inf, raw), ids),
+        )  # fmt: skip
+        stay = jnp.where(state.blind, size + jnp.arange(size), _survivors(told, pool, size, now))
+        history = state.history
+        row = History(
+            genomes=genomes, fitness=fitness, costs=costs, sizes=sizes,
+            parents=jnp.where(taken, living.ids[slots], -1), diverged=diverged,
+            living=pool.ids[stay], best=jnp.minimum(state.champion[2], jnp.min(pool.fitness)),
+        )  # fmt: skip
+        leader = jnp.argmin(pool.fitness[size:])
+        found = children[leader], genomes[leader], pool.fitness[size + leader]
+        better = found[2] < state.champion[2]
+        return SearchState(
+            generation=now + 1,
+            blind=state.blind,
+            algorithm=_strong(told),
+            living=jax.tree.map(lambda x: x[stay], pool),
+            champion=jax.tree.map(lambda a, b: jnp.where(better, a, b), found, state.champion),
+            history=jax.tree.map(lambda rows, one: rows.at[now].set(one), history, row),
+            members=jnp.concatenate([old, children])[stay[mine]],
+            fresh=state.fresh,
+        )
+
+    return generation
+
+
+def _parents(inherit: str, asked: Any, genomes: Array, living: Living, blind: Array) -> Array:
+    """int[P], the place in the pool each genome takes its weights from; -1 for none."""
+    if inherit == "none":
+        return jnp.full(len(genomes), -1)
+    nearest = jnp.argmin(_distances(genomes, living.genomes, living.fitness), axis=1)
+    if inherit == "parent" and hasattr(asked, "parents"):
+        return jnp.where(blind, nearest, asked.parents)
+    return nearest
+
+
+def _survivors(told: Any, pool: Living, size: int, now: Array) -> Array:
+    """int[P], which of the pool of 2 P, parents then children, live on."""
+    children = size + jnp.arange(size)
+    if hasattr(told, "survivors"):
+        return jnp.where(now == 0, children, told.survivors)
+    if hasattr(told, "population") and told.population.shape == pool.genomes[:size].shape:
+        # It keeps a population of its own: whoever of the pool it is, and the fitter of two equals.
+        order = jnp.argsort(pool.fitness)
+        distances = _distances(told.population, pool.genomes[order], jnp.zeros(2 * size))
+        return order[jnp.argmin(distances, axis=1)]
+    return children
+
+
+def _distances(genomes: Array, others: Array, fitness: Array) -> Array:
+    """Squared distances in units of the genes' ranges; inf from whoever has no finite fitness."""
+
+    def place(x):
+        return ndtr(jnp.clip(jnp.nan_to_num(x), -FAR, FAR))
+
+    square = ((place(genomes)[:, None] - place(others)[None]) ** 2).sum(-1)
+    return jnp.where(jnp.isfinite(fitness), square, jnp.inf)
+
+
+def _strong(tree: Any) -> Any:
+    """Arrays whose types do not bend: what a generation returns is what the next one takes."""
+    return jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), tree)

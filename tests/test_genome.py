@@ -1,0 +1,141 @@
+"""The genome: one table, decoding that always leaves a valid network, JSON out and in."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from haemsa_jax.config import LOCAL_EXPERTS, TrainConfig
+from haemsa_jax.errors import InputError
+from haemsa_jax.evolution.genes import Gene, Table
+from haemsa_jax.evolution.genome import decode, default_genome, gene_table, train_config
+from haemsa_jax.models.architecture import default_architecture
+from haemsa_jax.training.state import hyper_from_config
+
+
+@pytest.fixture(scope="module")
+def table(deep):
+    return gene_table(deep)
+
+
+@pytest.fixture(scope="module")
+def decode_all(deep):
+    return jax.jit(jax.vmap(lambda genome: decode(deep, genome)))
+
+
+def random_genomes(table, count=4000):
+    """Ordinary and outrageous ones."""
+    rng = np.random.default_rng(0)
+    genomes = rng.normal(size=(count, table.size)).astype(np.float32)
+    genomes[::4] *= 1e30
+    genomes[1::8] = -np.abs(genomes[1::8])
+    genomes[2::8] = rng.choice([np.inf, -np.inf, np.nan, 0.0], size=genomes[2::8].shape)
+    genomes[:3] = np.array([np.inf, -np.inf, np.nan])[:, None]
+    return genomes
+
+
+def test_any_genome_is_a_valid_network(deep, table, decode_all):
+    architectures, hypers = decode_all(random_genomes(table))
+    for leaf in jax.tree.leaves((architectures, hypers)):
+        assert np.isfinite(leaf).all()
+    for mask in (architectures.modalities, architectures.local, architectures.links):
+        assert set(np.unique(mask)) <= {0.0, 1.0}
+    assert (architectures.modalities.sum(-1) >= 1).all()
+    assert (architectures.local.sum(-1) >= 1).all()
+    assert (architectures.fusion.sum(-1) >= 1).all()
+    assert (architectures.depth.sum(-1) >= 1).all()
+    # Blocks in use come before those that are not.
+    assert (np.diff(architectures.depth, axis=-1) <= 0).all()
+    assert (np.diagonal(architectures.links, axis1=-2, axis2=-1) == 0).all()
+    for gene in table.genes:
+        if gene.level == "training" and "/" not in gene.name:
+            values = np.asarray(getattr(hypers, gene.name))
+            assert (values >= gene.low * (1 - 1e-5)).all()
+            assert (values <= gene.high * (1 + 1e-5)).all()
+    assert (hypers.task_weights > 0).all()
+
+
+def test_a_random_genome_can_say_everything(table, decode_all):
+    keys = jax.random.split(jax.random.key(0), 2000)
+    architectures, hypers = decode_all(jax.vmap(table.random)(keys))
+    for mask in jax.tree.leaves(architectures.replace(sharpness=architectures.links)):
+        open_ = np.asarray(mask).mean(axis=0)
+        assert ((open_ == 0) | (open_ == 1) | ((open_ > 0.4) & (open_ < 0.6))).all()
+    # Uniform over its range, in the logarithm.
+    rates = np.log(np.asarray(hypers.learning_rate) / 3e-4) / np.log(1e-2 / 3e-4)
+    np.testing.assert_allclose(np.quantile(rates, [0.25, 0.5, 0.75]), [0.25, 0.5, 0.75], atol=0.05)
+
+
+def test_the_default_genome_is_the_default(deep):
+    config = TrainConfig(learning_rate=2e-3, task_weights={"talks:mood": 2.0})
+    architecture, hyper = decode(deep, jnp.asarray(default_genome(deep, config)))
+    everything = default_architecture(deep)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), architecture, everything)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6),
+        hyper, hyper_from_config(config, deep),
+    )  # fmt: skip
+
+
+def test_json_out_and_in(deep, table, decode_all):
+    genomes = random_genomes(table)[:500]
+    texts = [json.dumps(table.to_json(genome)) for genome in genomes]
+    back = np.stack([table.from_json(json.loads(text)) for text in texts])
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6),
+        decode_all(back), decode_all(genomes),
+    )  # fmt: skip
+    values = json.loads(texts[-1])
+    assert train_config(deep, TrainConfig(), values).dropout == values["dropout"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"local/text/0": ["pointwise", "transformer"]}, ["local/text/0", "transformer", "attent"]),
+        ({"local/text/0": []}, ["local/text/0", "at least one of pointwise"]),
+        ({"depth/text": "3"}, ["depth/text", "'3'", "1, 2"]),
+        ({"dropout": 0.9}, ["dropout", "0.9", "0.6"]),
+        ({"dropout": "high"}, ["'high'", "number"]),
+        ({"dropout": None}, ["dropout", "None"]),
+        ({"wings": 2}, ["unknown genes: wings"]),
+    ],
+)
+def test_json_is_checked(table, change, words):
+    values = table.to_json(np.zeros(table.size))
+    with pytest.raises(InputError) as error:
+        table.from_json({**values, **change})
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_a_missing_gene_is_named(table):
+    values = table.to_json(np.zeros(table.size))
+    del values["links"]
+    with pytest.raises(InputError, match="lacks genes: links"):
+        table.from_json(values)
+
+
+def test_description_and_names(table):
+    text = table.describe(np.ones(table.size))
+    assert "local/text/1" in text and "pointwise + convolution" in text
+    assert len(table.names) == table.size == len(table.scales)
+    assert f"local/text/0={LOCAL_EXPERTS[2]}" in table.names
+
+
+def test_genes_by_hand():
+    table = Table(
+        (
+            Gene("colour", "look", "choice", "", ("red", "green", "blue")),
+            Gene("parts", "look", "mask", "", ("a", "b"), some=True),
+            Gene("rate", "look", "scale", "", low=1.0, high=100.0, log=True),
+        )
+    )
+    said = table.decode(jnp.array([-3.0, -2.0, -1.0, 0.0]))
+    assert said["colour"] == 0
+    assert said["parts"].tolist() == [0.0, 1.0]  # none was asked: the largest stays
+    assert said["rate"] == pytest.approx(10.0)
+    assert table.decode(jnp.array([np.inf, 1, 1, np.inf]))["colour"] == 2
+    assert table.to_json(np.array([0.0, -1, 1, -np.inf]))["colour"] == "green"

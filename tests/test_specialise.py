@@ -1,0 +1,140 @@
+"""Specialising: the small network says what the supernet says, and is as small as counted."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.extend.core import jaxprs_in_params
+
+from haemsa_jax.config import NetworkConfig
+from haemsa_jax.data.batches import device_split, gather
+from haemsa_jax.data.presence import restrict
+from haemsa_jax.evolution.genome import decode, gene_table
+from haemsa_jax.evolution.size import size
+from haemsa_jax.evolution.specialise import specialise
+from haemsa_jax.models.haemsa import Haemsa, Rates, init_variables
+from haemsa_jax.training.constants import make_constants
+
+GENOMES = 100
+PATTERNS = [(t, a, v) for t in (0, 1) for a in (0, 1) for v in (0, 1) if t + a + v]
+
+
+@pytest.fixture(scope="module")
+def setting(talks, deep):
+    params, _ = jax.jit(lambda key: init_variables(Haemsa(deep), key))(jax.random.key(0))
+    leaves, tree = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(1), len(leaves))
+    noise = [p + 0.3 * jax.random.normal(k, p.shape) for p, k in zip(leaves, keys, strict=True)]
+    params = jax.tree.unflatten(tree, noise)
+    constants = make_constants(deep, {talks.name: talks})
+    data = jax.device_put(device_split(talks.splits["train"]))
+    samples = []
+    for index, pattern in enumerate(PATTERNS):
+        sample = gather(data, jnp.int32(5 * index), jnp.int32(index % 3), 1, 1)
+        samples.append(restrict(sample, dict(zip(deep.modalities, pattern, strict=True))))
+    return params, constants, jax.tree.map(lambda *x: jnp.stack(x), *samples)
+
+
+def architectures(network, count):
+    table = gene_table(network)
+    genomes = np.random.default_rng(2).normal(size=(count, table.size))
+    genomes[: count // 2] -= 0.7  # half of them small
+    return [
+        jax.tree.map(lambda x, i=i: x[i], many)
+        for many in [jax.jit(jax.vmap(lambda g: decode(network, g)[0]))(genomes)]
+        for i in range(count)
+    ]
+
+
+def forward(network, params, constants, samples, architecture):
+    variables = {"params": params, "constants": constants}
+    return Haemsa(network).apply(variables, samples, architecture, Rates(), "talks")
+
+
+def test_the_small_network_says_the_same(deep, setting):
+    """All presence patterns, hundreds of genomes; without compiling hundreds of programs."""
+    params, constants, samples = setting
+    masked = jax.jit(lambda a: forward(deep, params, constants, samples, a))
+    sizes = []
+    for architecture in architectures(deep, GENOMES):
+        small, cut, constants_cut = specialise(deep, params, constants, architecture)
+        said = forward(small, cut, constants_cut, samples, architecture)
+        expected = masked(architecture)
+        for index, task_id in enumerate(deep.tasks):
+            mine = samples.task == index
+            close(said.predictions[task_id][mine], expected.predictions[task_id][mine])
+            there = expected.presence[mine][..., None]
+            close(
+                jnp.where(there, said.auxiliary[task_id][mine], 0),
+                jnp.where(there, expected.auxiliary[task_id][mine], 0),
+            )
+        for name in ("presence", "local_gates", "link_weights", "fusion_gates", "summaries"):
+            close(getattr(said, name), getattr(expected, name))
+        sizes.append(count_parameters(cut))
+    assert min(sizes) < 0.3 * count_parameters(params)
+
+
+def close(left, right):
+    scale = max(1.0, float(jnp.abs(right).max(initial=0)))
+    np.testing.assert_allclose(left / scale, right / scale, atol=1e-5)
+
+
+def count_parameters(tree):
+    return sum(np.size(leaf) for leaf in jax.tree.leaves(tree))
+
+
+def count_flops(jaxpr):
+    """Operations of all matrix products in a traced function."""
+    total = 0
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            left, out = equation.invars[0].aval, equation.outvars[0].aval
+            total += 2 * out.size * np.prod([left.shape[axis] for axis in contracted])
+        for inner in jaxprs_in_params(equation.params):
+            total += count_flops(inner)
+    return total
+
+
+def test_size_is_counted_exactly(talks, deep):
+    """Two data sets, one of them without audio, so that every sum over data sets is exercised."""
+    tasks = {**deep.tasks, "words:score": deep.tasks["talks:score"]}
+    widths = {**deep.widths, "words": {"text": 7, "vision": 4}}
+    network = NetworkConfig(widths, tasks, width=8, depth=2, heads=2, link_width=4, fusion_rank=2)
+    params, constants = jax.eval_shape(
+        lambda key: init_variables(Haemsa(network), key), jax.random.key(0)
+    )
+    zeros = lambda tree: jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), tree)  # noqa: E731
+    params, constants = zeros(params), zeros(constants)
+    tokens = {"talks": {"text": 3, "audio": 5, "vision": 2}, "words": {"text": 4, "vision": 6}}
+    predict = jax.jit(lambda a: size(network, a, tokens))
+    for architecture in architectures(network, 24):
+        small, cut, constants_cut = specialise(network, params, constants, architecture)
+        expected, _ = jax.eval_shape(
+            lambda key, small=small: init_variables(Haemsa(small), key), jax.random.key(0)
+        )
+        assert jax.tree.map(np.shape, cut) == jax.tree.map(lambda x: x.shape, expected)
+        predicted = predict(architecture)
+        assert predicted.parameters == count_parameters(cut)
+        operations = 0
+        for dataset, lengths in tokens.items():
+            sample = sample_of(network, dataset, lengths)
+            jaxpr = jax.make_jaxpr(
+                lambda s, p, c, d=dataset, n=small, a=architecture: Haemsa(n).apply(
+                    {"params": p, "constants": c}, s, a, Rates(), d
+                )
+            )(sample, cut, constants_cut)
+            operations += count_flops(jaxpr.jaxpr)
+        assert predicted.flops == operations
+
+
+def sample_of(network, dataset, lengths):
+    from haemsa_jax.sample import Sample
+
+    widths = network.widths[dataset]
+    return Sample(
+        features={m: np.zeros((n, widths[m]), np.float32) for m, n in lengths.items()},
+        masks={m: np.ones(n, bool) for m, n in lengths.items()},
+        offsets={m: np.zeros(n, np.int32) for m, n in lengths.items()},
+        task=np.int32(network.task_index(network.tasks_of(dataset)[0])),
+    )
