@@ -2,11 +2,14 @@
 
 import dataclasses
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
+import jax
 from absl import app, flags, logging
 
 from haemsa_jax.errors import InputError
@@ -18,19 +21,58 @@ flags.disclaim_key_flags()
 _DEFINE = {int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
 
 
-def define_flags(config: type, skip: tuple[str, ...] = ()) -> None:
-    """A flag for every field of a configuration that has a plain default."""
+def define_flags(config: type, skip: tuple[str, ...] = (), **defaults) -> None:
+    """A flag for every field of a configuration that has a plain default.
+
+    Args:
+      config: the dataclass.
+      skip: fields that get none.
+      defaults: other values than the configuration's own.
+    """
     documented = _field_docs(config)
     for field in dataclasses.fields(config):
         if field.type in _DEFINE and field.name not in skip:
-            _DEFINE[field.type](field.name, field.default, documented[field.name])
+            default = defaults.get(field.name, field.default)
+            _DEFINE[field.type](field.name, default, documented[field.name])
 
 
-def from_flags(config: type, **others):
-    """The configuration that the flags describe; `others` are fields without a flag."""
-    names = [field.name for field in dataclasses.fields(config) if field.name in flags.FLAGS]
-    values = {name: flags.FLAGS[name].value for name in names}
-    return config(**{**values, **others})
+def from_flags(config: type, base=None, **others):
+    """The configuration that the flags describe; `others` are fields without a flag.
+
+    Where there is a `base`, flags that are not given leave its values as they are.
+    """
+    fields = {field.name for field in dataclasses.fields(config)} - {*others}
+    names = [name for name in fields if name in flags.FLAGS]
+    if base is None:
+        return config(**{name: flags.FLAGS[name].value for name in names}, **others)
+    given = {name: flags.FLAGS[name].value for name in names if flags.FLAGS[name].present}
+    return dataclasses.replace(base, **given, **others)
+
+
+def devices() -> list[jax.Device]:
+    """The local devices that `--devices` asks for."""
+    there, count = jax.local_devices(), flags.FLAGS.devices
+    if not 0 <= count <= len(there):
+        raise InputError(
+            f"--devices={count}, but JAX finds {len(there)} ({there[0].platform}); give a number "
+            f"from 1 to {len(there)}, or 0 for all"
+        )
+    return there[: count or None]
+
+
+def run_directory() -> Path:
+    """`--run_dir`, emptied where `--overwrite` asks for it."""
+    directory = Path(flags.FLAGS.run_dir)
+    if flags.FLAGS.overwrite and directory.exists():
+        shutil.rmtree(directory)
+    return directory
+
+
+def define_run_flags() -> None:
+    """Where a run is kept, and on what it runs."""
+    flags.DEFINE_string("run_dir", None, "Directory of the run.", required=True)
+    flags.DEFINE_bool("overwrite", False, "Delete what RUN_DIR holds.")
+    flags.DEFINE_integer("devices", 0, "Local devices to use; 0 for all.")
 
 
 def _field_docs(config: type) -> dict[str, str]:

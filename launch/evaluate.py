@@ -1,10 +1,13 @@
 """Evaluates trained networks on the test split, which only this program reads.
 
   python -m launch.evaluate --run_dir=runs/hazumi
+  python -m launch.evaluate --run_dir=runs/found_0,runs/found_1 --ensemble=8 --out_dir=runs/found
 
-Reads the selected network of every seed, prints a table with mean and standard deviation over
-seeds, and writes into RUN_DIR: `SPLIT.json` (raw values), `SPLIT.md` (the table), `SPLIT.png`
-(predictions against truth, and the gates of every level) and `SPLIT_predictions.csv`.
+Reads the selected network of every seed, or the best network of a search and with `--ensemble` its
+best ones together; several runs count as seeds of one another. Prints a table with mean and
+standard deviation over seeds, and writes into OUT_DIR: `SPLIT.json` (raw values), `SPLIT.md` (the
+table), `SPLIT.png` (predictions against truth, and the gates of every level) and
+`SPLIT_predictions.csv`.
 """
 
 import csv
@@ -16,39 +19,66 @@ from absl import flags
 import haemsa_datasets
 from haemsa_jax.config import FUSION_OPERATORS, LOCAL_EXPERTS, dataset_of
 from haemsa_jax.data import SPLITS
+from haemsa_jax.errors import InputError
 from haemsa_jax.reporting import baselines, tables
 from haemsa_jax.reporting.figures import TaskReport, evaluation_figure
 from haemsa_jax.training.checkpoint import load_trained
-from haemsa_jax.training.evaluation import TaskEvaluation, evaluate
+from haemsa_jax.training.evaluation import TaskEvaluation, evaluate, pool
 from launch import cli
 
-_RUN_DIR = flags.DEFINE_string("run_dir", None, "Directory that launch.train wrote.")
+_RUN_DIR = flags.DEFINE_list(
+    "run_dir", None, "Directory that launch.train or launch.evolve wrote; a comma list of several.",
+    required=True,
+)  # fmt: skip
+_OUT_DIR = flags.DEFINE_string("out_dir", None, "Where results go; by default the only RUN_DIR.")
 _DATA_DIR = flags.DEFINE_string("data_dir", "data", "Directory of prepared data sets.")
 _SPLIT = flags.DEFINE_enum("split", "test", ["test", "validation"], "Split to read.")
 _BASELINES = flags.DEFINE_bool("baselines", False, "Also constant and ridge regression.")
+_ENSEMBLE = flags.DEFINE_integer(
+    "ensemble",
+    0,
+    "Also average predictions of so many networks of a run, of a search the best.",
+)
 
 
 def main() -> None:
-    directory, split = Path(_RUN_DIR.value), _SPLIT.value
-    trained = load_trained(directory)
-    network, seeds = trained.experiment.network, trained.experiment.train.seeds
+    directories, split = [Path(name) for name in _RUN_DIR.value], _SPLIT.value
+    if len(directories) > 1 and _OUT_DIR.value is None:
+        raise InputError("--out_dir is missing: with several runs, name where results go")
+    out = Path(_OUT_DIR.value) if _OUT_DIR.value else directories[0]
+    runs = [load_trained(directory) for directory in directories]
+    network = runs[0].experiment.network
+    for directory, run in zip(directories, runs, strict=True):
+        other = run.experiment.network
+        if (other.tasks, other.modalities, other.depth) != (
+            network.tasks, network.modalities, network.depth,
+        ):  # fmt: skip
+            raise InputError(f"{directory} is on other tasks than {directories[0]}")
     splits = SPLITS if _BASELINES.value else (split,)
     datasets = {
         name: haemsa_datasets.load(name, _DATA_DIR.value, splits) for name in network.widths
     }
-    evaluated = evaluate(trained, datasets, split)
+    each = [evaluate(run, datasets, split, ensemble=_ENSEMBLE.value) for run in runs]
+    evaluated = {task_id: pool([one[task_id] for one in each]) for task_id in network.tasks}
     results = {task_id: {"HAEMSA": dict(task.metrics)} for task_id, task in evaluated.items()}
-    if _BASELINES.value:
-        for task_id, task in evaluated.items():
+    for task_id, task in evaluated.items():
+        if _ENSEMBLE.value:
+            results[task_id][f"HAEMSA, ensemble of {_ENSEMBLE.value}"] = dict(task.ensemble)
+        if _BASELINES.value:
             results[task_id] |= _yardsticks(datasets[dataset_of(task_id)], task.spec.name)
             results[task_id] |= _known_best(task_id, task)
-    print(f"{directory}: {split} split, {seeds} seeds\n\n{tables.text(results)}")
-    (directory / f"{split}.json").write_text(json.dumps(results, indent=1))
-    (directory / f"{split}.md").write_text(tables.markdown(results))
+    count = len(next(iter(evaluated.values())).predictions)
+    names = ", ".join(map(str, directories))
+    print(
+        f"{names}: {split} split, {count} seed{'s' if count > 1 else ''}\n\n{tables.text(results)}"
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    (out / f"{split}.json").write_text(json.dumps(results, indent=1))
+    (out / f"{split}.md").write_text(tables.markdown(results))
     reports = [_report(task_id, task, network.modalities) for task_id, task in evaluated.items()]
-    evaluation_figure(reports, directory / f"{split}.png")
-    _write_predictions(directory / f"{split}_predictions.csv", evaluated)
-    print(f"written: {directory / split}.json, .md, .png and _predictions.csv")
+    evaluation_figure(reports, out / f"{split}.png")
+    _write_predictions(out / f"{split}_predictions.csv", evaluated)
+    print(f"written: {out / split}.json, .md, .png and _predictions.csv")
 
 
 def _yardsticks(dataset, task: str) -> dict:
@@ -85,5 +115,4 @@ def _write_predictions(path: Path, evaluated: dict[str, TaskEvaluation]) -> None
 
 
 if __name__ == "__main__":
-    flags.mark_flag_as_required("run_dir")
     cli.run(main)

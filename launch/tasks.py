@@ -1,11 +1,81 @@
-"""From `--tasks` to data sets and a network configuration."""
+"""From `--tasks` and the flags beside it to data sets and a network configuration."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from absl import flags
+
 import haemsa_datasets
-from haemsa_jax.config import TaskSpec
+from haemsa_jax.config import NetworkConfig, TaskSpec
 from haemsa_jax.data import Dataset
 from haemsa_jax.errors import InputError
+from launch import cli
+
+flags.disclaim_key_flags()
+
+
+def define_flags() -> None:
+    """Which tasks, from where, and the network on them."""
+    flags.DEFINE_list("tasks", None, "DATASET or DATASET:TASK, a comma list.")
+    flags.DEFINE_string("data_dir", "data", "Directory of prepared data sets.")
+    flags.DEFINE_list(
+        "past", ["0"], "Utterances before the target in conversational data: N, or DATASET=N,..."
+    )
+    flags.DEFINE_list("future", ["0"], "Utterances after the target, likewise.")
+    cli.define_flags(NetworkConfig)
+
+
+def from_flags(
+    splits: Iterable[str], base: NetworkConfig | None = None
+) -> tuple[dict[str, Dataset], NetworkConfig]:
+    """Data sets and the network that the flags describe.
+
+    Args:
+      splits: the splits to read.
+      base: a network on the same tasks, of which the flags given change single values.
+
+    Raises:
+      InputError: no tasks, unknown ones, or others than those of `base`.
+    """
+    given = flags.FLAGS
+    if given.tasks is None and base is None:
+        raise InputError("--tasks is missing: name a data set, or DATASET:TASK, a comma list")
+    datasets, tasks = load_tasks(given.tasks or list(base.tasks), given.data_dir, splits)
+    if base is not None and tasks != dict(base.tasks):
+        raise InputError(
+            f"the tasks are {', '.join(tasks)} as the data sets have them now, but the genome is "
+            f"for {', '.join(base.tasks)}; leave --tasks away and prepare the same data sets"
+        )
+    widths = {name: dict(dataset.widths) for name, dataset in datasets.items()}
+    if base is not None and widths != base.widths:
+        raise InputError(f"the features are {widths} wide, but the genome is for {base.widths}")
+    talking = [name for name, dataset in datasets.items() if dataset.conversational]
+    past = per_dataset("past", given.past, talking or datasets)
+    future = per_dataset("future", given.future, talking or datasets)
+    context = {name: (past.get(name, 0), future.get(name, 0)) for name in talking}
+    if base is not None and not (given["past"].present or given["future"].present):
+        context = base.context
+    return datasets, cli.from_flags(
+        NetworkConfig, base, widths=widths, tasks=tasks, context=context
+    )
+
+
+def patterns(entries: Sequence[str], modalities: Sequence[str]) -> list[tuple[str, ...]]:
+    """Presence patterns by name: `full`, `leave_one_out`, `single`, or such as `text+audio`."""
+    named = {
+        "full": [tuple(modalities)],
+        "leave_one_out": [tuple(m for m in modalities if m != gone) for gone in modalities],
+        "single": [(m,) for m in modalities],
+    }
+    found = []
+    for entry in entries:
+        chosen = set(entry.split("+"))
+        if entry not in named and not chosen <= {*modalities}:
+            raise InputError(
+                f"--patterns={entry}: expected {', '.join(named)}, or modalities joined by + out "
+                f"of {', '.join(modalities)}"
+            )
+        found += named.get(entry, [tuple(m for m in modalities if m in chosen)])
+    return list(dict.fromkeys(pattern for pattern in found if pattern))
 
 
 def load_tasks(

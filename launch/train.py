@@ -2,62 +2,57 @@
 
   python -m launch.train --tasks=planted --run_dir=runs/planted
   python -m launch.train --tasks=hazumi:ui,hazumi:tc --past=8 --seeds=5 --run_dir=runs/hazumi
+  python -m launch.train --genome=runs/evolved/best.json --seeds=5 --run_dir=runs/small
 
 All seeds are trained side by side in one program. RUN_DIR holds the log, the curves, the checkpoint
-from which the same command again resumes, and the selected network of every seed.
+from which the same command again resumes, and the selected network of every seed. A genome that
+launch.evolve found brings tasks, network and training with it; flags that are given come first, and
+only what the genome uses is built.
 """
 
-import shutil
-from pathlib import Path
+import dataclasses
 from statistics import fmean
 
-import jax
 from absl import flags
 from tqdm import tqdm
 
-from haemsa_jax.config import NetworkConfig, TrainConfig
+from haemsa_jax.config import TrainConfig
 from haemsa_jax.errors import InputError
+from haemsa_jax.evolution.outcome import Found, begin, read_genome
 from haemsa_jax.reporting.figures import training_figure
 from haemsa_jax.training import log
 from haemsa_jax.training.loop import make_train
-from launch import cli
-from launch.tasks import load_tasks, per_dataset, task_weights
+from launch import cli, tasks
 
-_TASKS = flags.DEFINE_list("tasks", None, "DATASET or DATASET:TASK, a comma list.")
-_DATA_DIR = flags.DEFINE_string("data_dir", "data", "Directory of prepared data sets.")
-_RUN_DIR = flags.DEFINE_string("run_dir", None, "Directory of the run.")
-_PAST = flags.DEFINE_list(
-    "past", ["0"], "Utterances before the target in conversational data: N, or DATASET=N,..."
-)
-_FUTURE = flags.DEFINE_list("future", ["0"], "Utterances after the target, likewise.")
+_GENOME = flags.DEFINE_string("genome", None, "Genome file of a search, such as best.json.")
+_WEIGHTS = flags.DEFINE_enum(
+    "weights", "random", ["random", "inherited"],
+    "Where training of a genome starts: afresh, or from what its search had trained.",
+)  # fmt: skip
 _TASK_WEIGHTS = flags.DEFINE_list("task_weights", [], "TASK=weight, a comma list; others weigh 1.")
-_DEVICES = flags.DEFINE_integer("devices", 0, "Local devices to use; 0 for all.")
 _CHECKPOINT_EVERY = flags.DEFINE_integer("checkpoint_every", 500, "Steps between checkpoints.")
-_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete what RUN_DIR holds.")
-cli.define_flags(NetworkConfig)
+tasks.define_flags()
+cli.define_run_flags()
 cli.define_flags(TrainConfig)
 
 
 def main() -> None:
-    devices = _devices()
-    datasets, tasks = load_tasks(_TASKS.value, _DATA_DIR.value, ("train", "validation"))
-    talking = [name for name, dataset in datasets.items() if dataset.conversational]
-    past = per_dataset("past", _PAST.value, talking or datasets)
-    future = per_dataset("future", _FUTURE.value, talking or datasets)
-    network = cli.from_flags(
-        NetworkConfig,
-        widths={name: dict(dataset.widths) for name, dataset in datasets.items()},
-        tasks=tasks,
-        context={name: (past.get(name, 0), future.get(name, 0)) for name in talking},
-    )
-    weights = task_weights(_TASK_WEIGHTS.value, tasks)
+    devices = cli.devices()
     if _CHECKPOINT_EVERY.value < 1:
         raise InputError(f"--checkpoint_every={_CHECKPOINT_EVERY.value} must be at least 1")
-    config = cli.from_flags(TrainConfig, task_weights=weights)
-    train = make_train(network, config, datasets, devices, _CHECKPOINT_EVERY.value)
-    directory = Path(_RUN_DIR.value)
-    if _OVERWRITE.value and directory.exists():
-        shutil.rmtree(directory)
+    found = _found()
+    datasets, network = tasks.from_flags(
+        ("train", "validation"), found and found.experiment.network
+    )
+    config = cli.from_flags(TrainConfig, found and found.train)
+    if _TASK_WEIGHTS.value:
+        weights = tasks.task_weights(_TASK_WEIGHTS.value, network.tasks)
+        config = dataclasses.replace(config, task_weights=weights)
+    start = None
+    if found:
+        network, start = begin(found, network, inherit=_WEIGHTS.value == "inherited")
+    train = make_train(network, config, datasets, devices, _CHECKPOINT_EVERY.value, start)
+    directory = cli.run_directory()
     with cli.Interrupt() as interrupt, _Bar() as bar:
         progress = train(directory, observe=bar, stop=interrupt)
     training_figure(log.read(directory), directory / "training.png")
@@ -71,14 +66,12 @@ def main() -> None:
         interrupt.end(f"at step {progress['step']} of {progress['total']}")
 
 
-def _devices() -> list[jax.Device]:
-    there = jax.local_devices()
-    if not 0 <= _DEVICES.value <= len(there):
-        raise InputError(
-            f"--devices={_DEVICES.value}, but JAX finds {len(there)} ({there[0].platform}); give a "
-            f"number from 1 to {len(there)}, or 0 for all"
-        )
-    return there[: _DEVICES.value or None]
+def _found() -> Found | None:
+    if _GENOME.value is not None:
+        return read_genome(_GENOME.value)
+    if _WEIGHTS.value == "inherited":
+        raise InputError("--weights=inherited needs the --genome whose weights are meant")
+    return None
 
 
 class _Bar:
@@ -109,5 +102,4 @@ class _Bar:
 
 
 if __name__ == "__main__":
-    flags.mark_flags_as_required(["tasks", "run_dir"])
     cli.run(main)

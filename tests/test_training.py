@@ -211,7 +211,7 @@ def test_an_unwritable_directory(train, tmp_path):
 
 def test_too_little_space(train, tmp_path, monkeypatch):
     usage = type("Usage", (), {"free": 1000})
-    monkeypatch.setattr(loop.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda path: usage)
     with pytest.raises(InputError, match="1,000 bytes free"):
         train(tmp_path)
 

@@ -122,6 +122,8 @@ class MixedGA(base.PopulationBasedAlgorithm):
 UNFIT = {
     "PersistentES": "it estimates gradients of unrolled inner loops",
     "NoiseReuseES": "it estimates gradients of unrolled inner loops",
+    "SV_CMA_ES": "it keeps several populations, each with a mean of its own",
+    "SV_Open_ES": "it keeps several populations, each with a mean of its own",
 }
 OWN = {"MixedGA": MixedGA}
 

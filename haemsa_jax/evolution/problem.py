@@ -14,7 +14,7 @@ from haemsa_jax.data.presence import restrict
 from haemsa_jax.evolution.genome import decode, default_genome, gene_table
 from haemsa_jax.evolution.search import Problem, SearchConfig
 from haemsa_jax.evolution.size import size
-from haemsa_jax.models.architecture import default_architecture
+from haemsa_jax.models.architecture import Architecture, default_architecture
 from haemsa_jax.models.haemsa import Haemsa, Rates, init_variables
 from haemsa_jax.training import metrics
 from haemsa_jax.training.constants import make_constants
@@ -38,8 +38,8 @@ def make_problem(
       network: the supernet.
       config: what of the training the genome leaves open, such as the batch size; its other values
         are the default genome's.
-      search: its steps and generations fix the learning-rate schedule, which spans the whole search
-        where weights are inherited and one generation where they are not.
+      search: fixes the learning-rate schedule, which spans the whole search where weights are
+        inherited and one generation where they are not.
       patterns: modalities that are there, per presence pattern over which costs are averaged; None
         for the one with all of them.
 
@@ -49,16 +49,14 @@ def make_problem(
     """
     patterns = [tuple(p) for p in patterns] if patterns else [network.modalities]
     module = Haemsa(network)
-    whole = search.inherit != "none"
-    total = search.steps * (search.generations if whole else 1)
-    step = make_step(network, config, total)
-    largest = size(network, default_architecture(network)).parameters
+    step = make_step(network, config, search.schedule)
+    everything = _active(network, default_architecture(network))
 
     def init(key, data):
         del data
         return init_state(init_variables(module, key)[0])
 
-    def train(member, genome, data, key, start):
+    def train(member, genome, data, key, start, count):
         architecture, hyper = decode(network, genome)
 
         def body(index, member):
@@ -66,7 +64,7 @@ def make_problem(
                 member, data["constants"], architecture, hyper, data["train"], key, start + index
             )[0]
 
-        return jax.lax.fori_loop(0, search.steps, body, member)
+        return jax.lax.fori_loop(0, count, body, member)
 
     def evaluate(member, genome, data):
         architecture, _ = decode(network, genome)
@@ -83,8 +81,25 @@ def make_problem(
         init=init,
         train=train,
         evaluate=evaluate,
-        size=lambda genome: size(network, decode(network, genome)[0]).parameters / largest,
+        size=lambda genome: _active(network, decode(network, genome)[0]) / everything,
     )
+
+
+def _active(network: NetworkConfig, architecture: Architecture) -> Array:
+    """float[], parameters that are active for a task, mean over tasks.
+
+    A part that two tasks use counts for both, so that it becomes cheaper when one of them lets it
+    go; by the size of the whole network, only the last of them would gain.
+    """
+
+    def of(task):
+        alone = (jnp.arange(len(network.tasks)) == task)[:, None]
+        mine = architecture.replace(
+            modalities=architecture.modalities * alone, fusion=architecture.fusion * alone
+        )
+        return size(network, mine).parameters
+
+    return jax.vmap(of)(jnp.arange(len(network.tasks))).mean()
 
 
 def search_data(network: NetworkConfig, datasets: Mapping[str, Dataset]) -> dict[str, Any]:

@@ -31,11 +31,12 @@ class Problem:
 
     Attributes:
       table: the genes.
-      default: float[G], a genome that a search begins with.
+      default: float[G], the genome that a search begins with, and around.
       objectives: names of the O costs.
       init: (key, data) -> member, a pytree of arrays: fresh weights and optimiser.
-      train: (member, genome, data, key, start) -> member after `steps` steps, of which `start` lie
-        behind; the key is the same for all members, so that they see the same batches and noise.
+      train: (member, genome, data, key, start, count) -> member after the steps `start` to
+        `start + count` of the search's schedule; the key is the same for all members, so that they
+        see the same batches and noise.
       evaluate: (member, genome, data) -> float[O], costs on validation: 0 is perfect, positive.
       size: genome -> float[], active parameters as a share of the supernet's.
     """
@@ -44,7 +45,7 @@ class Problem:
     default: np.ndarray
     objectives: tuple[str, ...]
     init: Callable[[Array, Any], Any]
-    train: Callable[[Any, Array, Any, Array, Array], Any]
+    train: Callable[[Any, Array, Any, Array, Array, Array], Any]
     evaluate: Callable[[Any, Array, Any], Array]
     size: Callable[[Array], Array]
 
@@ -58,7 +59,10 @@ class SearchConfig:
       population: members of a generation.
       generations: rounds of training and selection.
       steps: training steps of a member in one generation.
-      price: fitness is the mean cost times (active share of the parameters) ** price; 0 is free.
+      head_start: training steps of the first generation beyond that, so that selection begins among
+        networks that have learnt something; needs inheritance.
+      price: fitness is the mean cost times (share of the parameters that is active) ** price; 0 is
+        free.
       inherit: where a member's weights come from: `parent` (where the algorithm knows parents, else
         like nearest), `nearest` living genome, or `none`, a fresh start.
     """
@@ -66,7 +70,8 @@ class SearchConfig:
     algorithm: str = "MixedGA"
     population: int = 16
     generations: int = 20
-    steps: int = 30
+    steps: int = 20
+    head_start: int = 100
     price: float = 0.05
     inherit: str = "parent"
 
@@ -74,12 +79,24 @@ class SearchConfig:
         for name in ("population", "generations", "steps"):
             if getattr(self, name) < 1:
                 raise InputError(f"search: {name}={getattr(self, name)} must be at least 1")
-        if self.price < 0:
-            raise InputError(f"search: price={self.price} must not be negative")
+        for name in ("price", "head_start"):
+            if getattr(self, name) < 0:
+                raise InputError(f"search: {name}={getattr(self, name)} must not be negative")
         if self.inherit not in INHERIT:
             raise InputError(
                 f"search: inherit={self.inherit!r} is unknown; choose from {', '.join(INHERIT)}"
             )
+        if self.inherit == "none" and self.head_start:
+            raise InputError(
+                f"search: head_start={self.head_start} is lost where nothing is inherited; use 0"
+            )
+
+    @property
+    def schedule(self) -> int:
+        """Training steps from a fresh member to the last one of its line."""
+        if self.inherit == "none":
+            return self.steps
+        return self.head_start + self.steps * self.generations
 
 
 @struct.dataclass
@@ -219,6 +236,7 @@ def make_search(
     step = _make_generation(problem, config, algorithm, len(devices))
     begin = jax.jit(_make_start(problem, config, algorithm, len(devices)))
     run = parallel.map_members(step, devices)
+    unravel = jax.jit(lambda vectors, data: jax.vmap(_unraveller(problem, data))(vectors))
 
     def start(key, data, blind=False):
         return parallel.place_members(begin(key, data, np.bool_(blind)), devices)
@@ -237,7 +255,6 @@ def make_search(
         order = np.argsort(state.living.fitness, kind="stable")
         vectors = state.members.reshape(-1, state.members.shape[-1])[order]
         vector, genome, fitness = state.champion
-        unravel = jax.jit(lambda vectors, data: jax.vmap(_unraveller(problem, data))(vectors))
         every = jax.device_get(unravel(np.concatenate([vector[None], vectors]), data))
         done = int(state.generation)
         return SearchResult(
@@ -263,13 +280,15 @@ def _unraveller(problem: Problem, data: Any) -> Callable[[Array], Any]:
 def _make_start(problem: Problem, config: SearchConfig, algorithm, devices: int):
     """start(key, data, blind) -> SearchState before the first generation."""
     size, genes = config.population, problem.table.size
+    params = algorithm.default_params
 
     def start(key, data, blind):
         first, init, members = jax.random.split(jax.random.fold_in(key, 0), 3)
+        # Around the default, as those that start from a mean do: whatever is open there is open in
+        # five of six members. Uniform genomes shut half of everything, and learn little.
         genomes = jax.vmap(problem.table.random)(jax.random.split(first, size))
-        genomes = genomes.at[0].set(problem.default)
+        genomes = (problem.default + genomes).at[0].set(problem.default)
         nobody = jnp.full(size, jnp.inf)
-        params = algorithm.default_params
         if has_population(algorithm):
             state = algorithm.init(init, genomes, nobody, params)
         else:
@@ -306,12 +325,12 @@ def _make_generation(problem: Problem, config: SearchConfig, algorithm, devices:
     """generation(state, key, data) -> state, on each device with its share of the members."""
     size, share = config.population, config.population // devices
     inherits = config.inherit != "none"
+    params = algorithm.default_params
 
     def generation(state: SearchState, key: Array, data: Any) -> SearchState:
         now = state.generation
         ask, tell, draw = jax.random.split(jax.random.fold_in(key, 1 + now), 3)
         living, members = state.living, state.members
-        params = algorithm.default_params
         genomes, asked = algorithm.ask(ask, state.algorithm, params)
         if has_population(algorithm):
             # Such an algorithm has no say before its first population is measured.
@@ -325,11 +344,13 @@ def _make_generation(problem: Problem, config: SearchConfig, algorithm, devices:
         taken = jnp.where(slots >= 0, jnp.isfinite(living.fitness[slots]), False)
         start = jnp.where(taken[mine][:, None], old[slots[mine]], state.fresh)
         # Without inheritance every generation is the same training from the start.
-        begun = now * config.steps if inherits else jnp.int32(0)
+        extra = jnp.where(now == 0, config.head_start, 0)
+        begun = (now * config.steps + config.head_start - extra) if inherits else jnp.int32(0)
         unravel = _unraveller(problem, data)
 
         def live(vector, genome):
-            member = problem.train(unravel(vector), genome, data, key, begun)
+            member = unravel(vector)
+            member = problem.train(member, genome, data, key, begun, config.steps + extra)
             return ravel_pytree(member)[0], problem.evaluate(member, genome, data)
 
         children, costs = parallel.all_members(jax.vmap(live)(start, genomes[mine]), devices)
@@ -342,8 +363,8 @@ def _make_generation(problem: Problem, config: SearchConfig, algorithm, devices:
 
         told, _ = algorithm.tell(tell, genomes, fitness, asked, params)
         if has_population(algorithm):
-            begun = algorithm.init(tell, genomes, fitness, params)
-            told = jax.tree.map(lambda a, b: jnp.where(now == 0, a, b), begun, told)
+            founded = algorithm.init(tell, genomes, fitness, params)
+            told = jax.tree.map(lambda a, b: jnp.where(now == 0, a, b), founded, told)
         ids = now * size + jnp.arange(size, dtype=jnp.int32)
         pool = jax.tree.map(
             lambda a, b: jnp.concatenate([a, b]),

@@ -1,13 +1,14 @@
 """Checkpoints: Orbax writes arrays, configuration and progress together.
 
-A run directory holds `latest/`, from which a run resumes, and `best/`, the selected networks.
-Either can be read without knowing anything else: the configuration lies in the checkpoint's
-metadata.
+A run directory holds `latest/`, from which a run resumes, and `best/`, the selected networks; that
+of a search holds `search/` in place of `latest/`. Either can be read without knowing anything else:
+the configuration lies in the checkpoint's metadata.
 """
 
 import os
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,23 +33,40 @@ LATEST, BEST = "latest", "best"
 
 @dataclass(frozen=True)
 class Experiment:
-    """What is trained and how; all that must agree for a run to be resumed."""
+    """What is trained and how; all that must agree for a run to be resumed.
+
+    Attributes:
+      network, train: the configuration.
+      origin: where architecture and first weights come from, or the search that made them, as JSON
+        values; empty for everything open and random weights.
+    """
 
     network: NetworkConfig
     train: TrainConfig
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, as they come back from a checkpoint."""
-        return {"network": to_json(self.network), "train": to_json(self.train)}
+        return {
+            "network": to_json(self.network), "train": to_json(self.train),
+            "origin": dict(self.origin),
+        }  # fmt: skip
+
+
+def experiment_from_json(values: Mapping[str, Any]) -> Experiment:
+    """Inverse of `Experiment.to_json`."""
+    network, train = network_from_json(values["network"]), train_from_json(values["train"])
+    return Experiment(network, train, values["origin"])
 
 
 @dataclass(frozen=True)
 class Trained:
-    """Selected networks, one a seed, with everything that is needed to use them.
+    """Trained networks with everything that is needed to use them.
 
     Attributes:
       experiment: what was trained, and how.
-      params, architectures: with a leading axis S, the seeds.
+      params, architectures: with a leading axis S, the seeds of a training or the members of a
+        search.
       constants: the same for all of them.
       progress: where training ended and which step of each seed was selected.
     """
@@ -58,6 +76,11 @@ class Trained:
     constants: dict
     architectures: Architecture
     progress: dict[str, Any]
+
+    @property
+    def ranked(self) -> bool:
+        """Members of one search, the best first, rather than seeds that are all alike."""
+        return "search" in self.experiment.origin
 
     def network(self, seed: int = 0) -> tuple[dict, Architecture]:
         """Variables and architecture of one of them, as `Haemsa.apply` takes them.
@@ -123,6 +146,31 @@ class Checkpoints:
         return jax.tree.map(np.asarray, restored)
 
 
+def check_directory(directory: Path, needed: int) -> None:
+    """A run directory must be writable and have room for `needed` bytes of checkpoints."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        probe = directory / ".writable"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise InputError(
+            f"cannot write to the run directory {directory}: {error.strerror}; choose another "
+            "--run_dir"
+        ) from error
+    free = shutil.disk_usage(directory).free
+    if free < needed:
+        raise InputError(
+            f"the run directory {directory} has {free:,} bytes free, its checkpoints need "
+            f"{needed:,}; make room or choose another --run_dir"
+        )
+
+
+def bytes_of(abstract: Any) -> int:
+    """Bytes of all arrays of a tree."""
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(abstract))
+
+
 def check_same(directory: Path, saved: dict[str, Any], wanted: Experiment) -> None:
     """A run resumes only what it began."""
     differences = list(_differences(saved, wanted.to_json()))
@@ -148,14 +196,21 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def abstract_trees(experiment: Experiment) -> tuple[TrainState, dict[str, Any]]:
-    """Shapes of `latest/` and `best/`, from the configuration alone."""
-    network, seeds = experiment.network, experiment.train.seeds
+def abstract_trees(
+    experiment: Experiment, count: int | None = None
+) -> tuple[TrainState, dict[str, Any]]:
+    """Shapes of a training's `latest/` and of `best/`, from the configuration alone.
+
+    Args:
+      experiment: what is trained.
+      count: networks, where they are not the seeds.
+    """
+    network, count = experiment.network, count or experiment.train.seeds
 
     def make(key):
         params, constants = init_variables(Haemsa(network), key)
         state, architecture = init_state(params), default_architecture(network)
-        state, params, architecture = stack((state, params, architecture), seeds)
+        state, params, architecture = stack((state, params, architecture), count)
         return state, trained_tree(params, constants, architecture)
 
     return jax.eval_shape(make, jax.random.key(0))
@@ -182,9 +237,8 @@ def load_trained(directory: str | os.PathLike) -> Trained:
         metadata = checkpoints.metadata()
         if metadata is None:
             raise InputError(f"{path / BEST} holds no complete checkpoint; train again")
-        saved = metadata["experiment"]
-        experiment = Experiment(
-            network_from_json(saved["network"]), train_from_json(saved["train"])
-        )
-        tree = checkpoints.load(abstract_trees(experiment)[1])
+        experiment = experiment_from_json(metadata["experiment"])
+        # A search keeps its members, a training one network a seed.
+        count = metadata["progress"].get("members")
+        tree = checkpoints.load(abstract_trees(experiment, count)[1])
     return Trained(experiment=experiment, progress=metadata["progress"], **tree)

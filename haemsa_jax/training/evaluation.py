@@ -1,5 +1,6 @@
 """Evaluation: what selected networks say on a split, read once, and what their gates do."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from haemsa_jax.training.loop import EVALUATION_BATCH, measure, probabilities
 
 @dataclass(frozen=True)
 class TaskEvaluation:
-    """One task on one split, over S seeds.
+    """One task on one split, over S networks that are seeds of one another.
 
     Attributes:
       spec: the task.
@@ -25,6 +26,8 @@ class TaskEvaluation:
       truth: labels, [N] or [N, C].
       predictions: float64[S, N] in label units, or [S, N, C] probabilities.
       metrics: per metric one value a seed.
+      ensemble: per metric one value an ensemble, of its members' mean prediction or probabilities;
+        empty lists where none was asked for.
       gates: mean weights over seeds and samples: `local` [M, L, E], `links` [M, M], `fusion` [F].
     """
 
@@ -33,6 +36,7 @@ class TaskEvaluation:
     truth: np.ndarray
     predictions: np.ndarray
     metrics: Mapping[str, list[float]]
+    ensemble: Mapping[str, list[float]]
     gates: Mapping[str, np.ndarray]
 
 
@@ -41,41 +45,85 @@ def evaluate(
     datasets: Mapping[str, Dataset],
     split: str = "test",
     devices: list[jax.Device] | None = None,
+    ensemble: int = 0,
 ) -> dict[str, TaskEvaluation]:
-    """All tasks of the networks of one run.
+    """All tasks of the networks of one run: every seed of a training, the best of a search.
+
+    Args:
+      trained: the networks.
+      datasets: by name.
+      split: the split to read.
+      devices: local devices to spread samples over; all of them by default.
+      ensemble: also average the predictions of the first so many networks, of a search the best.
 
     Raises:
-      InputError: the data's modalities or tasks are not those the networks were trained on.
+      InputError: the data's modalities or tasks are not those the networks were trained on, or
+        there are fewer networks than the ensemble asks for.
     """
     network = trained.experiment.network
+    there = len(trained.architectures.sharpness)
+    if not 0 <= ensemble <= there:
+        raise InputError(f"an ensemble of {ensemble} is asked for, but the run holds {there}")
+    single = 1 if trained.ranked else there
+    wanted = max(single, ensemble)
     devices = devices or jax.local_devices()
     check_data(network, datasets)
     predict = parallel.make_predict(network, EVALUATION_BATCH, devices)
     splits = {name: dataset.splits[split] for name, dataset in datasets.items()}
     resident = parallel.replicate({n: device_split(s) for n, s in splits.items()}, devices)
-    arrays = [trained.params, trained.constants, trained.architectures]
+    params, architectures = jax.tree.map(
+        lambda x: x[:wanted], (trained.params, trained.architectures)
+    )
+    arrays = [params, trained.constants, architectures]
     placed = parallel.replicate(arrays, devices)
     evaluated = {}
     for task_id, task in network.tasks.items():
         name = dataset_of(task_id)
         evaluated[task_id] = _evaluate_task(
-            task_id, task, placed, predict, resident[name], splits[name]
+            task_id, task, placed, predict, resident[name], splits[name], single, ensemble
         )
     return evaluated
 
 
-def _evaluate_task(task_id, task, placed, predict, resident, split) -> TaskEvaluation:
+def pool(evaluated: Sequence[TaskEvaluation]) -> TaskEvaluation:
+    """The same task of several runs as one whose seeds are all of theirs."""
+    first = evaluated[0]
+    if any(other.ids != first.ids for other in evaluated):
+        raise InputError(f"the runs were evaluated on different samples of {first.spec.name!r}")
+
+    def joined(values):
+        return {name: [x for v in values for x in v[name]] for name in first.metrics}
+
+    return dataclasses.replace(
+        first,
+        predictions=np.concatenate([one.predictions for one in evaluated]),
+        metrics=joined([one.metrics for one in evaluated]),
+        ensemble=joined([one.ensemble for one in evaluated]),
+        gates={
+            level: np.mean([one.gates[level] for one in evaluated], axis=0) for level in first.gates
+        },
+    )
+
+
+def _evaluate_task(
+    task_id, task, placed, predict, resident, split, single, ensemble
+) -> TaskEvaluation:
     rows = np.flatnonzero(split.labelled[task.name])
     truth = split.labels[task.name][rows]
     said = predict(*placed, resident, task_id, rows)
-    measured = [measure(task, outputs, truth) for outputs in said["prediction"]]
+    predictions = np.stack([probabilities(task, outputs) for outputs in said["prediction"]])
+    measured = [measure(task, prediction, truth) for prediction in predictions[:single]]
+    together = [measure(task, predictions[:ensemble].mean(axis=0), truth)] if ensemble else []
     return TaskEvaluation(
         spec=task,
         ids=[split.ids[row] for row in rows],
         truth=truth,
-        predictions=np.stack([probabilities(task, outputs) for outputs in said["prediction"]]),
+        predictions=predictions[:single],
         metrics={name: [values[name] for values in measured] for name in task.metrics},
-        gates={level: said[level].mean(axis=(0, 1)) for level in ("local", "links", "fusion")},
+        ensemble={name: [values[name] for values in together] for name in task.metrics},
+        gates={
+            level: said[level][:single].mean(axis=(0, 1)) for level in ("local", "links", "fusion")
+        },
     )
 
 

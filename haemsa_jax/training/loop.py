@@ -7,8 +7,8 @@ is a function of configuration, data and step, so that a killed run resumes bit 
 
 import dataclasses
 import os
-import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,7 @@ import numpy as np
 from haemsa_jax.config import NetworkConfig, TaskSpec, TrainConfig, dataset_of
 from haemsa_jax.data.batches import device_split
 from haemsa_jax.data.dataset import Dataset
-from haemsa_jax.errors import InputError
-from haemsa_jax.models.architecture import default_architecture
+from haemsa_jax.models.architecture import Architecture, default_architecture
 from haemsa_jax.models.haemsa import Haemsa, init_variables
 from haemsa_jax.training import checkpoint, metrics, parallel
 from haemsa_jax.training.checkpoint import (
@@ -32,7 +31,6 @@ from haemsa_jax.training.checkpoint import (
 from haemsa_jax.training.constants import make_constants
 from haemsa_jax.training.log import RunLog
 from haemsa_jax.training.state import (
-    TrainState,
     averaged_params,
     hyper_from_config,
     init_state,
@@ -47,6 +45,21 @@ Observe = Callable[[dict[str, Any]], None]
 Stop = Callable[[], bool]
 
 
+@dataclass(frozen=True)
+class Start:
+    """Where a training begins, if not with everything open and random weights.
+
+    Attributes:
+      architecture: of all seeds.
+      params: first weights of all seeds, None for random ones.
+      origin: says where both come from, as JSON values; a run resumes only where they agree.
+    """
+
+    architecture: Architecture
+    params: dict | None
+    origin: Mapping[str, Any]
+
+
 class NonFiniteLossError(RuntimeError):
     """Training diverged. The message names the steps and the task; the last checkpoint is kept."""
 
@@ -57,6 +70,7 @@ def make_train(
     datasets: Mapping[str, Dataset],
     devices: list[jax.Device] | None = None,
     checkpoint_every: int = 500,
+    start: Start | None = None,
 ) -> Callable[..., dict[str, Any]]:
     """Put the data on the devices and make the programs; every run then shares both.
 
@@ -66,6 +80,7 @@ def make_train(
       datasets: by name, with the splits train and validation.
       devices: local devices to spread batches over; all of them by default.
       checkpoint_every: steps between checkpoints, beside those at each validation.
+      start: architecture and first weights; by default everything is open and random.
 
     Returns:
       train(directory, seed=config.seed, observe=..., stop=...) -> progress at the end: `step`,
@@ -84,14 +99,18 @@ def make_train(
     data = {name: device_split(dataset.splits["train"]) for name, dataset in datasets.items()}
     per_epoch = steps_per_epoch(label_counts(network, data), config.batch_size)
     total = per_epoch * config.epochs
-    members = default_architecture(network), hyper_from_config(config, network)
+    start = start or Start(default_architecture(network), None, {})
+    members = start.architecture, hyper_from_config(config, network)
     fixed = parallel.replicate(
         [make_constants(network, datasets), *stack(members, config.seeds), data], devices
     )
     constants, architectures, _, _ = fixed
-    init = jax.jit(
-        jax.vmap(lambda key: init_state(init_variables(Haemsa(network), stream(key, "init"))[0]))
-    )
+
+    def fresh(key):
+        params = init_variables(Haemsa(network), stream(key, "init"))[0]
+        return init_state(params if start.params is None else start.params)
+
+    init = jax.jit(jax.vmap(fresh))
     roots = jax.jit(jax.vmap(jax.random.key))
     average = jax.jit(jax.vmap(averaged_params))
     select = jax.jit(_select)
@@ -102,11 +121,11 @@ def make_train(
         directory: str | os.PathLike, seed: int = config.seed,
         observe: Observe = lambda row: None, stop: Stop = lambda: False,
     ) -> dict[str, Any]:  # fmt: skip
-        experiment = Experiment(network, dataclasses.replace(config, seed=seed))
+        experiment = Experiment(network, dataclasses.replace(config, seed=seed), start.origin)
         keys = roots(np.arange(seed, seed + config.seeds))
         abstract, selected = checkpoint.abstract_trees(experiment)
-        _check_writable(Path(directory))
-        _check_space(Path(directory), abstract)
+        # Two states and two selected networks: the new one is written before the old one goes.
+        checkpoint.check_directory(Path(directory), 3 * checkpoint.bytes_of(abstract))
         nobody = {"best_step": [0] * config.seeds, "best_score": [-np.inf] * config.seeds}
         progress = {"step": 0, "total": total, "stale": 0, **nobody}
 
@@ -194,7 +213,7 @@ def make_validate(
             arrays = params, constants, architectures, resident[dataset]
             said = predict(*arrays, task_id, rows)["prediction"]
             truth = splits[dataset].labels[task.name][rows]
-            values = [measure(task, one, truth) for one in said]
+            values = [measure(task, probabilities(task, one), truth) for one in said]
             for name in task.metrics:
                 measured[f"{task_id}/{name}"] = [one[name] for one in values]
             scores.append([metrics.score(task, one, references[task_id]) for one in values])
@@ -217,10 +236,9 @@ def probabilities(task: TaskSpec, outputs: np.ndarray) -> np.ndarray:
     return odds / odds.sum(axis=-1, keepdims=True)
 
 
-def measure(task: TaskSpec, outputs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Metrics of raw outputs float[n, C], in float64."""
-    everyone = np.ones(len(labels), bool)
-    values = metrics.compute(task, probabilities(task, outputs), labels, everyone)
+def measure(task: TaskSpec, predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Metrics of what `probabilities` returns, in float64."""
+    values = metrics.compute(task, predictions, labels, np.ones(len(labels), bool))
     return {name: float(value) for name, value in values.items()}
 
 
@@ -259,27 +277,3 @@ def _loss_rows(network: NetworkConfig, first: int, seed: int, losses: np.ndarray
         yield {
             "step": first + index + 1, "kind": "train", "loss": now.mean(axis=1).tolist(), **named
         }  # fmt: skip
-
-
-def _check_writable(directory: Path) -> None:
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        probe = directory / ".writable"
-        probe.write_bytes(b"")
-        probe.unlink()
-    except OSError as error:
-        raise InputError(
-            f"cannot write to the run directory {directory}: {error.strerror}; choose another "
-            "--run_dir"
-        ) from error
-
-
-def _check_space(directory: Path, state: TrainState) -> None:
-    """Room for two states and two selected networks: the new one is written before the old goes."""
-    needed = 3 * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
-    free = shutil.disk_usage(directory).free
-    if free < needed:
-        raise InputError(
-            f"the run directory {directory} has {free:,} bytes free, its checkpoints need "
-            f"{needed:,}; make room or choose another --run_dir"
-        )

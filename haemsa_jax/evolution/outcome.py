@@ -1,0 +1,171 @@
+"""What a search of HAEMSA leaves: the best genome as JSON, the history, the last population.
+
+A genome file says everything that a network of it needs: tasks, supernet and training, so that it
+can be trained, drawn and described from the file alone.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from haemsa_jax.config import NetworkConfig, TrainConfig
+from haemsa_jax.errors import InputError
+from haemsa_jax.evolution.genome import decode, gene_table, parts_of, train_config
+from haemsa_jax.evolution.search import History, SearchResult
+from haemsa_jax.evolution.size import size
+from haemsa_jax.evolution.specialise import specialise
+from haemsa_jax.models.architecture import Architecture
+from haemsa_jax.training.checkpoint import (
+    BEST,
+    Checkpoints,
+    Experiment,
+    Trained,
+    experiment_from_json,
+    load_trained,
+    trained_tree,
+)
+from haemsa_jax.training.loop import Start
+from haemsa_jax.training.state import averaged_params
+
+GENOME, HISTORY = "best.json", "history.npz"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Found:
+    """A genome as a file says it.
+
+    Attributes:
+      path: of the file.
+      experiment: the search; its network is the supernet.
+      values: what the genes say, as JSON values.
+    """
+
+    path: Path
+    experiment: Experiment
+    values: Mapping[str, Any]
+
+    @property
+    def architecture(self) -> Architecture:
+        """As masks of the supernet; the specialised network takes it unchanged."""
+        network = self.experiment.network
+        genome = gene_table(network).from_json(self.values)
+        return jax.device_get(jax.jit(lambda genome: decode(network, genome)[0])(genome))
+
+    @property
+    def train(self) -> TrainConfig:
+        """The training that the genome asks for."""
+        return train_config(self.experiment.network, self.experiment.train, self.values)
+
+
+def population(result: SearchResult, experiment: Experiment, constants: dict) -> Trained:
+    """The champion and the last population, best first, every genome once."""
+    champion = jax.tree.map(lambda x: x[None], (result.genome, result.member))
+    together = jax.tree.map(
+        lambda a, b: np.concatenate([a, b]), champion, (result.genomes, result.members)
+    )
+    _, first = np.unique(together[0], axis=0, return_index=True)
+    genomes, members = jax.tree.map(lambda x: x[np.sort(first)], together)
+    network = experiment.network
+    architectures = jax.jit(jax.vmap(lambda genome: decode(network, genome)[0]))(genomes)
+    params = jax.jit(jax.vmap(averaged_params))(members)
+    params, architectures = jax.device_get((params, architectures))
+    return Trained(experiment, params, constants, architectures, {"members": len(genomes)})
+
+
+def save(directory: Path, result: SearchResult, trained: Trained, objectives: Sequence[str]):
+    """Writes `best.json`, `history.npz` and `best/`, over those of an earlier look."""
+    experiment, network = trained.experiment, trained.experiment.network
+    tree = trained_tree(trained.params, trained.constants, trained.architectures)
+    with Checkpoints(directory, BEST) as best:
+        best.save(len(result.history.best), tree, experiment, trained.progress)
+    table = gene_table(network)
+    values = table.to_json(result.genome)
+    history = result.history
+    place = np.unravel_index(history.fitness.argmin(), history.fitness.shape)
+    counted = jax.jit(lambda genome: size(network, decode(network, genome)[0]))(result.genome)
+    told = {
+        "format": FORMAT,
+        "genome": values,
+        "described": table.describe(result.genome).splitlines(),
+        "fitness": result.fitness,
+        "costs": dict(zip(objectives, history.costs[place].tolist(), strict=True)),
+        "generation": int(place[0]) + 1,
+        "parameters": int(counted.parameters),
+        "share": float(history.sizes[place]),
+        "diverged": int(history.diverged.sum()),
+        "experiment": experiment.to_json(),
+    }
+    (directory / GENOME).write_text(json.dumps(told, indent=1))
+    save_history(directory / HISTORY, history, table.names, objectives)
+
+
+def save_history(path: Path, history: History, genes: Sequence[str], objectives: Sequence[str]):
+    """All fields of `History` as arrays, with the names of their last axes."""
+    arrays = {name: np.asarray(rows) for name, rows in vars(history).items()}
+    np.savez_compressed(path, **arrays, genes=np.array(genes), objectives=np.array(objectives))
+
+
+def read_genome(path: str | Path) -> Found:
+    """A genome file, such as a search's `best.json`.
+
+    Raises:
+      InputError: there is no such file, or it says what no genome of its network can.
+    """
+    path = Path(path)
+    path = path / GENOME if path.is_dir() else path
+    try:
+        told = json.loads(path.read_text())
+    except OSError as error:
+        raise InputError(f"cannot read the genome {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"the genome {path} is not JSON: {error}") from error
+    if not isinstance(told, dict) or told.get("format") != FORMAT:
+        raise InputError(f"{path} is not a genome file of format {FORMAT}, as launch.evolve writes")
+    try:
+        found = Found(path, experiment_from_json(told["experiment"]), told["genome"])
+    except (KeyError, TypeError) as error:
+        raise InputError(f"the genome {path} lacks or garbles {error}") from error
+    try:
+        gene_table(found.experiment.network).from_json(found.values)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    return found
+
+
+def begin(found: Found, network: NetworkConfig, inherit: bool) -> tuple[NetworkConfig, Start]:
+    """The specialised network of a genome and where its training starts.
+
+    Args:
+      found: the genome.
+      network: the supernet that it is cut from; not the search's own where shapes are changed.
+      inherit: start from the weights that the search left beside the genome file, rather than from
+        random ones.
+
+    Raises:
+      InputError: there are no such weights, or they are of another shape.
+    """
+    architecture = found.architecture
+    origin = {"genome": dict(found.values), "weights": "random"}
+    if not inherit:
+        small = dataclasses.replace(network, parts=parts_of(network, architecture))
+        return small, Start(architecture, None, origin)
+    trained = load_trained(found.path.parent)
+    if trained.experiment.network != network:
+        raise InputError(
+            f"the weights in {found.path.parent} are those of another network than the flags ask "
+            "for; leave the network's flags away, or train from random weights"
+        )
+    variables, best = trained.network(0)
+    # The file's numbers are rounded to what people read.
+    same = jax.tree.map(lambda a, b: np.allclose(a, b, rtol=1e-5), best, architecture)
+    if not jax.tree.all(same):
+        raise InputError(f"{found.path} is not the best genome of the weights beside it")
+    small, params, _ = specialise(network, variables["params"], variables["constants"], best)
+    return small, Start(architecture, params, {**origin, "weights": str(found.path.parent)})

@@ -1,0 +1,92 @@
+"""A search on the host: restore, then block of generations, report, checkpoint.
+
+The programs of `search.py` do the work; this loop only looks at what comes back between blocks.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from haemsa_jax.evolution.search import Search, SearchResult, SearchState
+from haemsa_jax.training import checkpoint
+from haemsa_jax.training.checkpoint import Checkpoints, Experiment
+
+SEARCH, BLIND = "search", "random"
+
+
+def run_search(
+    search: Search,
+    key: jax.Array,
+    data: Any,
+    directory: str | os.PathLike,
+    experiment: Experiment,
+    blind: bool = False,
+    block: int = 1,
+    observe: Callable[[dict[str, Any]], None] = lambda row: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> SearchResult:
+    """A search in a run directory, begun or resumed.
+
+    Args:
+      search: what `make_search` returns.
+      key: root of its random streams.
+      data: as its problem takes it.
+      directory: of the run; the state lies in `search/`, or `random/` of a blind search.
+      experiment: what must agree for the search to be resumed.
+      blind: search at random.
+      block: generations between two looks and checkpoints; changes nothing in the result.
+      observe: called after each block with `generation`, `best`, `median` (of the generation's
+        fitness), `diverged` (so far) and `rate`, members trained in a second.
+      stop: asked after each block; where it says yes, what there is so far is the result.
+
+    Raises:
+      InputError: the directory cannot be written, or holds a search of another configuration.
+    """
+    directory, name = Path(directory), BLIND if blind else SEARCH
+    abstract = _leaves(search.abstract(data))
+    checkpoint.check_directory(directory, 2 * checkpoint.bytes_of(abstract))
+    state = search.start(key, data, blind)
+    with Checkpoints(directory, name) as saved:
+        metadata = saved.metadata()
+        if metadata is not None:
+            checkpoint.check_same(directory, metadata["experiment"], experiment)
+            state = _with_leaves(state, saved.load(abstract))
+        stopped = False
+        while not stopped and int(state.generation) < search.config.generations:
+            before, began = int(state.generation), time.perf_counter()
+            state = jax.block_until_ready(search.advance(state, key, data, block))
+            done = int(state.generation)
+            rate = (done - before) * search.config.population / (time.perf_counter() - began)
+            observe(_row(state, done, rate))
+            saved.save(done, _leaves(state), experiment, {"generation": done})
+            stopped = stop()
+    return search.result(state, data)
+
+
+def _row(state: SearchState, done: int, rate: float) -> dict[str, Any]:
+    history = state.history
+    return {
+        "generation": done,
+        "best": float(history.best[done - 1]),
+        "median": float(np.median(history.fitness[done - 1])),
+        "diverged": int(np.sum(history.diverged[:done])),
+        "rate": rate,
+    }
+
+
+def _leaves(state: SearchState) -> dict[str, Any]:
+    """What is kept of a state: all arrays but the untrained members, which the key makes again."""
+    leaves = jax.tree.leaves(state.replace(fresh=None))
+    return {str(place): leaf for place, leaf in enumerate(leaves) if np.size(leaf)}
+
+
+def _with_leaves(state: SearchState, saved: dict[str, Any]) -> SearchState:
+    """Inverse of `_leaves`, around a state of the same search."""
+    leaves, shape = jax.tree.flatten(state.replace(fresh=None))
+    leaves = [saved.get(str(place), leaf) for place, leaf in enumerate(leaves)]
+    return jax.tree.unflatten(shape, leaves).replace(fresh=state.fresh)

@@ -1,0 +1,138 @@
+"""Evolves architecture, modalities and training of a network, the population on all local devices.
+
+  python -m launch.evolve --tasks=planted --run_dir=runs/evolved
+  python -m launch.evolve --tasks=hazumi --past=8 --patterns=full,single --run_dir=runs/found
+
+The whole search is one program on the device; between blocks of generations it reports and saves,
+and the same command again resumes. A random search with the same budget runs beside it. RUN_DIR
+holds `best.json` (the best genome), `history.npz` (everybody), `report.png` and the last
+population, best first, for launch.evaluate; launch.train --genome=RUN_DIR/best.json trains anew.
+
+Values of the training flags that are genes are those of the first genome; evolution changes them.
+"""
+
+from pathlib import Path
+
+import jax
+from absl import flags
+from tqdm import tqdm
+
+from haemsa_jax.config import TrainConfig, to_json
+from haemsa_jax.errors import InputError
+from haemsa_jax.evolution import outcome
+from haemsa_jax.evolution.problem import Problem, make_problem, search_data
+from haemsa_jax.evolution.run import run_search
+from haemsa_jax.evolution.search import SearchConfig, SearchResult, make_search
+from haemsa_jax.reporting.evolution import evolution_figure
+from haemsa_jax.training.checkpoint import Experiment
+from launch import cli, tasks
+
+_PATTERNS = flags.DEFINE_list(
+    "patterns", ["full"],
+    "Presence patterns over which fitness is averaged: full, leave_one_out, single, or modalities "
+    "joined by +; a comma list.",
+)  # fmt: skip
+_BLOCK = flags.DEFINE_integer("block", 1, "Generations between two reports and checkpoints.")
+_YARDSTICK = flags.DEFINE_bool("yardstick", True, "Also search at random, with the same budget.")
+tasks.define_flags()
+cli.define_run_flags()
+# What a member trains on is a few dozen steps a generation: averages must follow quickly.
+cli.define_flags(TrainConfig, ("seeds", "epochs", "evaluate_every", "patience"), ema=0.97)
+cli.define_flags(SearchConfig)
+
+
+def main() -> None:
+    devices = cli.devices()
+    if _BLOCK.value < 1:
+        raise InputError(f"--block={_BLOCK.value} must be at least 1")
+    config = cli.from_flags(SearchConfig)
+    datasets, network = tasks.from_flags(("train", "validation"))
+    patterns = tasks.patterns(_PATTERNS.value, network.modalities)
+    train = cli.from_flags(TrainConfig)
+    problem = make_problem(network, train, config, patterns)
+    search = make_search(problem, config, devices)
+    origin = {"search": to_json(config), "patterns": [list(pattern) for pattern in patterns]}
+    experiment = Experiment(network, train, origin)
+    data, key = search_data(network, datasets), jax.random.key(train.seed)
+    directory = cli.run_directory()
+
+    def run(blind: bool) -> SearchResult:
+        name = "random search" if blind else config.algorithm
+        with _Bar(name, config) as bar:
+            return run_search(
+                search, key, data, directory, experiment, blind, _BLOCK.value, bar, interrupt
+            )
+
+    with cli.Interrupt() as interrupt:
+        found, beside = run(blind=False), None
+        _save(directory, found, experiment, problem, data)
+        if _YARDSTICK.value and not interrupt():
+            beside = run(blind=True)
+            genes, objectives = problem.table.names, problem.objectives
+            outcome.save_history(directory / "random.npz", beside.history, genes, objectives)
+    evolution_figure(found, beside, problem, network, directory / "report.png")
+    print(problem.table.describe(found.genome))
+    _tell(found, beside, problem)
+    print(f"written: {directory}: best.json, history.npz, report.png, best", flush=True)
+    if interrupt():
+        interrupt.end(f"after {len(found.history.best)} of {config.generations} generations")
+
+
+def _save(directory: Path, found: SearchResult, experiment, problem: Problem, data) -> None:
+    trained = outcome.population(found, experiment, data["constants"])
+    outcome.save(directory, found, trained, problem.objectives)
+
+
+def _tell(found: SearchResult, beside: SearchResult | None, problem: Problem) -> None:
+    print(f"\n{'cost on validation (1 is a constant)':42}{'evolved':>10}", end="")
+    print(f"{'random':>10}" if beside else "")
+    results = [found, beside] if beside else [found]
+    rows = {"fitness": [result.fitness for result in results]}
+    for place, name in enumerate(problem.objectives):
+        rows[name] = [_best(result.history.costs[..., place], result) for result in results]
+    rows["share of the supernet's parameters"] = [
+        _best(result.history.sizes, result) for result in results
+    ]
+    for name, values in rows.items():
+        print(f"{name:42}" + "".join(f"{value:10.3f}" for value in values))
+    diverged = found.history.diverged
+    print(f"diverged: {diverged.sum()} of {diverged.size} members")
+
+
+def _best(values, result: SearchResult) -> float:
+    """Of a history's [N, P], that of the best member."""
+    return float(values.reshape(-1)[result.history.fitness.argmin()])
+
+
+class _Bar:
+    """One progress bar: best, median, diverged, members a second, time left."""
+
+    def __init__(self, name: str, config: SearchConfig):
+        self.bar = tqdm(
+            desc=name, unit="generation", total=config.generations, dynamic_ncols=True, initial=0
+        )
+        self.begun = False
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.bar.close()
+
+    def __call__(self, row: dict) -> None:
+        if not self.begun:
+            # A resumed search has these behind it; they do not count towards the rate.
+            self.bar.initial = self.bar.n = row["generation"] - 1
+            self.begun = True
+        self.bar.set_postfix(
+            {
+                "best": f"{row['best']:.4f}", "median": f"{row['median']:.4f}",
+                "diverged": row["diverged"], "members/s": f"{row['rate']:.2f}",
+            },
+            refresh=False,
+        )  # fmt: skip
+        self.bar.update(row["generation"] - self.bar.n)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,336 @@
+"""The search, on a supernet that is not ours: masks, data and loss of its own."""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from haemsa_jax.config import NetworkConfig, TaskSpec, TrainConfig
+from haemsa_jax.errors import InputError
+from haemsa_jax.evolution import algorithms
+from haemsa_jax.evolution.genes import Gene, Table
+from haemsa_jax.evolution.run import run_search
+from haemsa_jax.evolution.search import Problem, SearchConfig, make_search
+from haemsa_jax.training.checkpoint import Experiment
+
+TABLE = Table(
+    (
+        Gene("inputs", "inputs", "mask", "what is read", ("signal", "noise", "more noise"), True),
+        Gene("units", "width", "mask", "hidden units", tuple(f"h{i}" for i in range(6)), True),
+        Gene("activation", "width", "choice", "nonlinearity", ("none", "relu", "square")),
+        Gene("rate", "training", "scale", "learning rate", low=1e-3, high=0.3, log=True),
+    )
+)
+OPTIMISER = optax.trace(0.9)
+
+
+class Masked(nn.Module):
+    """A perceptron whose inputs and hidden units can be shut."""
+
+    @nn.compact
+    def __call__(self, x, inputs, units, activation):
+        hidden = nn.Dense(6)(x * inputs)
+        kinds = jnp.stack([hidden, nn.relu(hidden), hidden**2])
+        return nn.Dense(1)(kinds[activation] * units)[..., 0]
+
+
+def apply(params, x, said):
+    return Masked().apply(params, x, said["inputs"], said["units"], said["activation"])
+
+
+def make_problem(explosive: float = np.inf) -> Problem:
+    """Learning rates over `explosive` turn weights into NaN."""
+
+    def init(key, data):
+        said = TABLE.decode(jnp.zeros(TABLE.size))
+        params = Masked().init(key, data["x"], said["inputs"], said["units"], said["activation"])
+        return params, OPTIMISER.init(params)
+
+    def train(member, genome, data, key, start, count):
+        said = TABLE.decode(genome)
+
+        def loss(params, rows):
+            return jnp.mean((apply(params, data["x"][rows], said) - data["y"][rows]) ** 2)
+
+        def body(index, member):
+            params, moments = member
+            batch = jax.random.fold_in(key, start + index)
+            rows = jax.random.randint(batch, (16,), 0, len(data["x"]))
+            grads, moments = OPTIMISER.update(jax.grad(loss)(params, rows), moments)
+            rate = jnp.where(said["rate"] > explosive, jnp.nan, said["rate"])
+            clipped = jax.tree.map(lambda g: jnp.clip(g, -1.0, 1.0), grads)
+            return jax.tree.map(lambda p, g: p - rate * g, params, clipped), moments
+
+        return jax.lax.fori_loop(0, count, body, member)
+
+    def evaluate(member, genome, data):
+        wrong = apply(member[0], data["v"], TABLE.decode(genome)) - data["w"]
+        scale = jnp.std(data["w"])
+        return jnp.stack([jnp.sqrt(jnp.mean(wrong**2)), jnp.mean(jnp.abs(wrong))]) / scale
+
+    return Problem(
+        table=TABLE,
+        default=TABLE.from_json(
+            {"inputs": ["signal", "noise", "more noise"], "units": ["h0", "h1"],
+             "activation": "none", "rate": 0.01}
+        ),
+        objectives=("root mean square", "absolute"),
+        init=init,
+        train=train,
+        evaluate=evaluate,
+        size=lambda genome: TABLE.decode(genome)["units"].mean(),
+    )  # fmt: skip
+
+
+def make_data(seed: int) -> dict[str, jax.Array]:
+    """y is the square of one input; the other two are noise."""
+    rng = np.random.default_rng(seed)
+    x, v = rng.normal(size=(2, 64, 3)).astype(np.float32)
+    return {"x": x, "y": x[:, 0] ** 2, "v": v, "w": v[:, 0] ** 2}
+
+
+CONFIG = SearchConfig(population=8, generations=6, steps=5, head_start=10, price=0.05)
+EXPERIMENT = Experiment(
+    NetworkConfig({"d": {"text": 1}}, {"d:t": TaskSpec("t", "regression", ("mae",), range=(0, 1))}),
+    TrainConfig(),
+    {"search": dataclasses.asdict(CONFIG)},
+)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return make_data(0)
+
+
+@pytest.fixture(scope="module")
+def search():
+    return make_search(make_problem(), CONFIG, jax.local_devices()[:1])
+
+
+@pytest.fixture(scope="module")
+def result(search, data):
+    return search(jax.random.key(0), data)
+
+
+def same(left, right) -> bool:
+    return jax.tree.all(jax.tree.map(np.array_equal, left, right))
+
+
+def test_it_finds_what_is_planted(data):
+    config = dataclasses.replace(CONFIG, population=16, generations=25, steps=10)
+    search = make_search(make_problem(), config, jax.local_devices()[:1])
+    found = [search(jax.random.key(seed), data) for seed in range(4)]
+    random = [search(jax.random.key(seed), data, blind=True) for seed in range(4)]
+    for result in found:
+        said = TABLE.to_json(result.genome)
+        assert said["activation"] == "square"
+        assert said["inputs"] == ["signal"]
+        assert len(said["units"]) < 6
+    wins = sum(a.fitness < b.fitness for a, b in zip(found, random, strict=True))
+    assert wins == 4
+
+
+def test_the_result_is_what_the_history_says(search, result, data):
+    history = result.history
+    assert history.genomes.shape == (6, 8, TABLE.size)
+    assert history.costs.shape == (6, 8, 2)
+    lowest = history.fitness.argmin()
+    assert result.fitness == history.fitness.min() == history.best[-1]
+    np.testing.assert_array_equal(result.genome, history.genomes.reshape(-1, TABLE.size)[lowest])
+    running = np.minimum.accumulate(history.fitness.min(axis=1))
+    np.testing.assert_array_equal(history.best, running)
+    expected = history.costs.mean(-1) * history.sizes**CONFIG.price
+    np.testing.assert_allclose(history.fitness, expected, rtol=1e-6)
+    # The weights that come with the genome are those that were measured.
+    problem = make_problem()
+    costs = problem.evaluate(result.member, result.genome, data)
+    np.testing.assert_allclose(costs, history.costs.reshape(-1, 2)[lowest], rtol=1e-5)
+    np.testing.assert_array_equal(result.fitnesses, np.sort(result.fitnesses))
+    for place in range(8):
+        member = jax.tree.map(lambda x, place=place: x[place], result.members)
+        costs = problem.evaluate(member, result.genomes[place], data)
+        fitness = costs.mean() * problem.size(result.genomes[place]) ** CONFIG.price
+        np.testing.assert_allclose(fitness, result.fitnesses[place], rtol=1e-5)
+
+
+def test_the_first_genome_is_the_default(result):
+    np.testing.assert_array_equal(result.history.genomes[0, 0], make_problem().default)
+
+
+def test_a_child_replaces_nobody_better(result):
+    """Elitism: the pool never gets worse, place by place, and holds the best there ever were."""
+    history = result.history
+    fitness = history.fitness.reshape(-1)
+    pools = np.sort(fitness[history.living], axis=1)
+    assert (np.diff(pools, axis=0) <= 0).all()
+    everything = np.sort(fitness)[:8]
+    np.testing.assert_array_equal(pools[-1], everything)
+
+
+def test_children_have_living_parents(result):
+    history = result.history
+    assert (history.parents[0] == -1).all()
+    for generation in range(1, 6):
+        living = history.living[generation - 1]
+        assert np.isin(history.parents[generation], living).all()
+
+
+@pytest.mark.parametrize("blocks", [[1] * 6, [4, 100], [2, 3, 1]])
+def test_block_length_changes_nothing(search, result, data, blocks):
+    key = jax.random.key(0)
+    state = search.start(key, data)
+    for length in blocks:
+        state = search.advance(state, key, data, length)
+    assert same(search.result(state, data).history, result.history)
+    assert same(search.result(state, data).members, result.members)
+
+
+@pytest.mark.parametrize("count", [2, 8])
+def test_any_number_of_devices(result, data, count):
+    spread = make_search(make_problem(), CONFIG, jax.local_devices()[:count])
+    other = spread(jax.random.key(0), data)
+    structure = ~TABLE.scales
+    np.testing.assert_array_equal(
+        other.history.genomes[..., structure], result.history.genomes[..., structure]
+    )
+    np.testing.assert_array_equal(other.history.parents, result.history.parents)
+    np.testing.assert_array_equal(other.history.living, result.history.living)
+    np.testing.assert_allclose(other.history.fitness, result.history.fitness, rtol=1e-5)
+
+
+def test_a_population_that_does_not_divide():
+    with pytest.raises(InputError, match=r"population=8 does not divide over 3 devices.*such as 9"):
+        make_search(make_problem(), CONFIG, jax.local_devices()[:3])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"population": 0}, {"price": -1.0}, {"inherit": "all"}, {"inherit": "none"}, {"steps": 0}],
+)
+def test_bad_settings(change):
+    with pytest.raises(InputError, match=f"search: .*{next(iter(change.values()))}|head_start"):
+        dataclasses.replace(CONFIG, **change)
+
+
+def test_a_second_search_compiles_nothing(search, result):
+    with jax.log_compiles(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "jax._src.compiler.backend_compile_and_load",
+            lambda *a, **k: pytest.fail("a second search compiled a program"),
+        )
+        other = search(jax.random.key(5), make_data(1), blind=True)
+    assert not np.array_equal(other.history.fitness, result.history.fitness)
+
+
+@pytest.mark.parametrize("inherit", ["none", "nearest"])
+def test_inheritance(data, inherit):
+    config = dataclasses.replace(CONFIG, inherit=inherit, head_start=0)
+    history = make_search(make_problem(), config)(jax.random.key(0), data).history
+    if inherit == "none":
+        assert (history.parents == -1).all()
+        return
+    assert (history.parents[0] == -1).all()
+    for generation in range(1, 6):
+        living = history.living[generation - 1]
+        assert np.isin(history.parents[generation], living).all()
+
+
+def test_without_inheritance_a_member_is_trained_from_the_start(data):
+    """The default genome costs the same in whichever generation it is measured."""
+    config = dataclasses.replace(CONFIG, inherit="none", head_start=0, price=0.0)
+    problem = make_problem()
+    search = make_search(problem, config, jax.local_devices()[:1])
+    key = jax.random.key(0)
+    history = search(key, data).history
+    start = search.start(key, data)
+    member = search.result(start, data).member
+    train = jax.jit(problem.train)
+    member = train(member, problem.default, data, key, 0, config.steps)
+    costs = problem.evaluate(member, problem.default, data)
+    np.testing.assert_allclose(history.costs[0, 0], costs, rtol=1e-4)
+
+
+def test_members_that_diverge(data):
+    """They are counted, get the worst finite fitness, and are nobody's parents."""
+    search = make_search(make_problem(explosive=0.02), CONFIG, jax.local_devices()[:1])
+    result = search(jax.random.key(1), data)
+    history = result.history
+    assert 0 < history.diverged.sum() < history.diverged.size
+    assert np.isfinite(history.fitness).all()
+    bad = history.diverged
+    np.testing.assert_array_equal(bad, ~np.isfinite(history.costs).all(-1))
+    for generation in range(6):
+        worst = history.fitness[generation][~bad[generation]].max()
+        assert (history.fitness[generation][bad[generation]] == worst).all()
+    assert not bad.reshape(-1)[history.parents[history.parents >= 0]].any()
+    assert np.isfinite(result.fitness)
+
+
+def test_everybody_diverges(data):
+    search = make_search(make_problem(explosive=0.0), CONFIG, jax.local_devices()[:1])
+    result = search(jax.random.key(1), data)
+    assert result.history.diverged.all()
+    assert np.isfinite(result.history.fitness).all()
+    assert result.fitness == np.inf
+
+
+def test_a_random_search_is_random_and_costs_the_same(search, data, result):
+    blind = search(jax.random.key(0), data, blind=True)
+    history = blind.history
+    assert history.genomes.shape == result.history.genomes.shape
+    np.testing.assert_array_equal(history.genomes[0], result.history.genomes[0])
+    np.testing.assert_allclose(history.fitness[0], result.history.fitness[0], rtol=1e-6)
+    assert len(np.unique(history.genomes.reshape(-1, TABLE.size), axis=0)) == 6 * 8
+    np.testing.assert_array_equal(history.living, np.arange(48).reshape(6, 8))
+
+
+# Evosax's own use of optax.
+@pytest.mark.filterwarnings("ignore:optax.global_norm is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("name", algorithms.names())
+def test_every_algorithm(name, data):
+    config = SearchConfig(name, population=8, generations=3, steps=2, head_start=3)
+    result = make_search(make_problem(), config, jax.local_devices()[:1])(jax.random.key(0), data)
+    history = result.history
+    assert np.isfinite(history.fitness).all()
+    assert result.fitness == history.fitness.min()
+    assert len(np.unique(history.genomes[-1], axis=0)) > 1
+    for generation in range(1, 3):
+        assert np.isin(history.parents[generation], history.living[generation - 1]).all()
+
+
+def test_an_unknown_algorithm():
+    with pytest.raises(InputError, match=r"'Magic' does not fit; choose from .*MixedGA"):
+        make_search(make_problem(), dataclasses.replace(CONFIG, algorithm="Magic"))
+    with pytest.raises(InputError, match=r"PersistentES.*unrolled"):
+        make_search(make_problem(), dataclasses.replace(CONFIG, algorithm="PersistentES"))
+
+
+def test_a_search_that_was_stopped_goes_on(search, result, data, tmp_path):
+    """Stopped after two generations, looked at, resumed: the same history, the same members."""
+    rows = []
+    run = {"search": search, "key": jax.random.key(0), "data": data, "directory": tmp_path}
+    run |= {"experiment": EXPERIMENT, "observe": rows.append}
+    early = run_search(**run, block=2, stop=lambda: True)
+    assert [row["generation"] for row in rows] == [2]
+    assert len(early.history.best) == 2
+    late = run_search(**run, block=3)
+    assert [row["generation"] for row in rows] == [2, 5, 6]
+    assert same(late.history, result.history)
+    assert same(late.members, result.members)
+    assert rows[-1]["best"] == result.fitness
+    again = run_search(**run)
+    assert same(again.history, result.history)
+    blind = run_search(**run, blind=True)
+    assert not np.array_equal(blind.history.genomes, result.history.genomes)
+
+
+def test_another_search_is_not_resumed(search, data, tmp_path):
+    run_search(search, jax.random.key(0), data, tmp_path, EXPERIMENT, stop=lambda: True)
+    other = dataclasses.replace(EXPERIMENT, origin={"search": {**EXPERIMENT.origin["search"],
+                                                              "price": 0.5}})  # fmt: skip
+    with pytest.raises(InputError, match=r"origin.search.price: 0.05 there, 0.5 asked"):
+        run_search(search, jax.random.key(0), data, tmp_path, other)
