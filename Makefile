@@ -1,4 +1,5 @@
-# make demo   set up, prepare the embedded data, train, evaluate: a table and a picture in demo/
+# make demo   set up, prepare the embedded data, evolve, train what was found, evaluate: tables and
+#             pictures in demo/
 # make test   set up and run all tests
 # make lint   style
 #
@@ -16,10 +17,14 @@ READY = $(VENV)/.ready-$(JAX)
 
 demo: $(READY)
 	$(RUN) -m launch.prepare_data --dataset=planted --data_dir=demo/data
-	$(RUN) -m launch.train --tasks=planted --data_dir=demo/data --run_dir=demo/planted \
-	  --seeds=3 --width=32 --depth=1 --epochs=20 --evaluate_every=2 \
-	  --learning_rate=3e-3 --weight_decay=0.3 --input_dropout=0.05
-	$(RUN) -m launch.evaluate --run_dir=demo/planted --data_dir=demo/data --baselines
+	$(RUN) -m launch.evolve --tasks=planted --data_dir=demo/data --run_dir=demo/evolved \
+	  --width=16 --population=16 --generations=20 --steps=20 --head_start=120 --price=0.3 \
+	  --learning_rate=1e-2 --weight_decay=0.3 --dropout=0.1 --input_dropout=0.05 \
+	  --modality_dropout=0.05
+	$(RUN) -m launch.evaluate --run_dir=demo/evolved --data_dir=demo/data --ensemble=8
+	$(RUN) -m launch.train --genome=demo/evolved/best.json --data_dir=demo/data \
+	  --run_dir=demo/trained --seeds=3 --epochs=15 --evaluate_every=3
+	$(RUN) -m launch.evaluate --run_dir=demo/trained --data_dir=demo/data --baselines
 
 test: $(READY)
 	$(RUN) -m pytest

@@ -34,10 +34,13 @@ _PATTERNS = flags.DEFINE_list(
 )  # fmt: skip
 _BLOCK = flags.DEFINE_integer("block", 1, "Generations between two reports and checkpoints.")
 _YARDSTICK = flags.DEFINE_bool("yardstick", True, "Also search at random, with the same budget.")
-tasks.define_flags()
+# A population is many networks, each of them small; what a member trains on is a few dozen steps a
+# generation, and averages must follow quickly.
+tasks.define_flags(width=32, depth=1, heads=2, link_width=16)
 cli.define_run_flags()
-# What a member trains on is a few dozen steps a generation: averages must follow quickly.
-cli.define_flags(TrainConfig, ("seeds", "epochs", "evaluate_every", "patience"), ema=0.97)
+cli.define_flags(
+    TrainConfig, ("seeds", "epochs", "evaluate_every", "patience"), batch_size=32, ema=0.97
+)
 cli.define_flags(SearchConfig)
 
 

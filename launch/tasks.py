@@ -13,15 +13,15 @@ from launch import cli
 flags.disclaim_key_flags()
 
 
-def define_flags() -> None:
-    """Which tasks, from where, and the network on them."""
+def define_flags(**defaults) -> None:
+    """Which tasks, from where, and the network on them, of which `defaults` change the defaults."""
     flags.DEFINE_list("tasks", None, "DATASET or DATASET:TASK, a comma list.")
     flags.DEFINE_string("data_dir", "data", "Directory of prepared data sets.")
     flags.DEFINE_list(
         "past", ["0"], "Utterances before the target in conversational data: N, or DATASET=N,..."
     )
     flags.DEFINE_list("future", ["0"], "Utterances after the target, likewise.")
-    cli.define_flags(NetworkConfig)
+    cli.define_flags(NetworkConfig, **defaults)
 
 
 def from_flags(

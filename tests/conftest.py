@@ -2,8 +2,10 @@
 
 import dataclasses
 import os
+import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 # Before jax starts.
@@ -103,3 +105,39 @@ def environment() -> dict[str, str]:
 def deep(small) -> NetworkConfig:
     """The same with two blocks a modality."""
     return dataclasses.replace(small, depth=2)
+
+
+@pytest.fixture(scope="session")
+def launch(environment):
+    """launch(program, *flags) -> the finished process."""
+
+    def run(program, *flags, **changes):
+        command = [environment["PYTHON"], "-m", f"launch.{program}", *map(str, flags)]
+        return subprocess.run(
+            command, cwd=ROOT, env={**environment, **changes}, capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def data_dir(launch, tmp_path_factory):
+    """The planted data set, prepared."""
+    directory = tmp_path_factory.mktemp("data")
+    done = launch("prepare_data", "--dataset=planted", f"--data_dir={directory}")
+    assert done.returncode == 0, done.stderr
+    return directory
+
+
+def stop_when(environment, program, flags, number, status, ready):
+    """Start a launcher, send it a signal as soon as `ready()`, and check its exit status."""
+    command = [environment["PYTHON"], "-m", f"launch.{program}", *flags]
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and process.poll() is None and not ready():
+        time.sleep(0.005)
+    os.kill(process.pid, number)
+    assert process.wait() == status

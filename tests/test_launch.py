@@ -2,40 +2,16 @@
 
 import csv
 import json
-import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, stop_when
 
 from haemsa_jax.training import log
 
 TINY = ("--width=8", "--depth=1", "--heads=2", "--link_width=4", "--batch_size=128")
-
-
-@pytest.fixture(scope="module")
-def launch(environment):
-    """launch(program, *flags) -> the finished process."""
-
-    def run(program, *flags, **changes):
-        command = [environment["PYTHON"], "-m", f"launch.{program}", *map(str, flags)]
-        return subprocess.run(
-            command, cwd=ROOT, env={**environment, **changes}, capture_output=True, text=True,
-            check=False,
-        )  # fmt: skip
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def data_dir(launch, tmp_path_factory):
-    directory = tmp_path_factory.mktemp("data")
-    done = launch("prepare_data", "--dataset=planted", f"--data_dir={directory}")
-    assert done.returncode == 0, done.stderr
-    return directory
 
 
 def train_flags(data_dir, run_dir, *more):
@@ -87,25 +63,32 @@ def test_a_run_killed_by_the_system_resumes_bit_for_bit(
     launch, trained, data_dir, tmp_path, environment
 ):
     """SIGKILL after step 17 of 48; checkpoints lie at 7 and 14."""
-    command = [environment["PYTHON"], "-m", "launch.train"]
-    command += train_flags(data_dir, tmp_path, "--seeds=2", "--checkpoint_every=7")
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    # The process stops as soon as the log shows step 17, wherever it then is.
+    flags = train_flags(data_dir, tmp_path, "--seeds=2", "--checkpoint_every=7")
     logged = tmp_path / "log.jsonl"
-    deadline = time.monotonic() + 300
-    while time.monotonic() < deadline and process.poll() is None:
-        if logged.exists() and logged.read_bytes().count(b"\n") >= 17:
-            break
-        time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    done = launch("train", *train_flags(data_dir, tmp_path, "--seeds=2", "--checkpoint_every=7"))
+    stop_when(
+        environment, "train", flags, signal.SIGKILL, -signal.SIGKILL,
+        lambda: logged.exists() and logged.read_bytes().count(b"\n") >= 17,
+    )  # fmt: skip
+    done = launch("train", *flags)
     assert done.returncode == 0, done.stderr
     whole = trained[0]
     assert log.read(tmp_path) == log.read(whole)
     assert same_arrays(tmp_path, whole)
+
+
+def test_a_stopped_run_saves_and_goes_on(launch, trained, data_dir, tmp_path, environment):
+    """SIGTERM after a few steps: the state is saved, and the rest is as if nothing had been."""
+    flags = train_flags(data_dir, tmp_path, "--seeds=2", "--checkpoint_every=7")
+    stop_when(
+        environment, "train", flags, signal.SIGTERM, 128 + signal.SIGTERM,
+        lambda: (tmp_path / "log.jsonl").exists(),
+    )  # fmt: skip
+    rows = len(log.read(tmp_path))
+    assert 0 < rows < 50
+    done = launch("train", *flags)
+    assert done.returncode == 0, done.stderr
+    assert log.read(tmp_path) == log.read(trained[0])
+    assert same_arrays(tmp_path, trained[0])
 
 
 def same_arrays(left: Path, right: Path) -> bool:
@@ -135,6 +118,15 @@ def same_arrays(left: Path, right: Path) -> bool:
         ("train", ["--tasks=planted", "--batch_size=13"], ["batch_size=13", "2 devices"]),
         ("train", ["--tasks=planted", "--run_dir=/proc/run"], ["/proc/run", "--run_dir"]),
         ("train", ["--tasks=planted", "--width=x"], ["--width=x"]),
+        ("train", ["--genome=/nowhere.json"], ["cannot read the genome /nowhere.json"]),
+        ("train", ["--weights=inherited", "--tasks=planted"], ["--weights=inherited", "--genome"]),
+        ("train", [], ["--tasks is missing"]),
+        ("evolve", ["--tasks=planted", "--population=3"], ["population=3", "2 devices", "4"]),
+        ("evolve", ["--tasks=planted", "--algorithm=Magic"], ["'Magic'", "MixedGA"]),
+        ("evolve", ["--tasks=planted", "--patterns=smell"], ["--patterns=smell", "leave_one_out"]),
+        ("evolve", ["--tasks=planted", "--inherit=none"], ["head_start=100", "use 0"]),
+        ("evolve", ["--tasks=planted", "--block=0"], ["--block=0"]),
+        ("evaluate", ["--run_dir=/a,/b"], ["--out_dir is missing"]),
         ("evaluate", ["--run_dir=/nowhere"], ["/nowhere holds no trained network", "launch.train"]),
         ("evaluate", ["--run_dir=/tmp", "--split=train"], ["--split=train", "validation"]),
     ],

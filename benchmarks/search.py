@@ -1,0 +1,311 @@
+"""Speed of the search: one program for a whole population, beside three other ways to do the same.
+
+  python -m benchmarks.search [--population=16] [--populations=8,64,512]
+
+Members are trained for --steps steps and validated, as in one generation. The other ways: (a) the
+same members one after the other with one compiled program; (b) a program compiled for every
+architecture; (c) a loop over late-fusion networks in PyTorch, where torch is installed. Data have
+the shape of `planted` and are random. All figures are of one run; compare ratios, not runs.
+
+What specialisation saves is measured on the same architectures: the small network beside the masked
+supernet, on all validation samples.
+
+--populations adds a curve over population sizes: members a second, peak memory where the device
+tells it, and the share of the device's measured matrix-multiplication rate.
+"""
+
+import os
+
+# PyTorch's idle OpenMP threads would otherwise spin and steal JAX's cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import dataclasses
+import platform
+import statistics
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags
+
+from haemsa_jax.config import NetworkConfig, TaskSpec, TrainConfig
+from haemsa_jax.data import Dataset, Split
+from haemsa_jax.data.batches import device_split, gather
+from haemsa_jax.evolution.genome import decode, gene_table, parts_of
+from haemsa_jax.evolution.problem import make_problem, search_data
+from haemsa_jax.evolution.search import SearchConfig, make_search
+from haemsa_jax.evolution.size import size
+from haemsa_jax.evolution.specialise import specialise
+from haemsa_jax.models.architecture import default_architecture
+from haemsa_jax.models.haemsa import Haemsa, Rates, init_variables
+from haemsa_jax.training.constants import make_constants
+
+_POPULATION = flags.DEFINE_integer("population", 16, "Members of a generation.")
+_POPULATIONS = flags.DEFINE_list("populations", [], "Sizes of the curve.")
+_STEPS = flags.DEFINE_integer("steps", 20, "Training steps of a member.")
+_WIDTH = flags.DEFINE_integer("width", 32, "Width of the network.")
+_BATCH = flags.DEFINE_integer("batch_size", 32, "Samples of each task in a step.")
+_ARCHITECTURES = flags.DEFINE_integer("architectures", 3, "How many are compiled one by one.")
+
+WIDTHS = {"text": 16, "audio": 8, "vision": 12}
+LENGTHS = {"text": 12, "audio": 20, "vision": 16}
+SIZES = {"train": 1500, "validation": 400}
+TASKS = {
+    "score": TaskSpec("score", "regression", ("mae",), range=(-9.0, 9.0)),
+    "mood": TaskSpec("mood", "classification", ("f1_weighted",), ("no", "yes")),
+}
+REPEATS = 3
+
+
+def main(argv: list[str]) -> None:
+    del argv
+    print(f"{platform.machine()}, {os.cpu_count()} cores; jax {jax.__version__} on", end=" ")
+    print(f"{jax.local_device_count()} x {jax.local_devices()[0].device_kind}")
+    bench = Bench()
+    count = int(size(bench.network, default_architecture(bench.network)).parameters)
+    print(
+        f"supernet of width {_WIDTH.value}, {count:,} parameters; members are trained for "
+        f"{_STEPS.value} steps of {_BATCH.value} samples a task\n"
+    )
+    whole, compiling = bench.one_program(_POPULATION.value)
+    rates = {f"one program, population of {_POPULATION.value}": whole}
+    rates["(a) one by one, one compiled step"] = bench.one_by_one()
+    rates["(b) one by one, each compiled"] = bench.each_compiled()
+    try:
+        import torch
+    except ImportError:
+        print("torch is not installed: no comparison\n")
+    else:
+        rates[f"(c) late fusion in torch {torch.__version__}"] = torch_rate(torch, count)
+    print(f"{'':44}{'members/s':>12}{'ratio':>9}")
+    for name, rate in rates.items():
+        print(f"{name:44}{rate:12.3f}{whole / rate:9.2f}")
+    print(f"\ncompiling the search: {compiling:.1f} s")
+    bench.specialised()
+    if _POPULATIONS.value:
+        bench.curve([int(number) for number in _POPULATIONS.value])
+
+
+def median_seconds(call) -> float:
+    """Median wall time of `call`, which must wait for its result; one warm-up."""
+    call()
+    times = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def random_split(count: int, seed: int) -> Split:
+    rng = np.random.default_rng(seed)
+    return Split(
+        features={
+            m: rng.normal(size=(count, LENGTHS[m], w)).astype(np.float32) for m, w in WIDTHS.items()
+        },
+        masks={m: np.ones((count, LENGTHS[m]), bool) for m in WIDTHS},
+        labels={
+            "score": rng.normal(size=count).astype(np.float32),
+            "mood": rng.integers(0, 2, count).astype(np.int32),
+        },
+        labelled=dict.fromkeys(TASKS, np.ones(count, bool)),
+        group=np.arange(count, dtype=np.int32),
+        ids=[str(row) for row in range(count)],
+    )
+
+
+class Bench:
+    """One supernet on random data."""
+
+    def __init__(self):
+        splits = {name: random_split(count, place) for place, (name, count) in
+                  enumerate(SIZES.items())}  # fmt: skip
+        self.datasets = {"random": Dataset("random", WIDTHS, TASKS, splits)}
+        self.network = NetworkConfig(
+            widths={"random": WIDTHS}, tasks={f"random:{n}": t for n, t in TASKS.items()},
+            width=_WIDTH.value, depth=1, heads=2, link_width=_WIDTH.value // 2,
+        )  # fmt: skip
+        self.train = TrainConfig(batch_size=_BATCH.value)
+        self.key = jax.random.key(0)
+
+    def config(self, population: int) -> SearchConfig:
+        return SearchConfig(
+            population=population, generations=2 + REPEATS, steps=_STEPS.value, head_start=0
+        )
+
+    def one_program(self, population: int) -> tuple[float, float]:
+        """Members a second, and the seconds that compiling took."""
+        config = self.config(population)
+        search = make_search(make_problem(self.network, self.train, config), config)
+        data = search_data(self.network, self.datasets)
+        began = time.perf_counter()
+        state = jax.block_until_ready(search.start(self.key, data))
+        state = jax.block_until_ready(search.advance(state, self.key, data, 1))
+        first = time.perf_counter() - began
+
+        def generation():
+            nonlocal state
+            state = jax.block_until_ready(search.advance(state, self.key, data, 1))
+
+        seconds = median_seconds(generation)
+        return population / seconds, first - seconds
+
+    def one_by_one(self) -> float:
+        """Members a second of one compiled program for one member, whichever its genome."""
+        config = self.config(1)
+        problem = make_problem(self.network, self.train, config)
+        data = jax.device_put(search_data(self.network, self.datasets))
+        live = self.member(problem)
+        genomes = jax.vmap(problem.table.random)(jax.random.split(self.key, 4))
+        fresh = jax.jit(problem.init)(self.key, data)
+
+        def everybody():
+            for genome in genomes:
+                jax.block_until_ready(live(fresh, genome, data))
+
+        return len(genomes) / median_seconds(everybody)
+
+    def each_compiled(self) -> float:
+        """Members a second where every architecture is a program of its own."""
+        config = self.config(1)
+        problem = make_problem(self.network, self.train, config)
+        began = time.perf_counter()
+        for number in range(_ARCHITECTURES.value):
+            genome = problem.table.random(jax.random.fold_in(self.key, number))
+            architecture, _ = decode(self.network, genome)
+            small = dataclasses.replace(self.network, parts=parts_of(self.network, architecture))
+            own = make_problem(small, self.train, config)
+            data = search_data(small, self.datasets)
+            fresh = jax.jit(own.init)(self.key, data)
+            jax.block_until_ready(self.member(own)(fresh, own.default, data))
+        return _ARCHITECTURES.value / (time.perf_counter() - began)
+
+    def member(self, problem):
+        """A member's training and validation as one program."""
+
+        def live(member, genome, data):
+            member = problem.train(member, genome, data, self.key, 0, _STEPS.value)
+            return problem.evaluate(member, genome, data)
+
+        return jax.jit(live)
+
+    def specialised(self) -> None:
+        """Time of the small network beside that of the supernet under masks."""
+        params, _ = init_variables(Haemsa(self.network), self.key)
+        constants = make_constants(self.network, self.datasets)
+        split = device_split(self.datasets["random"].splits["validation"])
+        samples = jax.jit(jax.vmap(lambda row: gather(split, row, np.int32(0), 0, 0)))(
+            np.arange(SIZES["validation"])
+        )
+
+        def seconds(network, params, constants, architecture):
+            variables = {"params": params, "constants": constants}
+
+            def forward(sample):
+                return Haemsa(network).apply(variables, sample, architecture, Rates(), "random")
+
+            run = jax.jit(jax.vmap(lambda sample: forward(sample).predictions))
+            return median_seconds(lambda: jax.block_until_ready(run(samples)))
+
+        print(f"\n{'specialised / masked supernet':34}{'parameters':>12}{'FLOPs':>8}{'time':>8}")
+        genomes = gene_table(self.network)
+        whole = size(self.network, default_architecture(self.network), {"random": LENGTHS})
+        for number in range(_ARCHITECTURES.value):
+            genome = genomes.random(jax.random.fold_in(self.key, number))
+            architecture = jax.device_get(decode(self.network, genome)[0])
+            masked = seconds(self.network, params, constants, architecture)
+            small = specialise(self.network, params, constants, architecture)
+            cut = seconds(*small, architecture)
+            now = size(self.network, architecture, {"random": LENGTHS})
+            print(
+                f"{'random genome ' + str(number):34}{now.parameters / whole.parameters:12.2f}"
+                f"{now.flops / whole.flops:8.2f}{cut / masked:8.2f}"
+            )
+
+    def curve(self, populations: list[int]) -> None:
+        rate = matmul_rate()
+        print(f"\nmatrix multiplication, float32: {rate / 1e9:,.0f} GFLOP/s")
+        print(f"{'population':>12}{'members/s':>12}{'peak MiB':>12}{'of the rate':>12}")
+        samples = len(TASKS) * (3 * _STEPS.value * _BATCH.value + SIZES["validation"])
+        work = size(
+            self.network, default_architecture(self.network), {"random": LENGTHS}
+        ).flops * samples  # fmt: skip
+        for population in populations:
+            members, _ = self.one_program(population)
+            stats = jax.local_devices()[0].memory_stats() or {}
+            peak = stats.get("peak_bytes_in_use")
+            shown = f"{peak / 2**20:12,.0f}" if peak else f"{'-':>12}"
+            print(f"{population:12}{members:12.2f}{shown}{float(members * work / rate):12.2%}")
+
+
+def matmul_rate() -> float:
+    """Floating-point operations a second of one large product."""
+    size = 4096 if jax.default_backend() != "cpu" else 1024
+    left = jnp.ones((size, size))
+    product = jax.jit(lambda a: a @ a)
+    many = 10
+    seconds = median_seconds(lambda: [product(left) for _ in range(many)][-1].block_until_ready())
+    return many * 2 * size**3 / seconds
+
+
+def torch_rate(torch, limit: int) -> float:
+    """Members a second of late-fusion networks of at most `limit` parameters, one after another."""
+    nn = torch.nn
+
+    class LateFusion(nn.Module):
+        def __init__(self, hidden):
+            super().__init__()
+            self.towers = nn.ModuleList(
+                nn.Sequential(nn.Linear(w, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU())
+                for w in WIDTHS.values()
+            )
+            self.join = nn.Sequential(nn.Linear(3 * hidden, hidden), nn.ReLU(), nn.Dropout(0.2))
+            self.heads = nn.ModuleList([nn.Linear(hidden, 1), nn.Linear(hidden, 2)])
+
+        def forward(self, tokens):
+            means = [tower(x).mean(1) for tower, x in zip(self.towers, tokens, strict=True)]
+            joined = self.join(torch.cat(means, -1))
+            return [head(joined) for head in self.heads]
+
+    def parameters(model):
+        return sum(p.numel() for p in model.parameters())
+
+    hidden = 8
+    while parameters(LateFusion(hidden + 8)) <= limit:
+        hidden += 8
+    splits = {name: random_split(count, 0) for name, count in SIZES.items()}
+    tensors = {
+        name: (
+            [torch.from_numpy(split.features[m]) for m in WIDTHS],
+            torch.from_numpy(split.labels["score"]),
+            torch.from_numpy(split.labels["mood"]).long(),
+        )
+        for name, split in splits.items()
+    }
+
+    def live():
+        model = LateFusion(hidden)
+        optimiser = torch.optim.AdamW(model.parameters(), 1e-3)
+        features, score, mood = tensors["train"]
+        for step in range(_STEPS.value):
+            # Each task has a batch of its own, as above.
+            rows = torch.arange(step * 2 * _BATCH.value, (step + 1) * 2 * _BATCH.value) % len(score)
+            half = _BATCH.value
+            said = model([x[rows] for x in features])
+            optimiser.zero_grad()
+            loss = nn.functional.huber_loss(said[0][:half, 0], score[rows[:half]])
+            loss = loss + nn.functional.cross_entropy(said[1][half:], mood[rows[half:]])
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimiser.step()
+        model.eval()
+        with torch.no_grad():
+            for _ in TASKS:
+                model(tensors["validation"][0])
+
+    return 1 / median_seconds(live)
+
+
+if __name__ == "__main__":
+    app.run(main)
