@@ -10,8 +10,8 @@ the shape of `planted` and are random. All figures are of one run; compare ratio
 What specialisation saves is measured on the same architectures: the small network beside the masked
 supernet, on all validation samples.
 
---populations adds a curve over population sizes: members a second, peak memory where the device
-tells it, and the share of the device's measured matrix-multiplication rate.
+--populations adds a curve over population sizes: members a second, the process's peak memory so far
+where the device tells it, and the share of the device's measured matrix-multiplication rate.
 """
 
 import os

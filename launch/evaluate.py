@@ -43,6 +43,8 @@ _ENSEMBLE = flags.DEFINE_integer(
 
 def main() -> None:
     directories, split = [Path(name) for name in _RUN_DIR.value], _SPLIT.value
+    if not directories:
+        raise InputError("--run_dir is empty: name the directory of a run, or several")
     if len(directories) > 1 and _OUT_DIR.value is None:
         raise InputError("--out_dir is missing: with several runs, name where results go")
     out = Path(_OUT_DIR.value) if _OUT_DIR.value else directories[0]

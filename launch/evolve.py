@@ -69,8 +69,13 @@ def main() -> None:
     with cli.Interrupt() as interrupt:
         found, beside = run(blind=False), None
         _save(directory, found, experiment, problem, data)
+        ended = _after(found, config)
         if _YARDSTICK.value and not interrupt():
             beside = run(blind=True)
+            if interrupt():  # half a yardstick measures nothing
+                ended = f"in the random search, {_after(beside, config)}"
+                beside = None
+        if beside:
             genes, objectives = problem.table.names, problem.objectives
             outcome.save_history(directory / "random.npz", beside.history, genes, objectives)
     evolution_figure(found, beside, problem, network, directory / "report.png")
@@ -78,7 +83,11 @@ def main() -> None:
     _tell(found, beside, problem)
     print(f"written: {directory}: best.json, history.npz, report.png, best", flush=True)
     if interrupt():
-        interrupt.end(f"after {len(found.history.best)} of {config.generations} generations")
+        interrupt.end(ended)
+
+
+def _after(result: SearchResult, config: SearchConfig) -> str:
+    return f"after {len(result.history.best)} of {config.generations} generations"
 
 
 def _save(directory: Path, found: SearchResult, experiment, problem: Problem, data) -> None:
@@ -87,13 +96,13 @@ def _save(directory: Path, found: SearchResult, experiment, problem: Problem, da
 
 
 def _tell(found: SearchResult, beside: SearchResult | None, problem: Problem) -> None:
-    print(f"\n{'cost on validation (1 is a constant)':42}{'evolved':>10}", end="")
+    print(f"\n{'cost on validation, 0 is perfect':42}{'evolved':>10}", end="")
     print(f"{'random':>10}" if beside else "")
     results = [found, beside] if beside else [found]
     rows = {"fitness": [result.fitness for result in results]}
     for place, name in enumerate(problem.objectives):
         rows[name] = [_best(result.history.costs[..., place], result) for result in results]
-    rows["share of the supernet's parameters"] = [
+    rows["active share, mean over tasks"] = [
         _best(result.history.sizes, result) for result in results
     ]
     for name, values in rows.items():
@@ -104,7 +113,7 @@ def _tell(found: SearchResult, beside: SearchResult | None, problem: Problem) ->
 
 def _best(values, result: SearchResult) -> float:
     """Of a history's [N, P], that of the best member."""
-    return float(values.reshape(-1)[result.history.fitness.argmin()])
+    return float(values.reshape(-1)[result.history.winner()])
 
 
 class _Bar:
@@ -125,7 +134,7 @@ class _Bar:
     def __call__(self, row: dict) -> None:
         if not self.begun:
             # A resumed search has these behind it; they do not count towards the rate.
-            self.bar.initial = self.bar.n = row["generation"] - 1
+            self.bar.initial = self.bar.n = max(0, row["generation"] - _BLOCK.value)
             self.begun = True
         self.bar.set_postfix(
             {

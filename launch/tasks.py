@@ -37,7 +37,7 @@ def from_flags(
       InputError: no tasks, unknown ones, or others than those of `base`.
     """
     given = flags.FLAGS
-    if given.tasks is None and base is None:
+    if not given.tasks and base is None:
         raise InputError("--tasks is missing: name a data set, or DATASET:TASK, a comma list")
     datasets, tasks = load_tasks(given.tasks or list(base.tasks), given.data_dir, splits)
     if base is not None and tasks != dict(base.tasks):
@@ -45,6 +45,8 @@ def from_flags(
             f"the tasks are {', '.join(tasks)} as the data sets have them now, but the genome is "
             f"for {', '.join(base.tasks)}; leave --tasks away and prepare the same data sets"
         )
+    # The order of the tasks is that of the genome's rows.
+    tasks = {task_id: tasks[task_id] for task_id in (base.tasks if base else tasks)}
     widths = {name: dict(dataset.widths) for name, dataset in datasets.items()}
     if base is not None and widths != base.widths:
         raise InputError(f"the features are {widths} wide, but the genome is for {base.widths}")
@@ -52,8 +54,14 @@ def from_flags(
     past = per_dataset("past", given.past, talking or datasets)
     future = per_dataset("future", given.future, talking or datasets)
     context = {name: (past.get(name, 0), future.get(name, 0)) for name in talking}
-    if base is not None and not (given["past"].present or given["future"].present):
-        context = base.context
+    if base is not None:
+        context = {
+            name: (
+                context[name][0] if given["past"].present else base.context_of(name)[0],
+                context[name][1] if given["future"].present else base.context_of(name)[1],
+            )
+            for name in talking
+        }
     return datasets, cli.from_flags(
         NetworkConfig, base, widths=widths, tasks=tasks, context=context
     )
@@ -75,7 +83,12 @@ def patterns(entries: Sequence[str], modalities: Sequence[str]) -> list[tuple[st
                 f"of {', '.join(modalities)}"
             )
         found += named.get(entry, [tuple(m for m in modalities if m in chosen)])
-    return list(dict.fromkeys(pattern for pattern in found if pattern))
+    found = list(dict.fromkeys(pattern for pattern in found if pattern))
+    if not found:
+        raise InputError(
+            f"--patterns={','.join(entries)}: no pattern has a modality of {', '.join(modalities)}"
+        )
+    return found
 
 
 def load_tasks(

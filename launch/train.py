@@ -11,6 +11,7 @@ only what the genome uses is built.
 """
 
 import dataclasses
+from pathlib import Path
 from statistics import fmean
 
 from absl import flags
@@ -52,6 +53,8 @@ def main() -> None:
     if found:
         network, start = begin(found, network, inherit=_WEIGHTS.value == "inherited")
     train = make_train(network, config, datasets, devices, _CHECKPOINT_EVERY.value, start)
+    if found and Path(flags.FLAGS.run_dir).resolve() in found.path.resolve().parents:
+        raise InputError(f"--run_dir holds the genome {found.path}; choose another --run_dir")
     directory = cli.run_directory()
     with cli.Interrupt() as interrupt, _Bar() as bar:
         progress = train(directory, observe=bar, stop=interrupt)

@@ -208,6 +208,9 @@ def test_a_genome_is_trained_from_either_start(directory, datasets, network, tmp
     with pytest.raises(InputError, match=r"weights in .* are those of another network"):
         outcome.begin(found, other, inherit=True)
     outcome.begin(found, other, inherit=False)
+    for change in ({"depth": 2}, {"tasks": dict(reversed(network.tasks.items()))}):
+        with pytest.raises(InputError, match="for depth=1 and the tasks talks:score, talks:tags"):
+            outcome.begin(found, dataclasses.replace(network, **change), inherit=False)
 
 
 @pytest.mark.parametrize(
@@ -227,7 +230,7 @@ def test_files_that_are_no_genomes(tmp_path, text, words):
 
 def test_a_genome_with_an_unknown_label(directory, tmp_path):
     told = json.loads((directory / "best.json").read_text())
-    told["genome"]["links"] = ["smell>text"]
+    told["genome"]["links"] = ["smell>text", 1]
     (tmp_path / "best.json").write_text(json.dumps(told))
     with pytest.raises(InputError, match=r"best.json: gene 'links' .*smell.*text>audio"):
         outcome.read_genome(tmp_path)
@@ -244,3 +247,5 @@ def test_patterns_by_name():
     ]  # fmt: skip
     with pytest.raises(InputError, match=r"--patterns=smell: expected full.*text, audio, vision"):
         patterns(["smell"], names)
+    with pytest.raises(InputError, match="--patterns=leave_one_out: no pattern has a modality"):
+        patterns(["leave_one_out"], ("text",))

@@ -126,6 +126,8 @@ def same_arrays(left: Path, right: Path) -> bool:
         ("evolve", ["--tasks=planted", "--patterns=smell"], ["--patterns=smell", "leave_one_out"]),
         ("evolve", ["--tasks=planted", "--inherit=none"], ["head_start=100", "use 0"]),
         ("evolve", ["--tasks=planted", "--block=0"], ["--block=0"]),
+        ("train", ["--tasks="], ["--tasks is missing"]),
+        ("evaluate", ["--run_dir="], ["--run_dir is empty"]),
         ("evaluate", ["--run_dir=/a,/b"], ["--out_dir is missing"]),
         ("evaluate", ["--run_dir=/nowhere"], ["/nowhere holds no trained network", "launch.train"]),
         ("evaluate", ["--run_dir=/tmp", "--split=train"], ["--split=train", "validation"]),

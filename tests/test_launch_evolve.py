@@ -75,6 +75,15 @@ def test_another_search_in_its_place_is_refused(launch, found, data_dir):
     assert done.returncode == 2
     assert "origin.search.price: " in done.stderr
     assert "0.5 asked" in done.stderr
+    # Nor is it overwritten by a training, whether of other tasks or of its own genome.
+    flags = (f"--data_dir={data_dir}", f"--run_dir={found[0]}", "--epochs=1")
+    done = launch("train", "--tasks=planted", *flags, *TINY)
+    assert done.returncode == 2
+    assert "holds a checkpoint of another configuration: origin.search" in done.stderr
+    done = launch("train", f"--genome={found[0]}", "--overwrite", *flags)
+    assert done.returncode == 2
+    assert "--run_dir holds the genome" in done.stderr
+    assert (found[0] / "best.json").exists()
 
 
 def test_the_best_is_trained_and_everything_evaluated(launch, found, data_dir, tmp_path):

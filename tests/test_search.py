@@ -208,11 +208,17 @@ def test_a_population_that_does_not_divide():
 
 
 @pytest.mark.parametrize(
-    "change",
-    [{"population": 0}, {"price": -1.0}, {"inherit": "all"}, {"inherit": "none"}, {"steps": 0}],
+    ("change", "words"),
+    [
+        ({"population": 1}, "population=1 must be at least 2"),
+        ({"price": -1.0}, "price=-1.0 must not be negative"),
+        ({"inherit": "all"}, "inherit='all' is unknown; choose from none, nearest, parent"),
+        ({"inherit": "none"}, "head_start=10 is lost where nothing is inherited"),
+        ({"steps": 0}, "steps=0 must be at least 1"),
+    ],
 )
-def test_bad_settings(change):
-    with pytest.raises(InputError, match=f"search: .*{next(iter(change.values()))}|head_start"):
+def test_bad_settings(change, words):
+    with pytest.raises(InputError, match=words):
         dataclasses.replace(CONFIG, **change)
 
 
@@ -226,32 +232,62 @@ def test_a_second_search_compiles_nothing(search, result):
     assert not np.array_equal(other.history.fitness, result.history.fitness)
 
 
-@pytest.mark.parametrize("inherit", ["none", "nearest"])
-def test_inheritance(data, inherit):
-    config = dataclasses.replace(CONFIG, inherit=inherit, head_start=0)
-    history = make_search(make_problem(), config)(jax.random.key(0), data).history
-    if inherit == "none":
-        assert (history.parents == -1).all()
-        return
-    assert (history.parents[0] == -1).all()
-    for generation in range(1, 6):
-        living = history.living[generation - 1]
-        assert np.isin(history.parents[generation], living).all()
-
-
-def test_without_inheritance_a_member_is_trained_from_the_start(data):
-    """The default genome costs the same in whichever generation it is measured."""
-    config = dataclasses.replace(CONFIG, inherit="none", head_start=0, price=0.0)
+def test_without_inheritance_everybody_is_trained_from_the_start(data):
+    """Any member of any generation costs what its genome costs when it is trained alone."""
+    config = dataclasses.replace(CONFIG, inherit="none", head_start=0)
     problem = make_problem()
     search = make_search(problem, config, jax.local_devices()[:1])
     key = jax.random.key(0)
     history = search(key, data).history
-    start = search.start(key, data)
-    member = search.result(start, data).member
+    assert (history.parents == -1).all()
+    vectors = search.start(key, data).fresh.reshape(8, -1)
+    _, unravel = jax.flatten_util.ravel_pytree(problem.init(key, data))
     train = jax.jit(problem.train)
-    member = train(member, problem.default, data, key, 0, config.steps)
-    costs = problem.evaluate(member, problem.default, data)
-    np.testing.assert_allclose(history.costs[0, 0], costs, rtol=1e-4)
+    for generation in (0, 4):
+        for place in (0, 5):
+            genome = history.genomes[generation, place]
+            member = train(unravel(vectors[place]), genome, data, key, 0, config.steps)
+            costs = problem.evaluate(member, genome, data)
+            np.testing.assert_allclose(history.costs[generation, place], costs, rtol=1e-4)
+
+
+def test_the_nearest_living_genome_is_the_parent(data):
+    """Also from which weights a child starts: it costs what they cost after its own training."""
+    config = dataclasses.replace(CONFIG, inherit="nearest")
+    problem = make_problem()
+    search = make_search(problem, config, jax.local_devices()[:1])
+    key = jax.random.key(0)
+    before = search.advance(search.start(key, data), key, data, 3)
+    history = search(key, data).history
+    assert (history.parents[0] == -1).all()
+    genomes = history.genomes.reshape(-1, TABLE.size)
+    places = jax.scipy.special.ndtr(np.clip(genomes, -4, 4))
+    for generation in range(1, 6):
+        living = history.living[generation - 1]
+        mine = places[generation * 8 : generation * 8 + 8]
+        distances = ((mine[:, None] - places[living][None]) ** 2).sum(-1)
+        np.testing.assert_array_equal(history.parents[generation], living[distances.argmin(1)])
+    _, unravel = jax.flatten_util.ravel_pytree(problem.init(key, data))
+    vectors = before.members.reshape(8, -1)
+    begun = config.head_start + 3 * config.steps
+    train = jax.jit(problem.train)
+    for place in range(3):
+        (parent,) = np.flatnonzero(history.living[2] == history.parents[3, place])
+        genome = history.genomes[3, place]
+        member = train(unravel(vectors[parent]), genome, data, key, begun, config.steps)
+        costs = problem.evaluate(member, genome, data)
+        np.testing.assert_allclose(history.costs[3, place], costs, rtol=1e-4)
+
+
+def test_others_than_our_own_keep_their_survivors(data):
+    """Differential evolution keeps a population of its own; the pool is the same genomes."""
+    config = dataclasses.replace(CONFIG, algorithm="DifferentialEvolution")
+    search = make_search(make_problem(), config, jax.local_devices()[:1])
+    result = search(jax.random.key(0), data)
+    history, genomes = result.history, result.history.genomes.reshape(-1, TABLE.size)
+    living = genomes[history.living[-1]]
+    np.testing.assert_array_equal(living, result.state.algorithm.population)
+    np.testing.assert_array_equal(np.sort(history.living[0]), np.arange(8))
 
 
 def test_members_that_diverge(data):
@@ -263,11 +299,20 @@ def test_members_that_diverge(data):
     assert np.isfinite(history.fitness).all()
     bad = history.diverged
     np.testing.assert_array_equal(bad, ~np.isfinite(history.costs).all(-1))
+    fitness, lost = history.fitness.reshape(-1), bad.reshape(-1)
     for generation in range(6):
-        worst = history.fitness[generation][~bad[generation]].max()
+        known = np.arange(8 * generation, 8 * generation + 8)
+        if generation:
+            known = np.concatenate([known, history.living[generation - 1]])
+        worst = fitness[known[~lost[known]]].max()
         assert (history.fitness[generation][bad[generation]] == worst).all()
-    assert not bad.reshape(-1)[history.parents[history.parents >= 0]].any()
+        # They live on only as long as there are too few others.
+        so_far = 8 * (generation + 1)
+        kept = lost[history.living[generation]].sum()
+        assert kept == max(0, 8 - (~lost[:so_far]).sum())
+    assert not lost[history.parents[history.parents >= 0]].any()
     assert np.isfinite(result.fitness)
+    assert not lost[history.winner()]
 
 
 def test_everybody_diverges(data):
@@ -276,6 +321,15 @@ def test_everybody_diverges(data):
     assert result.history.diverged.all()
     assert np.isfinite(result.history.fitness).all()
     assert result.fitness == np.inf
+
+
+def test_a_genome_that_is_not_a_number_counts_as_diverged(search, data):
+    state = search.start(jax.random.key(0), data)
+    genomes = np.array(state.living.genomes)
+    genomes[3] = np.nan
+    state = state.replace(living=state.living.replace(genomes=jnp.asarray(genomes)))
+    state = search.advance(state, jax.random.key(0), data, 1)
+    np.testing.assert_array_equal(state.history.diverged[0], np.arange(8) == 3)
 
 
 def test_a_random_search_is_random_and_costs_the_same(search, data, result):
@@ -297,6 +351,7 @@ def test_every_algorithm(name, data):
     history = result.history
     assert np.isfinite(history.fitness).all()
     assert result.fitness == history.fitness.min()
+    assert np.isfinite(history.genomes).all()
     assert len(np.unique(history.genomes[-1], axis=0)) > 1
     for generation in range(1, 3):
         assert np.isin(history.parents[generation], history.living[generation - 1]).all()
@@ -305,6 +360,9 @@ def test_every_algorithm(name, data):
 def test_an_unknown_algorithm():
     with pytest.raises(InputError, match=r"'Magic' does not fit; choose from .*MixedGA"):
         make_search(make_problem(), dataclasses.replace(CONFIG, algorithm="Magic"))
+    odd = dataclasses.replace(CONFIG, algorithm="ESMC", population=5)
+    with pytest.raises(InputError, match="ESMC does not work with a population of 5"):
+        make_search(make_problem(), odd, jax.local_devices()[:1])
     with pytest.raises(InputError, match=r"PersistentES.*unrolled"):
         make_search(make_problem(), dataclasses.replace(CONFIG, algorithm="PersistentES"))
 
@@ -326,6 +384,16 @@ def test_a_search_that_was_stopped_goes_on(search, result, data, tmp_path):
     assert same(again.history, result.history)
     blind = run_search(**run, blind=True)
     assert not np.array_equal(blind.history.genomes, result.history.genomes)
+
+
+def test_it_goes_on_on_other_devices(search, result, data, tmp_path):
+    run = {"key": jax.random.key(0), "data": data, "directory": tmp_path}
+    run |= {"experiment": EXPERIMENT, "block": 3}
+    run_search(search, **run, stop=lambda: True)
+    spread = make_search(make_problem(), CONFIG, jax.local_devices()[:4])
+    late = run_search(spread, **run)
+    np.testing.assert_array_equal(late.history.parents, result.history.parents)
+    np.testing.assert_allclose(late.history.fitness, result.history.fitness, rtol=1e-5)
 
 
 def test_another_search_is_not_resumed(search, data, tmp_path):

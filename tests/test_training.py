@@ -203,6 +203,14 @@ def test_a_batch_must_divide_over_devices(small, datasets):
         make_train(small, odd, datasets, jax.local_devices())
 
 
+def test_tasks_in_another_order_are_another_run(small, tmp_path):
+    """Masks and queries are numbered by task."""
+    saved = Experiment(small, CONFIG).to_json()
+    turned = dataclasses.replace(small, tasks=dict(reversed(small.tasks.items())))
+    with pytest.raises(InputError, match=r"network.tasks: talks:score, .* there, talks:tags, "):
+        checkpoint.check_same(tmp_path, saved, Experiment(turned, CONFIG))
+
+
 def test_an_unwritable_directory(train, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot write to the run directory"):

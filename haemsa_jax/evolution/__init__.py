@@ -1,0 +1,42 @@
+"""Evolution: genes, the search as one program, and what becomes of what it found.
+
+`make_search(problem, config)` serves any supernet of masks; `make_problem` makes HAEMSA's problem.
+"""
+
+from haemsa_jax.evolution.genes import Gene, Table
+from haemsa_jax.evolution.genome import decode, default_genome, gene_table
+from haemsa_jax.evolution.outcome import begin, population, read_genome
+from haemsa_jax.evolution.problem import make_problem, search_data
+from haemsa_jax.evolution.run import run_search
+from haemsa_jax.evolution.search import (
+    History,
+    Problem,
+    Search,
+    SearchConfig,
+    SearchResult,
+    make_search,
+)
+from haemsa_jax.evolution.size import size
+from haemsa_jax.evolution.specialise import specialise
+
+__all__ = [
+    "Gene",
+    "History",
+    "Problem",
+    "Search",
+    "SearchConfig",
+    "SearchResult",
+    "Table",
+    "begin",
+    "decode",
+    "default_genome",
+    "gene_table",
+    "make_problem",
+    "make_search",
+    "population",
+    "read_genome",
+    "run_search",
+    "search_data",
+    "size",
+    "specialise",
+]

@@ -133,23 +133,44 @@ def names() -> tuple[str, ...]:
     return tuple(sorted({*OWN, *evosax.algorithms} - {*UNFIT}, key=str.lower))
 
 
-def make_algorithm(name: str, population: int, table: Table) -> Any:
+def make_algorithm(name: str, population: int, table: Table, generations: int) -> Any:
     """An evosax algorithm on the genomes of a table.
 
     Raises:
-      InputError: no such algorithm, or one that cannot work with so small a population.
+      InputError: no such algorithm, or one that cannot work with such a population.
     """
     if name not in names():
         why = f": {UNFIT[name]}" if name in UNFIT else ""
         raise InputError(f"algorithm {name!r} does not fit{why}; choose from {', '.join(names())}")
     kind = (OWN | evosax.algorithms)[name]
-    offered = {"scales": table.scales, "sampling_fn": table.random}
+    offered = {
+        "scales": table.scales, "sampling_fn": table.random, "num_generations": generations
+    }  # fmt: skip
     wanted = inspect.signature(kind).parameters
     extra = {key: value for key, value in offered.items() if key in wanted}
     try:
-        return kind(population, jnp.zeros(table.size), metrics_fn=lambda *_: {}, **extra)
-    except AssertionError as error:
-        raise InputError(f"{name} with a population of {population}: {error}") from error
+        algorithm = kind(population, jnp.zeros(table.size), metrics_fn=lambda *_: {}, **extra)
+        params = algorithm.default_params
+        jax.eval_shape(lambda key: _trial(algorithm, params, table, key), jax.random.key(0))
+    except Exception as error:
+        # Each says in its own way that it needs more members, or an even number of them.
+        raise InputError(
+            f"{name} does not work with a population of {population} ({error}); try another number"
+        ) from error
+    return algorithm
+
+
+def _trial(algorithm: Any, params: Any, table: Table, key: Array) -> Any:
+    """One round of ask and tell."""
+    size = algorithm.population_size
+    init, ask, tell = jax.random.split(key, 3)
+    fitness = jnp.zeros(size)
+    if has_population(algorithm):
+        state = algorithm.init(init, jnp.zeros((size, table.size)), fitness, params)
+    else:
+        state = algorithm.init(init, jnp.zeros(table.size), params)
+    genomes, state = algorithm.ask(ask, state, params)
+    return algorithm.tell(tell, genomes, fitness, state, params)
 
 
 def has_population(algorithm: Any) -> bool:

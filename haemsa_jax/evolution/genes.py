@@ -112,7 +112,8 @@ def _quantile(place: float) -> float:
 
 
 def _known(gene: Gene, labels: Any) -> None:
-    if not isinstance(labels, list | tuple) or not set(map(str, labels)) <= set(gene.labels):
+    fits = isinstance(labels, list | tuple) and all(isinstance(label, str) for label in labels)
+    if not fits or not set(labels) <= set(gene.labels):
         raise InputError(
             f"gene {gene.name!r} is {labels!r}, but its labels are {', '.join(gene.labels)}"
         )

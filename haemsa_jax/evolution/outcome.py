@@ -65,11 +65,20 @@ class Found:
 
 
 def population(result: SearchResult, experiment: Experiment, constants: dict) -> Trained:
-    """The champion and the last population, best first, every genome once."""
+    """The champion and the last population, best first, every genome once, without the diverged.
+
+    Raises:
+      InputError: all of them diverged.
+    """
+    if not np.isfinite(result.fitness):
+        raise InputError(
+            "no member of the search had a finite cost on validation; lower --learning_rate, or "
+            "look at the data"
+        )
+    good = np.isfinite(result.fitnesses)
+    living = jax.tree.map(lambda x: x[good], (result.genomes, result.members))
     champion = jax.tree.map(lambda x: x[None], (result.genome, result.member))
-    together = jax.tree.map(
-        lambda a, b: np.concatenate([a, b]), champion, (result.genomes, result.members)
-    )
+    together = jax.tree.map(lambda a, b: np.concatenate([a, b]), champion, living)
     _, first = np.unique(together[0], axis=0, return_index=True)
     genomes, members = jax.tree.map(lambda x: x[np.sort(first)], together)
     network = experiment.network
@@ -88,7 +97,7 @@ def save(directory: Path, result: SearchResult, trained: Trained, objectives: Se
     table = gene_table(network)
     values = table.to_json(result.genome)
     history = result.history
-    place = np.unravel_index(history.fitness.argmin(), history.fitness.shape)
+    place = np.unravel_index(history.winner(), history.fitness.shape)
     counted = jax.jit(lambda genome: size(network, decode(network, genome)[0]))(result.genome)
     told = {
         "format": FORMAT,
@@ -98,7 +107,7 @@ def save(directory: Path, result: SearchResult, trained: Trained, objectives: Se
         "costs": dict(zip(objectives, history.costs[place].tolist(), strict=True)),
         "generation": int(place[0]) + 1,
         "parameters": int(counted.parameters),
-        "share": float(history.sizes[place]),
+        "active_share": float(history.sizes[place]),
         "diverged": int(history.diverged.sum()),
         "experiment": experiment.to_json(),
     }
@@ -151,6 +160,12 @@ def begin(found: Found, network: NetworkConfig, inherit: bool) -> tuple[NetworkC
     Raises:
       InputError: there are no such weights, or they are of another shape.
     """
+    of = found.experiment.network
+    if network.depth != of.depth or list(network.tasks) != list(of.tasks):
+        raise InputError(
+            f"the genome {found.path} is for depth={of.depth} and the tasks {', '.join(of.tasks)} "
+            f"in this order, not for depth={network.depth} and {', '.join(network.tasks)}"
+        )
     architecture = found.architecture
     origin = {"genome": dict(found.values), "weights": "random"}
     if not inherit:

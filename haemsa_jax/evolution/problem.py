@@ -45,7 +45,8 @@ def make_problem(
 
     Returns:
       The problem; its data is what `search_data` makes. A member is a `TrainState`. Costs are
-      1 - score by task and pattern: 0 is perfect, 1 what a constant reaches.
+      1 - `metrics.score` by task and pattern: 0 is perfect; 1 is what the training median reaches
+      where the primary metric is the MAE, and a metric of zero where it is another.
     """
     patterns = [tuple(p) for p in patterns] if patterns else [network.modalities]
     module = Haemsa(network)
@@ -86,7 +87,7 @@ def make_problem(
 
 
 def _active(network: NetworkConfig, architecture: Architecture) -> Array:
-    """float[], parameters that are active for a task, mean over tasks.
+    """float[], parameters that are active for a task, mean over tasks: the size that is priced.
 
     A part that two tasks use counts for both, so that it becomes cheaper when one of them lets it
     go; by the size of the whole network, only the last of them would gain.

@@ -50,11 +50,10 @@ def run_search(
     directory, name = Path(directory), BLIND if blind else SEARCH
     abstract = _leaves(search.abstract(data))
     checkpoint.check_directory(directory, 2 * checkpoint.bytes_of(abstract))
+    checkpoint.check_kept(directory, experiment, name, checkpoint.BEST)
     state = search.start(key, data, blind)
     with Checkpoints(directory, name) as saved:
-        metadata = saved.metadata()
-        if metadata is not None:
-            checkpoint.check_same(directory, metadata["experiment"], experiment)
+        if saved.metadata() is not None:
             state = _with_leaves(state, saved.load(abstract))
         stopped = False
         while not stopped and int(state.generation) < search.config.generations:
@@ -80,8 +79,16 @@ def _row(state: SearchState, done: int, rate: float) -> dict[str, Any]:
 
 
 def _leaves(state: SearchState) -> dict[str, Any]:
-    """What is kept of a state: all arrays but the untrained members, which the key makes again."""
-    leaves = jax.tree.leaves(state.replace(fresh=None))
+    """What is kept of a state, whatever devices it is spread over.
+
+    All arrays but the untrained members, which the key makes again.
+    """
+    devices, share, width = state.members.shape
+    if isinstance(state.members, jax.ShapeDtypeStruct):
+        members = jax.ShapeDtypeStruct((devices * share, width), state.members.dtype)
+    else:
+        members = state.members.reshape(-1, width)
+    leaves = jax.tree.leaves(state.replace(fresh=None, members=members))
     return {str(place): leaf for place, leaf in enumerate(leaves) if np.size(leaf)}
 
 
@@ -89,4 +96,7 @@ def _with_leaves(state: SearchState, saved: dict[str, Any]) -> SearchState:
     """Inverse of `_leaves`, around a state of the same search."""
     leaves, shape = jax.tree.flatten(state.replace(fresh=None))
     leaves = [saved.get(str(place), leaf) for place, leaf in enumerate(leaves)]
-    return jax.tree.unflatten(shape, leaves).replace(fresh=state.fresh)
+    restored = jax.tree.unflatten(shape, leaves)
+    return restored.replace(
+        fresh=state.fresh, members=restored.members.reshape(state.members.shape)
+    )

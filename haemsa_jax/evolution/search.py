@@ -37,8 +37,8 @@ class Problem:
       train: (member, genome, data, key, start, count) -> member after the steps `start` to
         `start + count` of the search's schedule; the key is the same for all members, so that they
         see the same batches and noise.
-      evaluate: (member, genome, data) -> float[O], costs on validation: 0 is perfect, positive.
-      size: genome -> float[], active parameters as a share of the supernet's.
+      evaluate: (member, genome, data) -> float[O], costs on validation: positive, 0 is perfect.
+      size: genome -> float[], what of the supernet it keeps active, as a share.
     """
 
     table: Table
@@ -61,8 +61,7 @@ class SearchConfig:
       steps: training steps of a member in one generation.
       head_start: training steps of the first generation beyond that, so that selection begins among
         networks that have learnt something; needs inheritance.
-      price: fitness is the mean cost times (share of the parameters that is active) ** price; 0 is
-        free.
+      price: fitness is the mean cost times (active share) ** price; 0 is free.
       inherit: where a member's weights come from: `parent` (where the algorithm knows parents, else
         like nearest), `nearest` living genome, or `none`, a fresh start.
     """
@@ -76,9 +75,9 @@ class SearchConfig:
     inherit: str = "parent"
 
     def __post_init__(self):
-        for name in ("population", "generations", "steps"):
-            if getattr(self, name) < 1:
-                raise InputError(f"search: {name}={getattr(self, name)} must be at least 1")
+        for name, least in (("population", 2), ("generations", 1), ("steps", 1)):
+            if getattr(self, name) < least:
+                raise InputError(f"search: {name}={getattr(self, name)} must be at least {least}")
         for name in ("price", "head_start"):
             if getattr(self, name) < 0:
                 raise InputError(f"search: {name}={getattr(self, name)} must not be negative")
@@ -109,10 +108,10 @@ class History:
       genomes: float[N, P, G].
       fitness: float[N, P], what the algorithm was told; lower is better.
       costs: float[N, P, O], as measured, NaN and inf included.
-      sizes: float[N, P], active share of the parameters.
+      sizes: float[N, P], the active share that is priced.
       parents: int[N, P], the member whose weights it started from; -1 for fresh weights.
-      diverged: bool[N, P], members whose cost was not finite; their fitness is the generation's
-        worst finite one.
+      diverged: bool[N, P], members whose cost was not finite, or whose genome was not a number;
+        their fitness is the worst finite one of the generation and the living.
       living: int[N, P], the members that were alive after the generation.
       best: float[N], the lowest fitness of any member so far.
     """
@@ -125,6 +124,10 @@ class History:
     diverged: Array
     living: Array
     best: Array
+
+    def winner(self) -> int:
+        """Number of the best member that did not diverge. On the host."""
+        return int(np.where(self.diverged, np.inf, self.fitness).argmin())
 
 
 @struct.dataclass
@@ -232,7 +235,9 @@ def make_search(
             f"population={config.population} does not divide over {len(devices)} devices; choose a "
             f"multiple of {len(devices)}, such as {more}, or fewer devices"
         )
-    algorithm = make_algorithm(config.algorithm, config.population, problem.table)
+    algorithm = make_algorithm(
+        config.algorithm, config.population, problem.table, config.generations
+    )
     step = _make_generation(problem, config, algorithm, len(devices))
     begin = jax.jit(_make_start(problem, config, algorithm, len(devices)))
     run = parallel.map_members(step, devices)
@@ -357,8 +362,11 @@ def _make_generation(problem: Problem, config: SearchConfig, algorithm, devices:
 
         sizes = jax.vmap(problem.size)(genomes)
         raw = costs.mean(axis=-1) * sizes**config.price
-        diverged = ~jnp.isfinite(raw)
-        worst = jnp.max(jnp.where(diverged, -jnp.inf, raw))
+        diverged = ~jnp.isfinite(raw) | jnp.isnan(genomes).any(axis=-1)
+        raw = jnp.where(diverged, jnp.inf, raw)
+        # Told the worst of the living too, a diverged member cannot oust one of them.
+        known = jnp.concatenate([raw, living.fitness])
+        worst = jnp.max(jnp.where(jnp.isfinite(known), known, -jnp.inf))
         fitness = jnp.where(diverged, jnp.where(jnp.isfinite(worst), worst, 1.0), raw)
 
         told, _ = algorithm.tell(tell, genomes, fitness, asked, params)
@@ -368,7 +376,7 @@ def _make_generation(problem: Problem, config: SearchConfig, algorithm, devices:
         ids = now * size + jnp.arange(size, dtype=jnp.int32)
         pool = jax.tree.map(
             lambda a, b: jnp.concatenate([a, b]),
-            living, Living(genomes, jnp.where(diverged, jnp.inf, raw), ids),
+            living, Living(genomes, raw, ids),
         )  # fmt: skip
         stay = jnp.where(state.blind, size + jnp.arange(size), _survivors(told, pool, size, now))
         history = state.history
@@ -408,13 +416,16 @@ def _survivors(told: Any, pool: Living, size: int, now: Array) -> Array:
     """int[P], which of the pool of 2 P, parents then children, live on."""
     children = size + jnp.arange(size)
     if hasattr(told, "survivors"):
-        return jnp.where(now == 0, children, told.survivors)
-    if hasattr(told, "population") and told.population.shape == pool.genomes[:size].shape:
+        kept = told.survivors
+    elif hasattr(told, "population") and told.population.shape == pool.genomes[:size].shape:
         # It keeps a population of its own: whoever of the pool it is, and the fitter of two equals.
         order = jnp.argsort(pool.fitness)
         distances = _distances(told.population, pool.genomes[order], jnp.zeros(2 * size))
-        return order[jnp.argmin(distances, axis=1)]
-    return children
+        kept = order[jnp.argmin(distances, axis=1)]
+    else:
+        kept = children
+    # Nobody lived before the first generation.
+    return jnp.where(now == 0, children, kept)
 
 
 def _distances(genomes: Array, others: Array, fitness: Array) -> Array:

@@ -18,7 +18,6 @@ from haemsa_jax.models.architecture import LEVELS, Architecture
 from haemsa_jax.reporting.figures import ABSENT, DPI, FONT, HUES, TOTAL
 
 INK, FAINT = "#333333", "#BBBBBB"
-MODALITY_HUES = HUES[:3]
 
 
 def evolution_figure(
@@ -61,7 +60,7 @@ def _progress(axes: Axes, found: SearchResult, beside: SearchResult | None) -> N
         axes.fill_between(generations, quartiles[0], quartiles[2], color=hue, alpha=0.12, lw=0)
     axes.set_title("fitness on validation by generation ↓", fontsize=FONT + 2)
     axes.set_xlabel("generation", fontsize=FONT)
-    axes.set_ylabel("cost: 0 is perfect, 1 a constant", fontsize=FONT)
+    axes.set_ylabel("cost × price, 0 is perfect", fontsize=FONT)  # noqa: RUF001
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.tick_params(labelsize=FONT)
     axes.grid(color=ABSENT)
@@ -233,7 +232,7 @@ def _link(axes: Axes, x: float, source: float, target: float, hue: str) -> None:
 def ancestry(history: History) -> list[int]:
     """Numbers of the best member and of those it has its weights from, the best first."""
     parents = history.parents.reshape(-1)
-    line = [int(history.fitness.argmin())]
+    line = [history.winner()]
     while parents[line[-1]] >= 0:
         line.append(int(parents[line[-1]]))
     return line

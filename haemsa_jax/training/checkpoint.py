@@ -68,7 +68,8 @@ class Trained:
       params, architectures: with a leading axis S, the seeds of a training or the members of a
         search.
       constants: the same for all of them.
-      progress: where training ended and which step of each seed was selected.
+      progress: where training ended and which step of each seed was selected; of a search, how many
+        members there are.
     """
 
     experiment: Experiment
@@ -171,9 +172,26 @@ def bytes_of(abstract: Any) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(abstract))
 
 
+def check_kept(directory: Path, experiment: Experiment, *kinds: str) -> None:
+    """Whatever checkpoints a run directory holds must be those of this experiment."""
+    for kind in kinds:
+        if (directory / kind).is_dir():
+            with Checkpoints(directory, kind) as checkpoints:
+                metadata = checkpoints.metadata()
+            if metadata is not None:
+                check_same(directory, metadata["experiment"], experiment)
+
+
 def check_same(directory: Path, saved: dict[str, Any], wanted: Experiment) -> None:
     """A run resumes only what it began."""
-    differences = list(_differences(saved, wanted.to_json()))
+    wanted = wanted.to_json()
+    differences = list(_differences(saved, wanted))
+    # Rows of masks and queries are numbered by task.
+    orders = [list(config["network"]["tasks"]) for config in (saved, wanted)]
+    if sorted(orders[0]) == sorted(orders[1]) and orders[0] != orders[1]:
+        differences.append(
+            f"network.tasks: {', '.join(orders[0])} there, {', '.join(orders[1])} asked"
+        )
     if differences:
         raise InputError(
             f"{directory} holds a checkpoint of another configuration: {'; '.join(differences)}. "

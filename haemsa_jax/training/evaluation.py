@@ -100,7 +100,12 @@ def pool(evaluated: Sequence[TaskEvaluation]) -> TaskEvaluation:
         metrics=joined([one.metrics for one in evaluated]),
         ensemble=joined([one.ensemble for one in evaluated]),
         gates={
-            level: np.mean([one.gates[level] for one in evaluated], axis=0) for level in first.gates
+            level: np.average(
+                [one.gates[level] for one in evaluated],
+                axis=0,
+                weights=[len(one.predictions) for one in evaluated],
+            )
+            for level in first.gates
         },
     )
 

@@ -126,13 +126,13 @@ def make_train(
         abstract, selected = checkpoint.abstract_trees(experiment)
         # Two states and two selected networks: the new one is written before the old one goes.
         checkpoint.check_directory(Path(directory), 3 * checkpoint.bytes_of(abstract))
+        checkpoint.check_kept(Path(directory), experiment, LATEST, BEST)
         nobody = {"best_step": [0] * config.seeds, "best_score": [-np.inf] * config.seeds}
         progress = {"step": 0, "total": total, "stale": 0, **nobody}
 
         with Checkpoints(directory, LATEST) as latest, Checkpoints(directory, BEST) as best:
             saved = latest.metadata()
             if saved is not None:
-                checkpoint.check_same(Path(directory), saved["experiment"], experiment)
                 state, progress = latest.load(abstract), saved["progress"]
             else:
                 state = init(keys)
@@ -198,7 +198,7 @@ def make_validate(
 ) -> Callable[..., tuple[dict[str, list[float]], list[float]]]:
     """validate(params, constants, architectures) -> metrics by `task/metric`, and scores, by seed.
 
-    A score is the mean over tasks of `metrics.score`: 1 is perfect, 0 what a constant reaches.
+    A score is the mean over tasks of `metrics.score`; 1 is perfect.
     """
     predict = parallel.make_predict(network, EVALUATION_BATCH, devices)
     splits = {name: dataset.splits[split] for name, dataset in datasets.items()}
