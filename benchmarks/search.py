@@ -153,7 +153,7 @@ class Bench:
 
     def one_by_one(self) -> float:
         """Members a second of one compiled program for one member, whichever its genome."""
-        config = self.config(1)
+        config = self.config(_POPULATION.value)
         problem = make_problem(self.network, self.train, config)
         data = jax.device_put(search_data(self.network, self.datasets))
         live = self.member(problem)
@@ -168,7 +168,7 @@ class Bench:
 
     def each_compiled(self) -> float:
         """Members a second where every architecture is a program of its own."""
-        config = self.config(1)
+        config = self.config(_POPULATION.value)
         problem = make_problem(self.network, self.train, config)
         began = time.perf_counter()
         for number in range(_ARCHITECTURES.value):
@@ -194,7 +194,7 @@ class Bench:
         """Time of the small network beside that of the supernet under masks."""
         params, _ = init_variables(Haemsa(self.network), self.key)
         constants = make_constants(self.network, self.datasets)
-        split = device_split(self.datasets["random"].splits["validation"])
+        split = jax.device_put(device_split(self.datasets["random"].splits["validation"]))
         samples = jax.jit(jax.vmap(lambda row: gather(split, row, np.int32(0), 0, 0)))(
             np.arange(SIZES["validation"])
         )
