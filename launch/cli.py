@@ -41,7 +41,7 @@ def from_flags(config: type, base=None, **others):
 
     Where there is a `base`, flags that are not given leave its values as they are.
     """
-    fields = {field.name for field in dataclasses.fields(config)} - {*others}
+    fields = {f.name for f in dataclasses.fields(config) if f.type in _DEFINE} - {*others}
     names = [name for name in fields if name in flags.FLAGS]
     if base is None:
         return config(**{name: flags.FLAGS[name].value for name in names}, **others)

@@ -277,7 +277,7 @@ def _change(before: dict, after: dict, table: Table) -> str:
     words = []
     for gene in table.genes:
         old, new = before[gene.name], after[gene.name]
-        owner = gene.name.rpartition("/")[2].rpartition(":")[2] if "/" in gene.name else ""
+        owner = "".join(gene.name.split("/")[1:2]).rpartition(":")[2]
         if gene.kind == "mask":
             words += [f"+{label} {owner}" for label in new if label not in old]
             words += [f"−{label} {owner}" for label in old if label not in new]  # noqa: RUF001
