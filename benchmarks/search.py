@@ -200,7 +200,7 @@ class Bench:
         )
 
         def seconds(network, params, constants, architecture):
-            variables = {"params": params, "constants": constants}
+            variables = jax.device_put({"params": params, "constants": constants})
 
             def forward(sample):
                 return Haemsa(network).apply(variables, sample, architecture, Rates(), "random")
@@ -213,7 +213,7 @@ class Bench:
         whole = size(self.network, default_architecture(self.network), {"random": LENGTHS})
         for number in range(_ARCHITECTURES.value):
             genome = genomes.random(jax.random.fold_in(self.key, number))
-            architecture = jax.device_get(decode(self.network, genome)[0])
+            architecture = decode(self.network, genome)[0]
             masked = seconds(self.network, params, constants, architecture)
             small = specialise(self.network, params, constants, architecture)
             cut = seconds(*small, architecture)
