@@ -21,7 +21,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import dataclasses
 import platform
-import statistics
 import time
 
 import jax
@@ -29,6 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
+from benchmarks.timing import REPEATS, median_seconds
 from haemsa_jax.config import NetworkConfig, TaskSpec, TrainConfig
 from haemsa_jax.data import Dataset, Split
 from haemsa_jax.data.batches import device_split, gather
@@ -55,7 +55,6 @@ TASKS = {
     "score": TaskSpec("score", "regression", ("mae",), range=(-9.0, 9.0)),
     "mood": TaskSpec("mood", "classification", ("f1_weighted",), ("no", "yes")),
 }
-REPEATS = 3
 
 
 def main(argv: list[str]) -> None:
@@ -85,17 +84,6 @@ def main(argv: list[str]) -> None:
     bench.specialised()
     if _POPULATIONS.value:
         bench.curve([int(number) for number in _POPULATIONS.value])
-
-
-def median_seconds(call) -> float:
-    """Median wall time of `call`, which must wait for its result; one warm-up."""
-    call()
-    times = []
-    for _ in range(REPEATS):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
 
 
 def random_split(count: int, seed: int) -> Split:

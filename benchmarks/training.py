@@ -13,13 +13,13 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import platform
-import statistics
 import time
 
 import jax
 import numpy as np
 from absl import app, flags
 
+from benchmarks.timing import median_seconds
 from haemsa_jax.config import NetworkConfig, TaskSpec, TrainConfig
 from haemsa_jax.data import Dataset, Split
 from haemsa_jax.data.batches import device_split, gather
@@ -35,7 +35,7 @@ _DEPTH = flags.DEFINE_integer("depth", 1, "Local blocks a modality.")
 _BATCH = flags.DEFINE_integer("batch_size", 64, "Samples a step.")
 
 WIDTHS = {"text": 785, "audio": 384, "vision": 66}
-PAST, COUNT, REPEATS = 8, 4096, 5
+PAST, COUNT = 8, 4096
 
 
 def main(argv: list[str]) -> None:
@@ -57,17 +57,6 @@ def main(argv: list[str]) -> None:
         there = theirs.get(name)
         beside = f"{there:12,.2f}{value / there:8.2f}" if there else ""
         print(f"{name:34}{value:12,.2f}{beside}")
-
-
-def median_seconds(call) -> float:
-    """Median wall time of `call`, which must wait for its result; one warm-up."""
-    call()
-    times = []
-    for _ in range(REPEATS):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
 
 
 def random_split() -> Split:

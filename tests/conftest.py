@@ -113,6 +113,14 @@ def slim(small, pair) -> NetworkConfig:
     return dataclasses.replace(small, widths={pair.name: dict(pair.widths)})
 
 
+def stirred(params):
+    """Parameters with noise, so that gates and heads leave their neutral start."""
+    leaves, tree = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(1), len(leaves))
+    noisy = [p + 0.3 * jax.random.normal(k, p.shape) for p, k in zip(leaves, keys, strict=True)]
+    return jax.tree.unflatten(tree, noisy)
+
+
 @pytest.fixture(scope="session")
 def environment() -> dict[str, str]:
     """For launchers run as a user runs them."""

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import stirred
 
 from haemsa_jax.config import FUSION_OPERATORS, LOCAL_EXPERTS
 from haemsa_jax.data.batches import device_split, gather
@@ -20,10 +21,7 @@ def setting(talks, small):
     """A network with gates and heads away from their neutral start, and a batch of samples."""
     module = Haemsa(small)
     params, _ = jax.jit(lambda key: init_variables(module, key))(jax.random.key(0))
-    leaves, tree = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(1), len(leaves))
-    noise = [p + 0.3 * jax.random.normal(k, p.shape) for p, k in zip(leaves, keys, strict=True)]
-    params = jax.tree.unflatten(tree, noise)
+    params = stirred(params)
     constants = make_constants(small, {talks.name: talks})
     data = jax.device_put(device_split(talks.splits["train"]))
     tasks = jnp.arange(12) % 3

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import stirred
 from jax.extend.core import jaxprs_in_params
 
 from haemsa_jax.config import NetworkConfig
@@ -22,10 +23,7 @@ PATTERNS = [(t, a, v) for t in (0, 1) for a in (0, 1) for v in (0, 1) if t + a +
 @pytest.fixture(scope="module")
 def setting(talks, deep):
     params, _ = jax.jit(lambda key: init_variables(Haemsa(deep), key))(jax.random.key(0))
-    leaves, tree = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(1), len(leaves))
-    noise = [p + 0.3 * jax.random.normal(k, p.shape) for p, k in zip(leaves, keys, strict=True)]
-    params = jax.tree.unflatten(tree, noise)
+    params = stirred(params)
     constants = make_constants(deep, {talks.name: talks})
     data = jax.device_put(device_split(talks.splits["train"]))
     samples = []

@@ -51,6 +51,7 @@ def run_search(
     abstract = _leaves(search.abstract(data))
     checkpoint.check_directory(directory, 2 * checkpoint.bytes_of(abstract))
     checkpoint.check_kept(directory, experiment, name, checkpoint.BEST)
+    data = search.place(data)
     state = search.start(key, data, blind)
     with Checkpoints(directory, name) as saved:
         if saved.metadata() is not None:

@@ -200,6 +200,8 @@ class Search:
     drawn anew in every generation, weights come from the nearest genome of the one before.
 
     Attributes:
+      place: (data) -> data on all devices, for those who call the others many times; otherwise each
+        call puts it there.
       start: (key, data, blind=False) -> SearchState; `blind` starts a random search.
       advance: (state, key, data, count) -> SearchState, `count` generations on. Into how many calls
         a search is cut changes nothing.
@@ -208,6 +210,7 @@ class Search:
       config: of the search.
     """
 
+    place: Callable[[Any], Any]
     start: Callable[..., SearchState]
     advance: Callable[[SearchState, Array, Any, int], SearchState]
     abstract: Callable[[Any], SearchState]
@@ -243,14 +246,16 @@ def make_search(
     run = parallel.map_members(step, devices)
     unravel = jax.jit(lambda vectors, data: jax.vmap(_unraveller(problem, data))(vectors))
 
+    def place(data):
+        return parallel.replicate(data, devices)
+
     def start(key, data, blind=False):
         return parallel.place_members(begin(key, data, np.bool_(blind)), devices)
 
     def advance(state, key, data, count):
         left = config.generations - int(state.generation)
         state = parallel.place_members(state, devices)
-        key, data = parallel.replicate((key, data), devices)
-        return run(state, key, data, np.int32(min(count, left)))
+        return run(state, *place((key, data)), np.int32(min(count, left)))
 
     def abstract(data):
         return jax.eval_shape(begin, jax.random.key(0), data, np.bool_(False))
@@ -273,7 +278,7 @@ def make_search(
             state=state,
         )
 
-    return Search(start, advance, abstract, result, config)
+    return Search(place, start, advance, abstract, result, config)
 
 
 def _unraveller(problem: Problem, data: Any) -> Callable[[Array], Any]:
