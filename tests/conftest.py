@@ -69,6 +69,13 @@ def make_split(seed: int, count: int, group_size: int = 5) -> Split:
     )
 
 
+@pytest.fixture(autouse=True, scope="module")
+def forget():
+    """A process may map so many regions of memory; all compiled programs of all tests are more."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture(scope="session")
 def talks() -> Dataset:
     """A small conversational data set with a task of every kind."""

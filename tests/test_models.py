@@ -109,7 +109,8 @@ def test_padding_may_lie_in_front_or_behind(setting, run):
 def test_leading_axes_are_free(setting):
     module, params, constants, samples = setting
     variables = {"params": params, "constants": constants}
-    architecture = default_architecture(module.config)
+    # NumPy's, as a loaded network's are.
+    variables, architecture = jax.device_get((variables, default_architecture(module.config)))
     apply = jax.jit(lambda s: module.apply(variables, s, architecture, Rates(), "talks"))
     batch = apply(samples)
     single = apply(jax.tree.map(lambda x: x[3], samples))

@@ -49,6 +49,7 @@ def forward(network, params, constants, samples, architecture):
     return Haemsa(network).apply(variables, samples, architecture, Rates(), "talks")
 
 
+@jax.debug_key_reuse(False)  # which doubles the time of every single operation
 def test_the_small_network_says_the_same(deep, setting):
     """All presence patterns, hundreds of genomes; without compiling hundreds of programs."""
     params, constants, samples = setting

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 
 from haemsa_jax.config import NetworkConfig, TrainConfig
 from haemsa_jax.data.batches import DeviceSplit, device_split, gather
@@ -60,12 +61,18 @@ def make_problem(
     def train(member, genome, data, key, start, count):
         architecture, hyper = decode(network, genome)
 
-        def body(index, member):
-            return step(
-                member, data["constants"], architecture, hyper, data["train"], key, start + index
-            )[0]
+        # The loop carries one vector instead of several hundred arrays, which saves a tenth of the
+        # time to compile.
+        vector, unravel = ravel_pytree(member)
 
-        return jax.lax.fori_loop(0, count, body, member)
+        def body(index, vector):
+            now = start + index
+            member, _ = step(
+                unravel(vector), data["constants"], architecture, hyper, data["train"], key, now
+            )
+            return ravel_pytree(member)[0]
+
+        return unravel(jax.lax.fori_loop(0, count, body, vector))
 
     def evaluate(member, genome, data):
         architecture, _ = decode(network, genome)

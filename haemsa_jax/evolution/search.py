@@ -242,7 +242,11 @@ def make_search(
         config.algorithm, config.population, problem.table, config.generations
     )
     step = _make_generation(problem, config, algorithm, len(devices))
-    begin = jax.jit(_make_start(problem, config, algorithm, len(devices)))
+    # It runs once, so there is nothing to win from optimising it, which takes half of compiling.
+    begin = jax.jit(
+        _make_start(problem, config, algorithm, len(devices)),
+        compiler_options={"xla_backend_optimization_level": 0},
+    )
     run = parallel.map_members(step, devices)
     unravel = jax.jit(lambda vectors, data: jax.vmap(_unraveller(problem, data))(vectors))
 

@@ -7,6 +7,7 @@ every sample has its own random key and results do not depend on how a batch is 
 """
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from flax import struct
 
@@ -103,6 +104,8 @@ class Haemsa(nn.Module):
         self, sample: Sample, architecture: Architecture, rates: Rates, dataset: str
     ) -> Outputs:
         """Run one data set's samples, `dataset` naming which stems and heads are meant."""
+        # Loaded ones are NumPy's, which a traced task could not index.
+        architecture = jax.tree.map(jnp.asarray, architecture)
         # A modality that the task may not read is, for it, absent: masked before anything else.
         config, readable = self.config, architecture.modalities[sample.task]
         masks = {
@@ -110,7 +113,7 @@ class Haemsa(nn.Module):
             for m in config.stems_of(dataset)
         }
         presence = presence_of(masks, config.built_modalities)
-        query = self.queries[sample.task]
+        query = jnp.asarray(self.queries)[sample.task]
         situation = jnp.concatenate([presence.astype(query.dtype), query], axis=-1)
 
         tokens = {

@@ -59,7 +59,7 @@ class Stem(nn.Module):
         x = Dense(config.width, name="project")(x)
         reach = config.max_offset
         offsets = self.param("offsets", nn.initializers.normal(0.02), (2 * reach + 1, config.width))
-        x = x + offsets[jnp.clip(offset, -reach, reach) + reach]
+        x = x + jnp.asarray(offsets)[jnp.clip(offset, -reach, reach) + reach]
         scale = self.param("position_scale", nn.initializers.constant(0.1), ())
         x = x + scale * position_codes(mask, config.width)
         # Not normalised: the length of a feature vector says how sure whoever made it was.

@@ -90,7 +90,8 @@ def apply_gradients(
     # All parameters as one vector: a few large operations instead of a dozen for each of several
     # hundred arrays, which halves what there is to compile.
     params, unravel = ravel_pytree(state.params)
-    grads, _ = ravel_pytree(grads)
+    # The barrier keeps XLA from mixing the optimiser into the gradients' own operations.
+    grads = jax.lax.optimization_barrier(ravel_pytree(grads)[0])
     decays, _ = ravel_pytree(
         jax.tree.map(lambda p: jnp.full(p.shape, float(p.ndim > 1)), state.params)
     )
