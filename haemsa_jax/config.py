@@ -105,6 +105,21 @@ class Parts:
 
 
 @dataclass(frozen=True)
+class TextConfig:
+    """The encoder that turns transcripts into token vectors.
+
+    Attributes:
+      encoder: its name or folder, as it was given.
+      fingerprint: of its weights and tokeniser.
+      max_tokens: longer transcripts are cut off.
+    """
+
+    encoder: str
+    fingerprint: str
+    max_tokens: int
+
+
+@dataclass(frozen=True)
 class NetworkConfig:
     """Everything that fixes the parameter shapes of a HAEMSA network.
 
@@ -123,6 +138,7 @@ class NetworkConfig:
       max_offset: utterances farther than this from the target share a position code.
       clip: standardised features are clipped to +-clip standard deviations.
       parts: what is built of it; None for all, the supernet.
+      text: where the text modality's features come from; None for those of the data sets.
     """
 
     widths: Mapping[str, Mapping[str, int]]
@@ -138,6 +154,7 @@ class NetworkConfig:
     max_offset: int = 16
     clip: float = 5.0
     parts: Parts | None = None
+    text: TextConfig | None = None
 
     def __post_init__(self):
         for name in (
@@ -168,7 +185,11 @@ class NetworkConfig:
                 f"and the data set must be one of {', '.join(self.widths)}",
             )
         for dataset, widths in self.widths.items():
-            _require(bool(widths), f"network: data set {dataset!r} has no modality")
+            _require(
+                bool(widths),
+                f"network: data set {dataset!r} has no modality; if it has words, name an encoder "
+                "that makes features of them, such as --text=minilm",
+            )
             _require(bool(self.tasks_of(dataset)), f"network: data set {dataset!r} has no task")
 
     @property
@@ -307,7 +328,9 @@ def network_from_json(values: Mapping[str, Any]) -> NetworkConfig:
     tasks = {task_id: task_from_json(spec) for task_id, spec in values["tasks"].items()}
     context = {dataset: tuple(window) for dataset, window in values["context"].items()}
     parts = parts_from_json(values["parts"]) if values.get("parts") else None
-    return NetworkConfig(**{**values, "tasks": tasks, "context": context, "parts": parts})
+    text = TextConfig(**values["text"]) if values.get("text") else None
+    given = {"tasks": tasks, "context": context, "parts": parts, "text": text}
+    return NetworkConfig(**{**values, **given})
 
 
 def parts_from_json(values: Mapping[str, Any]) -> Parts:

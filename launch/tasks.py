@@ -1,11 +1,15 @@
 """From `--tasks` and the flags beside it to data sets and a network configuration."""
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from absl import flags
+from tqdm import tqdm
 
 import haemsa_datasets
-from haemsa_jax.config import NetworkConfig, TaskSpec
+from haemsa_jax.config import NetworkConfig, TaskSpec, TextConfig
 from haemsa_jax.data import Dataset
 from haemsa_jax.errors import InputError
 from launch import cli
@@ -21,6 +25,12 @@ def define_flags(**defaults) -> None:
         "past", ["0"], "Utterances before the target in conversational data: N, or DATASET=N,..."
     )
     flags.DEFINE_list("future", ["0"], "Utterances after the target, likewise.")
+    flags.DEFINE_string(
+        "text", None,
+        "Text encoder whose token vectors of the words replace the text features: minilm, or the "
+        "folder of a BERT, MiniLM, RoBERTa or MPNet model.",
+    )  # fmt: skip
+    flags.DEFINE_integer("max_tokens", 64, "Tokens after which words are cut off.")
     cli.define_flags(NetworkConfig, **defaults)
 
 
@@ -39,7 +49,10 @@ def from_flags(
     given = flags.FLAGS
     if not given.tasks and base is None:
         raise InputError("--tasks is missing: name a data set, or DATASET:TASK, a comma list")
-    datasets, tasks = load_tasks(given.tasks or list(base.tasks), given.data_dir, splits)
+    text = base.text if base is not None else None
+    if given.text:
+        text = describe_text(given.text, given.max_tokens)
+    datasets, tasks = load_tasks(given.tasks or list(base.tasks), given.data_dir, splits, text)
     if base is not None and tasks != dict(base.tasks):
         raise InputError(
             f"the tasks are {', '.join(tasks)} as the data sets have them now, but the genome is "
@@ -63,7 +76,7 @@ def from_flags(
             for name in talking
         }
     return datasets, cli.from_flags(
-        NetworkConfig, base, widths=widths, tasks=tasks, context=context
+        NetworkConfig, base, widths=widths, tasks=tasks, context=context, text=text
     )
 
 
@@ -91,8 +104,55 @@ def patterns(entries: Sequence[str], modalities: Sequence[str]) -> list[tuple[st
     return found
 
 
+def describe_text(encoder: str, max_tokens: int) -> TextConfig:
+    """The encoder as the configuration keeps it."""
+    return TextConfig(encoder, read_encoder(encoder).fingerprint, max_tokens)
+
+
+@functools.cache
+def read_encoder(name: str) -> Any:
+    """The encoder's weights and tokeniser; read when it is needed, once."""
+    try:
+        from haemsa_jax.text import read_pretrained
+    except ImportError as error:
+        raise InputError(
+            f"--text={name} needs the package {error.name}; install requirements.txt"
+        ) from error
+    return read_pretrained(name)
+
+
+def load_data(name: str, data_dir: str, splits: Iterable[str], text: TextConfig | None) -> Dataset:
+    """A data set, with the encoder's vectors of its words where there is an encoder.
+
+    Vectors are kept under DATA_DIR/embeddings, since an encoder takes longer than reading them.
+
+    Raises:
+      InputError: as the readers do, or the encoder has changed since `text` was written.
+    """
+    dataset = haemsa_datasets.load(name, data_dir, splits)
+    if text is None:
+        return dataset
+    pretrained = read_encoder(text.encoder)
+    if pretrained.fingerprint != text.fingerprint:
+        raise InputError(
+            f"the text encoder {text.encoder} is another than the network was trained with "
+            f"(fingerprint {pretrained.fingerprint}, not {text.fingerprint}); bring back its folder"
+        )
+    from haemsa_jax.text import with_text
+
+    with tqdm(desc=f"{name}: embedding", unit="text", leave=False, delay=1) as bar:
+
+        def report(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        return with_text(
+            dataset, pretrained, text.max_tokens, Path(data_dir) / "embeddings", report
+        )
+
+
 def load_tasks(
-    names: Sequence[str], data_dir: str, splits: Iterable[str]
+    names: Sequence[str], data_dir: str, splits: Iterable[str], text: TextConfig | None = None
 ) -> tuple[dict[str, Dataset], dict[str, TaskSpec]]:
     """Data sets and tasks by name.
 
@@ -101,12 +161,14 @@ def load_tasks(
         `hazumi:ui`.
       data_dir: where data sets are prepared.
       splits: the splits to read.
+      text: the encoder of their words, if any.
     """
     wanted: dict[str, list[str]] = {}
     for name in names:
         dataset, _, task = name.strip().partition(":")
         wanted.setdefault(dataset, []).append(task)
-    datasets = {name: haemsa_datasets.load(name, data_dir, splits) for name in wanted}
+    splits = list(splits)
+    datasets = {name: load_data(name, data_dir, splits, text) for name in wanted}
     tasks = {}
     for name, chosen in wanted.items():
         known = datasets[name].tasks

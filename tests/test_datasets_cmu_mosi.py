@@ -12,7 +12,7 @@ import pytest
 
 import haemsa_datasets
 from haemsa_datasets.cmu_mosi.folds import FOLDS
-from haemsa_datasets.cmu_mosi.mmsa import span_mask, text_mask
+from haemsa_datasets.mmsa import span_mask, text_mask
 from haemsa_jax.errors import InputError
 
 REAL = Path(os.environ.get("HAEMSA_DATA") or Path(__file__).parents[2] / "shared" / "data")

@@ -90,11 +90,16 @@ def test_a_folder_is_all_it_takes(tiny, splits, tmp_path):
 
 
 def test_the_data_sets_of_the_project():
-    assert haemsa_datasets.names()[:5] == (
+    assert haemsa_datasets.names()[:10] == (
+        "cmu_mosei/standard",
+        "cmu_mosei/mmsa_aligned",
+        "cmu_mosei/mmsa_unaligned",
         "cmu_mosi/contextual",
+        "cmu_mosi/standard",
         "cmu_mosi/mmsa_aligned",
         "cmu_mosi/mmsa_unaligned",
         "hazumi",
+        "meld",
         "planted",
     )
 
@@ -282,7 +287,7 @@ def test_unknown_names():
     with pytest.raises(InputError) as caught:
         haemsa_datasets.load("cmu_mosi", "nowhere")
     assert str(caught.value).startswith(
-        "data set 'cmu_mosi' is unknown; choose from cmu_mosi/contextual, cmu_mosi/mmsa_aligned"
+        "data set 'cmu_mosi' is unknown; choose from cmu_mosei/standard, cmu_mosei/mmsa_aligned"
     )
 
 

@@ -34,7 +34,7 @@ def test_prepares_shows_and_leaves_alone_what_is_there(tmp_path):
     assert ["text", "16", "6/9/12"] in [line[:3] for line in lines]
     assert ["agreement", "train", "disagree"] in [line[:3] for line in lines]
     assert "no feature value had to be replaced" in first.stdout
-    assert f"written to {tmp_path / 'planted' / '1.0.0'}" in first.stdout
+    assert f"written to {tmp_path / 'planted' / '1.1.0'}" in first.stdout
     files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
 
     second = run("--dataset=planted", f"--data_dir={tmp_path}")
@@ -58,7 +58,7 @@ def failure(*flags, **options):
 
 def test_unknown_data_set(tmp_path):
     message = failure("--dataset=planted,planets", f"--data_dir={tmp_path}")
-    assert "data set 'planets' is unknown; choose from cmu_mosi/contextual, " in message
+    assert "data set 'planets' is unknown; choose from cmu_mosei/standard, " in message
     assert not list(tmp_path.iterdir())
 
 

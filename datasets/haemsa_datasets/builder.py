@@ -76,6 +76,7 @@ def record_features(card: Card) -> tfds.features.FeaturesDict:
             "group": tfds.features.Text(),
             "turn": tfds.features.Scalar(np.int32),
             "words": tfds.features.Text(),
+            "speaker": tfds.features.Text(),
             "features": {
                 modality: tfds.features.Tensor(shape=(None, width), dtype=np.float32)
                 for modality, width in card.widths.items()
@@ -106,6 +107,7 @@ def to_record(sample: Sample, tasks: tuple[TaskSpec, ...]) -> dict[str, Any]:
         "group": sample.group,
         "turn": sample.turn,
         "words": sample.words,
+        "speaker": sample.speaker,
         "features": dict(sample.features),
         "labels": dict(labels),
         "labelled": {task.name: task.name in sample.labels for task in tasks},

@@ -46,10 +46,11 @@ def _check_features(sample: Sample, widths: Mapping[str, int]) -> None:
             raise InputError(
                 f"{sample.origin}: {modality} features have shape {shape}; expected (T, {width})"
             )
-    if not any(len(features) for features in sample.features.values()):
+    there = [len(features) for features in sample.features.values()] if widths else [sample.words]
+    if not any(there):
         raise InputError(
             f"{sample.origin}: sample {sample.id!r} has no modality at all; at least one of "
-            f"{', '.join(widths)} must be there, or the sample left out"
+            f"{', '.join(widths) or 'its words'} must be there, or the sample left out"
         )
 
 

@@ -88,6 +88,7 @@ def _stack(
         ),
         ids=[record["id"].decode() for record in records],
         words=[record["words"].decode() for record in records],
+        speakers=[record["speaker"].decode() for record in records],
     )
 
 

@@ -16,7 +16,8 @@ class Card:
 
     Attributes:
       description: one sentence for people.
-      widths: feature width of each modality.
+      widths: feature width of each modality; empty where there are words alone, of which a text
+        encoder makes features when the data set is used.
       tasks: the targets.
       provenance: where each modality's features come from, in words.
       conversational: whether a group's samples are each other's context.
@@ -44,10 +45,11 @@ class Sample:
       id: unique in the data set.
       group: id of its dialogue or video.
       turn: its place in the group.
-      features: per modality float32[T_m, d_m]; T_m = 0 where the modality is absent.
+      features: per modality of the card float32[T_m, d_m]; T_m = 0 where it is absent.
       labels: per task a number (regression), class number (classification) or 0/1 vector
         (multilabel); a task left out is unlabelled.
       words: the transcript, or an empty string.
+      speaker: who says it, or an empty string.
       origin: file and row or sample, for error messages only.
     """
 
@@ -57,4 +59,5 @@ class Sample:
     features: Mapping[str, np.ndarray]
     labels: Mapping[str, Any]
     words: str = ""
+    speaker: str = ""
     origin: str = ""

@@ -18,7 +18,7 @@ def summarise(
     Returns:
       `max_lengths`, the longest sequence of each modality in any split (at least 1), and `summary`:
       samples and groups a split, lengths of the sequences present, share of samples without a
-      modality, labels, and the feature values that were replaced.
+      modality, words, labels, and the feature values that were replaced.
     """
     everything = [sample for samples in splits.values() for sample in samples]
     lengths = {
@@ -32,6 +32,11 @@ def summarise(
             "groups": {name: len({s.group for s in samples}) for name, samples in splits.items()},
             "lengths": {modality: _quantiles(count) for modality, count in lengths.items()},
             "absent": {modality: int(np.sum(count == 0)) for modality, count in lengths.items()},
+            "words": {
+                "lengths": _quantiles(np.array([len(s.words.split()) for s in everything])),
+                "absent": sum(not sample.words for sample in everything),
+                "speakers": len({sample.speaker for sample in everything} - {""}),
+            },
             "labels": {
                 task.name: {name: _labels(samples, task) for name, samples in splits.items()}
                 for task in card.tasks
@@ -101,6 +106,12 @@ def _modality_rows(metadata: Mapping[str, Any]) -> list[list[Any]]:
         spread = f"{length['min']}/{length['median']:g}/{length['max']}"
         share = f"{absent} ({absent / total:.1%})"
         rows.append([modality, width, spread, share, metadata["provenance"][modality]])
+    words = summary["words"]
+    if words["absent"] < total:
+        length, absent = words["lengths"], words["absent"]
+        spread = f"{length['min']}/{length['median']:g}/{length['max']}"
+        who = f"transcripts, {words['speakers']} speakers" if words["speakers"] else "transcripts"
+        rows.append(["words", "", spread, f"{absent} ({absent / total:.1%})", who])
     return rows
 
 

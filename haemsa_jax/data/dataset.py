@@ -29,6 +29,7 @@ class Split:
       group: int32[N], the same number for the utterances of one dialogue or video.
       ids: N names, unique.
       words: N transcripts, empty strings where there are none.
+      speakers: N names, empty strings where they are not known.
     """
 
     features: Mapping[str, np.ndarray]
@@ -38,6 +39,7 @@ class Split:
     group: np.ndarray
     ids: Sequence[str]
     words: Sequence[str] = ()
+    speakers: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.group)
@@ -54,7 +56,8 @@ class Dataset:
 
     Attributes:
       name: as on the command line, such as `hazumi` or `cmu_mosi/contextual`.
-      widths: feature width of each modality.
+      widths: feature width of each modality; empty for words alone, which `haemsa_jax.text` turns
+        into features.
       tasks: targets, by name.
       splits: `train`, `validation`, `test`, or those of them that were asked for.
       provenance: where the features come from, per modality, in words.
@@ -90,12 +93,13 @@ def _check_split(where: str, dataset: Dataset, split: Split) -> None:
                 f"{where}: {modality} of sample {split.ids[int(np.argmax(bad.any(axis=-1)))]!r} is "
                 "not finite; replace such values when the data set is prepared"
             )
-    absent = ~np.any([present for present in split.presence.values()], axis=0)
+    present = list(split.presence.values()) if dataset.widths else [[bool(w) for w in split.words]]
+    absent = ~np.any(present, axis=0)
     if absent.any():
         raise InputError(
             f"{where}: sample {split.ids[int(np.argmax(absent))]!r} has no modality at all "
             f"({int(absent.sum())} of {count} samples); at least one of "
-            f"{', '.join(dataset.widths)} must be present, or the sample left out"
+            f"{', '.join(dataset.widths) or 'its words'} must be present, or the sample left out"
         )
     for name, task in dataset.tasks.items():
         _check_labels(where, task, split.labels[name], split.labelled[name], split.ids)

@@ -23,6 +23,7 @@ SOURCE = (
     "the files of data/ in GitHub declare-lab/contextual-utterance-level-multimodal-sentiment-"
     "analysis as bclstm/, and CMU_MOSI_Opinion_Labels.csd of the CMU Multimodal SDK beside it"
 )
+_WORDS = "transcripts.csv"
 
 
 def read_contextual(raw_dir: Path) -> dict[str, list[Sample]]:
@@ -33,7 +34,7 @@ def read_contextual(raw_dir: Path) -> dict[str, list[Sample]]:
     """
     folds = read_folds(raw_dir, FOLDS, section="contextual")
     split_of = {video: split for split, videos in folds.items() for video in videos}
-    labels = _read_labels(find_file([raw_dir / "CMU_MOSI_Opinion_Labels.csd"], SOURCE))
+    labels = read_official_labels(raw_dir)
     splits: dict[str, list[Sample]] = {split: [] for split in folds}
     for part in ("train", "test"):
         for sample in _read_part(raw_dir / "bclstm", part, labels):
@@ -50,7 +51,7 @@ def read_contextual(raw_dir: Path) -> dict[str, list[Sample]]:
 
 def _read_part(folder: Path, part: str, labels: dict[str, np.ndarray]) -> Iterator[Sample]:
     """The rows of `text_<part>.csv`, with what the other files say of them."""
-    transcripts = _read_transcripts(find_file([folder / "transcripts.csv"], SOURCE))
+    transcripts = _read_transcripts(find_file([folder / _WORDS], SOURCE))
     text_path = find_file([folder / f"text_{part}.csv"], SOURCE)
     text = read_numbers(text_path, 1 + WIDTHS["text"])
     audio = _read_labelled(folder / f"audio_{part}0.csv", WIDTHS["audio"], len(text))
@@ -73,7 +74,7 @@ def _read_part(folder: Path, part: str, labels: dict[str, np.ndarray]) -> Iterat
             group=video,
             turn=int(clip),
             features={m: vector[None].astype(np.float32) for m, vector in vectors.items()},
-            labels={"sentiment": _label(labels, video, int(clip), origin)},
+            labels={"sentiment": official_label(labels, video, int(clip), origin)},
             words=words,
             origin=origin,
         )
@@ -97,8 +98,14 @@ def _read_transcripts(path: Path) -> list[list[str]]:
     return rows
 
 
-def _read_labels(path: Path) -> dict[str, np.ndarray]:
+def read_words(folder: Path) -> dict[str, str]:
+    """Words by VIDEO_CLIP, in capitals."""
+    return {row[0]: row[1] for row in _read_transcripts(find_file([folder / _WORDS], SOURCE))}
+
+
+def read_official_labels(raw_dir: Path) -> dict[str, np.ndarray]:
     """The official labels: per video float32[clips], clip k + 1 at place k."""
+    path = find_file([raw_dir / "CMU_MOSI_Opinion_Labels.csd"], SOURCE)
     try:
         with h5py.File(path) as file:
             videos = file["Opinion Segment Labels"]["data"]
@@ -107,7 +114,8 @@ def _read_labels(path: Path) -> dict[str, np.ndarray]:
         raise InputError(f"{path}: not the labels of the CMU Multimodal SDK: {error}") from error
 
 
-def _label(labels: dict[str, np.ndarray], video: str, clip: int, origin: str) -> float:
+def official_label(labels: dict[str, np.ndarray], video: str, clip: int, origin: str) -> float:
+    """The label of one clip, of what `read_official_labels` read."""
     if not 1 <= clip <= len(labels.get(video, ())):
         raise InputError(f"{origin}: no official label for clip {clip} of video {video}")
     return float(labels[video][clip - 1])

@@ -49,7 +49,7 @@ class Builder(HaemsaBuilder):
     nothing was said, are those of a placeholder, one adjective: they are dropped with it.)
     """
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("1.1.0")
     MANUAL_DOWNLOAD_INSTRUCTIONS = CARD.source
 
     card = CARD

@@ -51,7 +51,7 @@ class Builder(HaemsaBuilder):
     are possible under the natural presence, and `bayes_by_presence` those for each pattern.
     """
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("1.1.0")
 
     card = CARD
 

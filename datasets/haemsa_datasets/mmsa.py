@@ -14,39 +14,67 @@ import numpy as np
 
 from haemsa_datasets.files import find_file
 from haemsa_datasets.pickles import read_pickle
-from haemsa_datasets.samples import Sample
+from haemsa_datasets.samples import Card, Sample
+from haemsa_jax.config import TaskSpec
 from haemsa_jax.errors import InputError
 
-WIDTHS = {"text": 768, "audio": 5, "vision": 20}
-SOURCE = (
-    "Processed/aligned_50.pkl and Processed/unaligned_50.pkl of MOSI, as the README of GitHub "
-    "thuiar/MMSA links them"
-)
-
 _SPLITS = {"train": "train", "validation": "valid", "test": "test"}
-_FIELDS = ("raw_text", "id", "regression_labels", *WIDTHS)
 
 
-def read_mmsa(raw_dir: Path, file_name: str) -> dict[str, list[Sample]]:
+def source(data_set: str) -> str:
+    """Where the pickles of a data set can be had."""
+    return (
+        f"Processed/aligned_50.pkl and Processed/unaligned_50.pkl of {data_set}, as the README of "
+        "GitHub thuiar/MMSA links them"
+    )
+
+
+def card(
+    data_set: str, kind: str, widths: Mapping[str, int], tasks: tuple[TaskSpec, ...], citation: str
+) -> Card:
+    """The card of MMSA's `kind` (`aligned` or `unaligned`) features of a data set."""
+    return Card(
+        description=f"{data_set}, standard split, MMSA's {kind} features",
+        widths=widths,
+        tasks=tasks,
+        provenance={
+            "text": f"{widths['text']} BERT (base, uncased), a vector a token",
+            "audio": f"{widths['audio']} COVAREP, {kind}, as MMSA selects them",
+            "vision": f"{widths['vision']} Facet, {kind}, as MMSA selects them",
+        },
+        conversational=True,
+        source=source(data_set),
+        citation=citation,
+    )
+
+
+def read_mmsa(raw_dir: Path, config: str, about: Card) -> dict[str, list[Sample]]:
     """All samples by split.
+
+    Args:
+      raw_dir: holds the pickle, or the folder `Processed` with it.
+      config: `mmsa_aligned` or `mmsa_unaligned`.
+      about: the card, for its widths and its first task, the sentiment.
 
     Raises:
       InputError: the file is missing, would run code, or is not in MMSA's format.
     """
-    path = find_file([raw_dir / file_name, raw_dir / "Processed" / file_name], SOURCE)
+    name = f"{config.removeprefix('mmsa_')}_50.pkl"
+    path = find_file([raw_dir / name, raw_dir / "Processed" / name], about.source)
     content = read_pickle(path)
-    return {split: _read_split(path, content, key) for split, key in _SPLITS.items()}
+    return {split: _read_split(path, content, key, about) for split, key in _SPLITS.items()}
 
 
-def _read_split(path: Path, content: Any, key: str) -> list[Sample]:
+def _read_split(path: Path, content: Any, key: str, about: Card) -> list[Sample]:
     where = f"{path}, {key!r}"
     if not isinstance(content, dict) or not isinstance(content.get(key), dict):
         raise InputError(f"{path}: expected a dict of {', '.join(_SPLITS.values())}; no {key!r}")
     fields = content[key]
-    for name in _FIELDS:
+    widths, task = about.widths, about.tasks[0].name
+    for name in ("raw_text", "id", "regression_labels", *widths):
         if name not in fields:
             raise InputError(f"{where}: field {name!r} is missing; it has {', '.join(fields)}")
-    features = {m: _features(where, fields, m) for m in WIDTHS}
+    features = {m: _features(where, fields, m, width) for m, width in widths.items()}
     masks = {
         "text": text_mask(features["text"], fields.get("text_bert")),
         **{m: span_mask(features[m], fields.get(f"{m}_lengths")) for m in ("audio", "vision")},
@@ -65,8 +93,8 @@ def _read_split(path: Path, content: Any, key: str) -> list[Sample]:
                 id=str(name),
                 group=video,
                 turn=turn,
-                features={m: features[m][row][masks[m][row]] for m in WIDTHS},
-                labels={"sentiment": labels[row]},
+                features={m: features[m][row][masks[m][row]] for m in widths},
+                labels={task: labels[row]},
                 words=str(fields["raw_text"][row]),
                 origin=origin,
             )
@@ -74,10 +102,10 @@ def _read_split(path: Path, content: Any, key: str) -> list[Sample]:
     return samples
 
 
-def _features(where: str, fields: Mapping[str, Any], modality: str) -> np.ndarray:
+def _features(where: str, fields: Mapping[str, Any], modality: str, width: int) -> np.ndarray:
     """float32[N, T, d]."""
     values = np.asarray(fields[modality], np.float32)
-    count, width = len(fields["id"]), WIDTHS[modality]
+    count = len(fields["id"])
     if values.ndim != 3 or len(values) != count or values.shape[2] != width:
         raise InputError(
             f"{where}: {modality} has shape {values.shape}; expected ({count}, T, {width})"

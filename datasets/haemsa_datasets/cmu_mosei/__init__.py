@@ -1,0 +1,1 @@
+"""CMU-MOSEI: sentiment of 22,856 sentences in video monologues."""

@@ -1,0 +1,76 @@
+"""CMU-MOSEI: `standard` (words), `mmsa_aligned` and `mmsa_unaligned`."""
+
+import dataclasses
+from pathlib import Path
+
+import tensorflow_datasets as tfds
+
+from haemsa_datasets import mmsa
+from haemsa_datasets.builder import HaemsaBuilder
+from haemsa_datasets.samples import Card, Sample
+from haemsa_datasets.sentiment import SENTIMENT, Labelled, read_labels
+from haemsa_jax.errors import InputError
+
+SOURCE = "label.csv of MOSEI as GitHub thuiar/MMSA shares it"
+CITATION = (
+    "A. Zadeh, P. P. Liang, S. Poria, E. Cambria, L.-P. Morency: Multimodal language analysis in "
+    "the wild: CMU-MOSEI dataset and interpretable dynamic fusion graph. ACL 2018."
+)
+CARDS = {
+    "standard": Card(
+        description="CMU-MOSEI, words of the standard split",
+        widths={},
+        tasks=(SENTIMENT,),
+        provenance={},
+        conversational=True,
+        source=SOURCE,
+        citation=CITATION,
+    ),
+    **{
+        f"mmsa_{kind}": mmsa.card(
+            "MOSEI", kind, {"text": 768, "audio": 74, "vision": 35}, (SENTIMENT,), CITATION
+        )
+        for kind in ("aligned", "unaligned")
+    },
+}
+
+
+class Builder(HaemsaBuilder):
+    """Task `sentiment`: the label in [-3, 3]. A video is a group; clips in their order of time.
+
+    Configurations:
+      standard: words and labels; a text encoder makes features of them.
+      mmsa_aligned, mmsa_unaligned: MMSA's pickles.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    MANUAL_DOWNLOAD_INSTRUCTIONS = f"{SOURCE}; or {mmsa.source('MOSEI')}"
+    BUILDER_CONFIGS = [  # noqa: RUF012 (TFDS reads it from the class)
+        tfds.core.BuilderConfig(name=name, description=card.description)
+        for name, card in CARDS.items()
+    ]
+
+    @property
+    def card(self) -> Card:
+        return CARDS[self.builder_config.name]
+
+    def read(self, raw_dir: Path | None) -> dict[str, list[Sample]]:
+        if self.builder_config.name != "standard":
+            return mmsa.read_mmsa(raw_dir, self.builder_config.name, self.card)
+        splits: dict[str, list[Sample]] = {"train": [], "validation": [], "test": []}
+        places: dict[str, int] = {}
+        for row in sorted(read_labels(raw_dir, SOURCE), key=lambda row: (row.video, _time(row))):
+            places[row.video] = places.get(row.video, -1) + 1
+            splits[row.split].append(dataclasses.replace(row.sample, turn=places[row.video]))
+        return splits
+
+
+def _time(row: Labelled) -> float:
+    """A clip is named after the second where it starts, `82_7645` for 82.7645, or numbered."""
+    try:
+        return float(row.clip.replace("_", ".", 1))
+    except ValueError as error:
+        raise InputError(
+            f"{row.origin}: clip {row.clip!r} of video {row.video} is neither a number nor a time "
+            "such as 82_7645"
+        ) from error

@@ -1,0 +1,1 @@
+"""MELD: emotion and sentiment in the dialogues of a television series."""

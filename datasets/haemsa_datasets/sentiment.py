@@ -1,0 +1,86 @@
+"""The sentiment task of the CMU data sets, and the `label.csv` in which their words are shared."""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from haemsa_datasets.files import find_file
+from haemsa_datasets.samples import Sample
+from haemsa_jax.config import TaskSpec
+from haemsa_jax.errors import InputError
+
+SENTIMENT = TaskSpec(
+    "sentiment",
+    "regression",
+    (
+        "mae", "corr", "acc7", "acc5", "acc3",
+        "acc2_has0", "f1_has0", "acc2_non0", "f1_non0",
+    ),
+    range=(-3.0, 3.0),
+)  # fmt: skip
+
+_MODES = {"train": "train", "dev": "validation", "valid": "validation", "test": "test"}
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One row of a `label.csv`.
+
+    Attributes:
+      video: id of the video.
+      clip: id of the clip, as in the file.
+      words: its transcript.
+      label: sentiment.
+      split: `train`, `validation` or `test`.
+      origin: file and row.
+    """
+
+    video: str
+    clip: str
+    words: str
+    label: float
+    split: str
+    origin: str
+
+    @property
+    def sample(self) -> Sample:
+        """Words and label alone; the turn has to be set by the order within the video."""
+        return Sample(
+            id=f"{self.video}_{self.clip}", group=self.video, turn=0, features={},
+            labels={SENTIMENT.name: self.label}, words=self.words, origin=self.origin,
+        )  # fmt: skip
+
+
+def read_labels(raw_dir: Path, source: str) -> list[Labelled]:
+    """The rows of `label.csv`: an `id` (VIDEO_CLIP) or `video_id` and `clip_id`, text, label, mode.
+
+    Raises:
+      InputError: the file or a column is missing, or a value does not fit.
+    """
+    path = find_file([raw_dir / "label.csv"], source)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file)
+        there = reader.fieldnames or []
+        ids = ["id"] if "id" in there else ["video_id", "clip_id"]
+        for name in (*ids, "text", "label", "mode"):
+            if name not in there:
+                raise InputError(f"{path}: column {name!r} is missing; it has {', '.join(there)}")
+        return list(_rows(path, reader, ids))
+
+
+def _rows(path: Path, reader: csv.DictReader, ids: list[str]) -> Iterator[Labelled]:
+    for row in reader:
+        origin = f"{path}, row {reader.line_num}"
+        if None in row or None in row.values():
+            raise InputError(f"{origin}: not as many columns as the first row names")
+        if row["mode"] not in _MODES:
+            raise InputError(f"{origin}: mode {row['mode']!r} is none of {', '.join(_MODES)}")
+        try:
+            label = float(row["label"])
+        except ValueError as error:
+            raise InputError(f"{origin}: label {row['label']!r} is not a number") from error
+        video, _, clip = "_".join(row[name] for name in ids).rpartition("_")
+        if ids != ["id"]:
+            video, clip = row["video_id"], row["clip_id"]
+        yield Labelled(video, clip, row["text"].strip(), label, _MODES[row["mode"]], origin)

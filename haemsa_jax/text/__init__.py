@@ -1,0 +1,9 @@
+"""Pretrained text encoders: reading published folders, tokenising, embedding transcripts.
+
+Needs `tokenizers` and `safetensors`, which the rest of the library does not.
+"""
+
+from haemsa_jax.text.embedding import embed, with_text
+from haemsa_jax.text.pretrained import Pretrained, Tokenised, find_folder, read_pretrained
+
+__all__ = ["Pretrained", "Tokenised", "embed", "find_folder", "read_pretrained", "with_text"]

@@ -1,0 +1,152 @@
+"""Frozen embeddings: every transcript through an encoder once, kept on disk.
+
+A cache file is named after the encoder's weights and the texts, so that another model, another
+transcript or another limit makes another file and none is ever stale.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from haemsa_jax.data.dataset import Dataset, Split
+from haemsa_jax.errors import InputError
+from haemsa_jax.models.encoder import Encoder
+from haemsa_jax.text.pretrained import Pretrained, Tokenised
+
+BATCH = 32
+STEP = 16  # tokens; texts are padded to a multiple of it, which few programs serve
+
+
+def with_text(
+    dataset: Dataset,
+    pretrained: Pretrained,
+    max_tokens: int = 128,
+    cache: Path | None = None,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> Dataset:
+    """The data set with token vectors of its words as the text modality, whatever it had before.
+
+    Where the speaker is known, the name stands before the words. A sample without words has no
+    text. A data set without any words is returned as it is.
+
+    Args:
+      dataset, pretrained: what is joined.
+      max_tokens, cache, report: as `embed` takes them.
+    """
+    if not any(any(split.words) for split in dataset.splits.values()):
+        return dataset
+    splits = {
+        name: _with_text(split, embed(pretrained, _texts(split), max_tokens, cache, report))
+        for name, split in dataset.splits.items()
+    }
+    width = pretrained.config.width
+    return dataclasses.replace(
+        dataset,
+        splits=splits,
+        widths={**dataset.widths, "text": width},
+        provenance={**dataset.provenance, "text": f"{width} of {pretrained.folder.name}"},
+    )
+
+
+def _texts(split: Split) -> list[str]:
+    speakers = split.speakers or [""] * len(split)
+    return [
+        f"{speaker}: {words}" if speaker and words else words
+        for speaker, words in zip(speakers, split.words, strict=True)
+    ]
+
+
+def _with_text(split: Split, embedded: tuple[np.ndarray, np.ndarray]) -> Split:
+    vectors, mask = embedded
+    return dataclasses.replace(
+        split,
+        features={**split.features, "text": vectors},
+        masks={**split.masks, "text": mask},
+    )
+
+
+def embed(
+    pretrained: Pretrained,
+    texts: Sequence[str],
+    max_tokens: int = 128,
+    cache: Path | None = None,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Token vectors of texts.
+
+    Args:
+      pretrained: the encoder.
+      texts: N texts; an empty one has no token.
+      max_tokens: longer texts are cut off.
+      cache: directory of earlier results; None keeps none.
+      report: is told texts done and in all.
+
+    Returns:
+      float16[N, T, D], zeros outside the mask, and bool[N, T]. Half precision holds what an
+      encoder says (three digits) and is the same whether a result was kept or made now.
+
+    Raises:
+      InputError: the cache cannot be written.
+    """
+    tokens = pretrained.tokenise(texts, max_tokens)
+    path = cache and cache / pretrained.fingerprint / f"{_digest(tokens)}.npy"
+    if path and path.is_file():
+        real = np.load(path, mmap_mode="r", allow_pickle=False)
+    else:
+        real = _run(pretrained, tokens, report)
+        if path:
+            _write(path, real)
+    vectors = np.zeros((*tokens.mask.shape, pretrained.config.width), np.float16)
+    vectors[tokens.mask] = real
+    return vectors, tokens.mask
+
+
+def _run(pretrained: Pretrained, tokens: Tokenised, report) -> np.ndarray:
+    """float16[all real tokens, D], in the order of the texts."""
+    encoder = Encoder(pretrained.config)
+    variables = {"params": jax.device_put(dict(pretrained.params))}
+    forward = jax.jit(encoder.apply)
+    lengths = tokens.mask.sum(axis=1)
+    ends = np.cumsum(lengths)
+    real = np.zeros((lengths.sum(), pretrained.config.width), np.float16)
+    order = np.argsort(lengths, kind="stable")  # a batch is as long as its longest text
+    longest = tokens.ids.shape[1]
+    for start in range(0, len(order), BATCH):
+        rows = order[start : start + BATCH]
+        length = min(-(-max(1, lengths[rows[-1]]) // STEP) * STEP, longest)
+        ids = np.zeros((BATCH, length), np.int32)
+        mask = np.zeros((BATCH, length), bool)
+        ids[: len(rows)], mask[: len(rows)] = tokens.ids[rows, :length], tokens.mask[rows, :length]
+        said = np.asarray(forward(variables, ids, mask), np.float16)
+        for row, vectors in zip(rows, said, strict=False):
+            real[ends[row] - lengths[row] : ends[row]] = vectors[: lengths[row]]
+        report(min(start + BATCH, len(order)), len(order))
+    return real
+
+
+def _digest(tokens: Tokenised) -> str:
+    digest = hashlib.sha256(np.asarray(tokens.mask.sum(axis=1), np.int64).tobytes())
+    digest.update(tokens.ids[tokens.mask].tobytes())
+    return digest.hexdigest()[:32]
+
+
+def _write(path: Path, values: np.ndarray) -> None:
+    """Whole or not at all: another process may look for the file meanwhile."""
+    scratch = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with scratch.open("wb") as file:
+            np.save(file, values)
+        scratch.rename(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            scratch.unlink()
+        raise InputError(
+            f"cannot keep embeddings in {path.parent}: {error.strerror}; name another directory"
+        ) from error

@@ -1,0 +1,176 @@
+"""Data sets of words: label.csv of MOSI and MOSEI, MELD; as published and in their formats."""
+
+import csv
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import haemsa_datasets
+from haemsa_jax.config import NetworkConfig
+from haemsa_jax.errors import InputError
+
+REAL = Path(os.environ.get("HAEMSA_DATA") or Path(__file__).parents[2] / "shared" / "data")
+real_data = pytest.mark.skipif(not REAL.is_dir(), reason="real data: none at $HAEMSA_DATA")
+
+MOSI = [
+    ["id", "text", "label", "mode"],
+    ["a_b_2", "later", "1.5", "train"],
+    ["a_b_1", "earlier", "-3.0", "train"],
+    ["c_1", "käse", "0", "dev"],
+    ["d_1", "last words", "2.2", "test"],
+]
+MOSEI = [
+    ["video_id", "clip_id", "text", "label", "mode"],
+    ["v", "119_919", "third", "1.0", "train"],
+    ["v", "4_84", "first", "-0.3333333", "train"],
+    ["v", "27_031", "second", "0.6666667", "train"],
+    ["w", "0", "a", "0", "valid"],
+    ["x", "0", "b", "3", "test"],
+]
+MELD = [
+    ["Sr No.", "Utterance", "Speaker", "Emotion", "Sentiment", "Dialogue_ID", "Utterance_ID"],
+    ["1", "You must\u2019ve had your hands full.", "Ross", "neutral", "neutral", "0", "1"],
+    ["2", "also", "Chandler", "joy", "positive", "0", "0"],
+    ["3", "No!", "Rachel", "fear", "negative", "10", "0"],
+]
+
+
+def write(path, rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(rows)
+
+
+def write_meld(folder, rows=MELD):
+    for name in ("train", "dev", "test"):
+        write(folder / f"{name}_sent_emo.csv", rows)
+
+
+def prepared(name, tmp_path):
+    haemsa_datasets.prepare(name, tmp_path / "raw", tmp_path / "data")
+    return haemsa_datasets.load(name, tmp_path / "data")
+
+
+def failure(name, tmp_path):
+    with pytest.raises(InputError) as caught:
+        haemsa_datasets.prepare(name, tmp_path / "raw", tmp_path / "data")
+    return str(caught.value)
+
+
+def test_mosi_in_its_format(tmp_path):
+    write(tmp_path / "raw" / "label.csv", MOSI)
+    dataset = prepared("cmu_mosi/standard", tmp_path)
+    train = dataset.splits["train"]
+    assert dataset.widths == {} and dataset.conversational
+    assert train.ids == ["a_b_1", "a_b_2"]
+    assert train.words == ["earlier", "later"]
+    np.testing.assert_array_equal(train.labels["sentiment"], np.float32([-3.0, 1.5]))
+    assert dataset.splits["validation"].words == ["käse"]
+
+
+def test_mosei_clips_follow_time(tmp_path):
+    write(tmp_path / "raw" / "label.csv", MOSEI)
+    dataset = prepared("cmu_mosei/standard", tmp_path)
+    assert dataset.splits["train"].words == ["first", "second", "third"]
+    assert dataset.splits["train"].ids[0] == "v_4_84"
+    assert len(set(dataset.splits["train"].group)) == 1
+
+
+def test_meld_in_its_format(tmp_path):
+    write_meld(tmp_path / "raw")
+    dataset = prepared("meld", tmp_path)
+    test = dataset.splits["test"]
+    assert test.ids == ["test_0_0", "test_0_1", "test_10_0"]
+    assert test.words[1] == "You must\u2019ve had your hands full."
+    assert test.speakers == ["Chandler", "Ross", "Rachel"]
+    assert test.group.tolist() == [0, 0, 1]
+    assert [dataset.tasks["emotion"].classes[c] for c in test.labels["emotion"]] == [
+        "joy", "neutral", "fear"
+    ]  # fmt: skip
+    assert test.labels["sentiment"].tolist() == [2, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "value", "message"),
+    [
+        (0, 2, "score", "column 'label' is missing; it has id, text, score, mode"),
+        (2, 3, "training", "row 3: mode 'training' is none of train, dev, valid, test"),
+        (2, 2, "good", "row 3: label 'good' is not a number"),
+        (2, 2, "nan", "label nan of sample 'a_b_1'"),
+        (2, 2, "7", "is not a number in [-3, 3]"),
+        (2, 0, "a_b_x", "row 3: clip 'x' of video a_b is no number"),
+        (2, 0, "a_b_2", "id 'a_b_2' was already used"),
+        (2, 1, " ", "sample 'a_b_1' has no modality at all; at least one of its words must"),
+    ],
+)
+def test_a_label_file_that_does_not_fit(tmp_path, row, column, value, message):
+    rows = [list(cells) for cells in MOSI]
+    rows[row][column] = value
+    write(tmp_path / "raw" / "label.csv", rows)
+    assert message in failure("cmu_mosi/standard", tmp_path)
+
+
+def test_a_short_row(tmp_path):
+    write(tmp_path / "raw" / "label.csv", [*MOSI, ["e_1", "words"]])
+    assert "row 6: not as many columns" in failure("cmu_mosi/standard", tmp_path)
+
+
+def test_a_mosei_clip_without_time(tmp_path):
+    rows = [list(cells) for cells in MOSEI]
+    rows[1][1] = "first"
+    write(tmp_path / "raw" / "label.csv", rows)
+    assert "clip 'first' of video v is neither" in failure("cmu_mosei/standard", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        (3, "rage", "emotion 'rage' is none of neutral, joy"),
+        (4, "mixed", "sentiment 'mixed' is none of negative"),
+        (5, "two", "Dialogue_ID 'two' and Utterance_ID '0' must be numbers"),
+    ],
+)
+def test_a_meld_file_that_does_not_fit(tmp_path, column, value, message):
+    rows = [list(cells) for cells in MELD]
+    rows[2][column] = value
+    write_meld(tmp_path / "raw", rows)
+    assert message in failure("meld", tmp_path)
+
+
+def test_missing_files(tmp_path):
+    write(tmp_path / "raw" / "other.csv", MOSI)
+    for name in ("cmu_mosi/standard", "cmu_mosei/standard", "meld"):
+        assert "is missing; nothing is downloaded, get it yourself" in failure(name, tmp_path)
+    write_meld(tmp_path / "raw", [row[:4] for row in MELD])
+    assert "column 'Sentiment' is missing" in failure("meld", tmp_path)
+
+
+def test_words_alone_need_an_encoder(tmp_path):
+    write(tmp_path / "raw" / "label.csv", MOSI)
+    dataset = prepared("cmu_mosi/standard", tmp_path)
+    tasks = {f"{dataset.name}:{name}": task for name, task in dataset.tasks.items()}
+    with pytest.raises(InputError, match="has no modality; if it has words, name an encoder"):
+        NetworkConfig({dataset.name: dataset.widths}, tasks)
+
+
+@real_data
+def test_mosi_as_published(tmp_path):
+    """The four clips that label.csv lacks come from the files of the contextual line."""
+    about = haemsa_datasets.prepare("cmu_mosi/standard", REAL / "cmu_mosi", tmp_path)
+    assert about["summary"]["samples"] == {"train": 1284, "validation": 229, "test": 686}
+    splits = haemsa_datasets.load("cmu_mosi/standard", tmp_path).splits
+    test = {i: (w, y) for s in splits.values() for i, w, y in
+            zip(s.ids, s.words, s.labels["sentiment"], strict=True)}  # fmt: skip
+    assert test["03bSnISJMiM_1"][0] == "anyhow it was really good"
+    assert test["2WGyTLYerpo_44"][0] == "shes beautiful"
+
+
+@real_data
+def test_mosei_and_meld_as_published(tmp_path):
+    about = haemsa_datasets.prepare("cmu_mosei/standard", REAL / "cmu_mosei", tmp_path)
+    assert about["summary"]["samples"] == {"train": 16274, "validation": 1861, "test": 4653}
+    about = haemsa_datasets.prepare("meld", REAL / "meld", tmp_path)
+    assert about["summary"]["samples"] == {"train": 9989, "validation": 1109, "test": 2610}
+    assert about["summary"]["labels"]["emotion"]["test"]["joy"] == 402

