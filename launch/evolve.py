@@ -32,6 +32,9 @@ _PATTERNS = flags.DEFINE_list(
     "Presence patterns over which fitness is averaged: full, leave_one_out, single, or modalities "
     "joined by +; a comma list.",
 )  # fmt: skip
+_FIXED = flags.DEFINE_list(
+    "fixed", [], "Genes, or levels of genes such as training, that are not evolved; a comma list."
+)
 _BLOCK = flags.DEFINE_integer("block", 1, "Generations between two reports and checkpoints.")
 _YARDSTICK = flags.DEFINE_bool("yardstick", True, "Also search at random, with the same budget.")
 # A population is many networks, each of them small; what a member trains on is a few dozen steps a
@@ -48,7 +51,7 @@ def main() -> None:
     devices = cli.devices()
     if _BLOCK.value < 1:
         raise InputError(f"--block={_BLOCK.value} must be at least 1")
-    config = cli.from_flags(SearchConfig)
+    config = cli.from_flags(SearchConfig, fixed=tuple(_FIXED.value))
     datasets, network = tasks.from_flags(("train", "validation"))
     patterns = tasks.patterns(_PATTERNS.value, network.modalities)
     train = cli.from_flags(TrainConfig)

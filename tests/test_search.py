@@ -161,6 +161,20 @@ def test_the_first_genome_is_the_default(result):
     np.testing.assert_array_equal(result.history.genomes[0, 0], make_problem().default)
 
 
+def test_fixed_genes_keep_the_default(data):
+    config = dataclasses.replace(CONFIG, fixed=("width", "rate"))
+    search = make_search(make_problem(), config, jax.local_devices()[:1])
+    default = make_problem().default
+    still = TABLE.places(["units", "activation", "rate"])
+    assert still.tolist() == [False] * 3 + [True] * 8
+    for blind in (False, True):
+        genomes = search(jax.random.key(0), data, blind).history.genomes
+        np.testing.assert_array_equal(
+            genomes[..., still], np.broadcast_to(default[still], genomes[..., still].shape)
+        )
+        assert np.unique(genomes[..., ~still], axis=0).shape[0] > 1
+
+
 def test_a_child_replaces_nobody_better(result):
     """Elitism: the pool never gets worse, place by place, and holds the best there ever were."""
     history = result.history
@@ -360,6 +374,8 @@ def test_every_algorithm(name, data):
 def test_an_unknown_algorithm():
     with pytest.raises(InputError, match=r"'Magic' does not fit; choose from .*MixedGA"):
         make_search(make_problem(), dataclasses.replace(CONFIG, algorithm="Magic"))
+    with pytest.raises(InputError, match="no gene 'colour'; choose from the levels inputs, width"):
+        make_search(make_problem(), dataclasses.replace(CONFIG, fixed=("colour",)))
     odd = dataclasses.replace(CONFIG, algorithm="ESMC", population=5)
     with pytest.raises(InputError, match="ESMC does not work with a population of 5"):
         make_search(make_problem(), odd, jax.local_devices()[:1])

@@ -7,7 +7,7 @@ values are for.
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -154,6 +154,25 @@ class Table:
         return np.repeat(
             [gene.kind == "scale" for gene in self.genes], [gene.size for gene in self.genes]
         )
+
+    def places(self, names: Iterable[str]) -> np.ndarray:
+        """bool[G], the numbers of genes by name, or of all genes of a level.
+
+        Raises:
+          InputError: neither a gene nor a level has that name.
+        """
+        chosen = np.zeros(self.size, bool)
+        for name in names:
+            mine = [gene.name for gene in self.genes if name in (gene.name, gene.level)]
+            if not mine:
+                levels = ", ".join(dict.fromkeys(gene.level for gene in self.genes))
+                raise InputError(
+                    f"there is no gene {name!r}; choose from the levels {levels}, or the genes "
+                    f"{', '.join(gene.name for gene in self.genes)}"
+                )
+            for gene in mine:
+                chosen[self.slices[gene]] = True
+        return chosen
 
     def decode(self, genome: Array) -> dict[str, Array]:
         """float[G] -> what every gene says. Pure; any numbers, NaN counting as 0."""

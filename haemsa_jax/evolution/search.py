@@ -62,6 +62,7 @@ class SearchConfig:
       head_start: training steps of the first generation beyond that, so that selection begins among
         networks that have learnt something; needs inheritance.
       price: fitness is the mean cost times (active share) ** price; 0 is free.
+      fixed: names of genes, or of levels of genes, that keep the default's values in all members.
       inherit: where a member's weights come from: `parent` (where the algorithm knows parents, else
         like nearest), `nearest` living genome, or `none`, a fresh start.
     """
@@ -73,6 +74,7 @@ class SearchConfig:
     head_start: int = 100
     price: float = 0.05
     inherit: str = "parent"
+    fixed: tuple[str, ...] = ()
 
     def __post_init__(self):
         for name, least in (("population", 2), ("generations", 1), ("steps", 1)):
@@ -302,6 +304,7 @@ def _make_start(problem: Problem, config: SearchConfig, algorithm, devices: int)
         # five of six members. Uniform genomes shut half of everything, and learn little.
         genomes = jax.vmap(problem.table.random)(jax.random.split(first, size))
         genomes = (problem.default + genomes).at[0].set(problem.default)
+        genomes = jnp.where(problem.table.places(config.fixed), problem.default, genomes)
         nobody = jnp.full(size, jnp.inf)
         if has_population(algorithm):
             state = algorithm.init(init, genomes, nobody, params)
@@ -340,6 +343,7 @@ def _make_generation(problem: Problem, config: SearchConfig, algorithm, devices:
     size, share = config.population, config.population // devices
     inherits = config.inherit != "none"
     params = algorithm.default_params
+    fixed = problem.table.places(config.fixed)
 
     def generation(state: SearchState, key: Array, data: Any) -> SearchState:
         now = state.generation
@@ -351,6 +355,7 @@ def _make_generation(problem: Problem, config: SearchConfig, algorithm, devices:
             genomes = jnp.where(now == 0, living.genomes, genomes)
         drawn = jax.vmap(problem.table.random)(jax.random.split(draw, size))
         genomes = jnp.where(state.blind & (now > 0), drawn, genomes)
+        genomes = jnp.where(fixed, problem.default, genomes)
 
         slots = _parents(config.inherit, asked, genomes, living, state.blind)
         mine = parallel.member_slice(share)
