@@ -16,6 +16,8 @@ from haemsa_jax.errors import InputError
 MODALITIES = ("text", "audio", "vision")
 LOCAL_EXPERTS = ("pointwise", "convolution", "attention", "recurrence")
 FUSION_OPERATORS = ("concat", "tensor", "attention", "gated_sum")
+TEXT_MODES = ("frozen", "tuned")
+ACTIVATIONS = ("gelu", "gelu_new", "relu")
 KINDS = ("regression", "classification", "multilabel")
 
 # Metrics a task may ask for, by kind. `training/metrics.py` defines each of them.
@@ -105,18 +107,76 @@ class Parts:
 
 
 @dataclass(frozen=True)
+class EncoderConfig:
+    """Shapes of an encoder.
+
+    Attributes:
+      vocabulary: tokens it knows.
+      positions: rows of the position table.
+      first_position: row of the first token; RoBERTa and MPNet count from behind the padding's.
+      width: D, of every token.
+      layers: L.
+      heads: attention heads; divides `width`.
+      hidden: width inside a layer's perceptron.
+      activation: one of `ACTIVATIONS`.
+      epsilon: of the layer norms.
+      buckets: relative position buckets, 0 for none.
+    """
+
+    vocabulary: int
+    positions: int
+    first_position: int
+    width: int
+    layers: int
+    heads: int
+    hidden: int
+    activation: str = "gelu"
+    epsilon: float = 1e-12
+    buckets: int = 0
+
+    def __post_init__(self):
+        _require(
+            self.width % self.heads == 0,
+            f"encoder: width={self.width} must be a multiple of heads={self.heads}",
+        )
+        _require(
+            self.activation in ACTIVATIONS,
+            f"encoder: activation {self.activation!r} is unknown; choose from "
+            f"{', '.join(ACTIVATIONS)}",
+        )
+
+    @property
+    def max_tokens(self) -> int:
+        """The longest text it has positions for."""
+        return self.positions - self.first_position
+
+
+@dataclass(frozen=True)
 class TextConfig:
-    """The encoder that turns transcripts into token vectors.
+    """The encoder that turns transcripts into token vectors, in place of text features.
 
     Attributes:
       encoder: its name or folder, as it was given.
       fingerprint: of its weights and tokeniser.
       max_tokens: longer transcripts are cut off.
+      mode: `frozen`, vectors are computed once; `tuned`, the encoder is part of the network and is
+        trained with it.
+      datasets: those that have transcripts; others keep their text features.
+      shapes: of the encoder.
     """
 
     encoder: str
     fingerprint: str
     max_tokens: int
+    mode: str
+    datasets: tuple[str, ...]
+    shapes: EncoderConfig
+
+    def __post_init__(self):
+        _require(
+            self.mode in TEXT_MODES,
+            f"text: mode {self.mode!r} is unknown; choose from {', '.join(TEXT_MODES)}",
+        )
 
 
 @dataclass(frozen=True)
@@ -225,6 +285,10 @@ class NetworkConfig:
         read = {m for task_id in self.tasks_of(dataset) for m in self.built.modalities[task_id]}
         return tuple(m for m in self.modalities if m in read)
 
+    def encodes(self, dataset: str) -> bool:
+        """Whether the text of `dataset` are token numbers, for an encoder within the network."""
+        return self.text is not None and self.text.mode == "tuned" and dataset in self.text.datasets
+
     def tasks_of(self, dataset: str) -> tuple[str, ...]:
         """Ids of the tasks on `dataset`, in task-axis order."""
         return tuple(task_id for task_id in self.tasks if dataset_of(task_id) == dataset)
@@ -256,6 +320,9 @@ class TrainConfig:
       modality_dropout: rate at which a present modality is hidden in training, one always stays.
       ema: decay of the averaged weights that are validated and kept.
       auxiliary: weight of the single-modality heads' losses.
+      encoder_rate: learning rate of a text encoder within the network, as a share of the others'.
+      layer_decay: each layer of the encoder learns so much slower than the one above it.
+      encoder_dropout: rate within the encoder.
       regression_loss: `l1`, `l2` or `huber`, on standardised labels.
       task_weights: task id to weight; tasks not named weigh 1.
       evaluate_every: epochs between validations.
@@ -275,6 +342,9 @@ class TrainConfig:
     modality_dropout: float = 0.1
     ema: float = 0.995
     auxiliary: float = 0.1
+    encoder_rate: float = 0.1
+    layer_decay: float = 0.9
+    encoder_dropout: float = 0.1
     regression_loss: str = "huber"
     task_weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
     evaluate_every: int = 1
@@ -286,10 +356,14 @@ class TrainConfig:
         ):  # fmt: skip
             value = getattr(self, name)
             _require(value > 0, f"training: {name}={value} must be positive")
-        for name in ("weight_decay", "auxiliary", "patience", "seed"):
+        for name in (
+            "weight_decay", "auxiliary", "patience", "seed", "encoder_rate", "layer_decay",
+        ):  # fmt: skip
             value = getattr(self, name)
             _require(value >= 0, f"training: {name}={value} must not be negative")
-        for name in ("warmup", "dropout", "input_dropout", "modality_dropout", "ema"):
+        for name in (
+            "warmup", "dropout", "input_dropout", "modality_dropout", "encoder_dropout", "ema",
+        ):  # fmt: skip
             value = getattr(self, name)
             _require(0 <= value < 1, f"training: {name}={value} must lie in [0, 1)")
         _require(
@@ -328,9 +402,15 @@ def network_from_json(values: Mapping[str, Any]) -> NetworkConfig:
     tasks = {task_id: task_from_json(spec) for task_id, spec in values["tasks"].items()}
     context = {dataset: tuple(window) for dataset, window in values["context"].items()}
     parts = parts_from_json(values["parts"]) if values.get("parts") else None
-    text = TextConfig(**values["text"]) if values.get("text") else None
+    text = text_from_json(values["text"]) if values.get("text") else None
     given = {"tasks": tasks, "context": context, "parts": parts, "text": text}
     return NetworkConfig(**{**values, **given})
+
+
+def text_from_json(values: Mapping[str, Any]) -> TextConfig:
+    """Inverse of `to_json` for a `TextConfig`."""
+    given = {"datasets": tuple(values["datasets"]), "shapes": EncoderConfig(**values["shapes"])}
+    return TextConfig(**{**values, **given})
 
 
 def parts_from_json(values: Mapping[str, Any]) -> Parts:

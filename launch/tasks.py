@@ -1,5 +1,6 @@
 """From `--tasks` and the flags beside it to data sets and a network configuration."""
 
+import dataclasses
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from absl import flags
 from tqdm import tqdm
 
 import haemsa_datasets
-from haemsa_jax.config import NetworkConfig, TaskSpec, TextConfig
+from haemsa_jax.config import TEXT_MODES, NetworkConfig, TaskSpec, TextConfig
 from haemsa_jax.data import Dataset
 from haemsa_jax.errors import InputError
 from launch import cli
@@ -29,6 +30,10 @@ def define_flags(**defaults) -> None:
         "text", None,
         "Text encoder whose token vectors of the words replace the text features: minilm, or the "
         "folder of a BERT, MiniLM, RoBERTa or MPNet model.",
+    )  # fmt: skip
+    flags.DEFINE_enum(
+        "text_mode", "frozen", TEXT_MODES,
+        "frozen: vectors are computed once. tuned: the encoder is trained with the network.",
     )  # fmt: skip
     flags.DEFINE_integer("max_tokens", 64, "Tokens after which words are cut off.")
     cli.define_flags(NetworkConfig, **defaults)
@@ -51,13 +56,21 @@ def from_flags(
         raise InputError("--tasks is missing: name a data set, or DATASET:TASK, a comma list")
     text = base.text if base is not None else None
     if given.text:
-        text = describe_text(given.text, given.max_tokens)
+        text = describe_text(given.text, given.max_tokens, given.text_mode)
     datasets, tasks = load_tasks(given.tasks or list(base.tasks), given.data_dir, splits, text)
     if base is not None and tasks != dict(base.tasks):
         raise InputError(
             f"the tasks are {', '.join(tasks)} as the data sets have them now, but the genome is "
             f"for {', '.join(base.tasks)}; leave --tasks away and prepare the same data sets"
         )
+    if text is not None:
+        talking = tuple(name for name, data in datasets.items() if has_words(data))
+        text = dataclasses.replace(text, datasets=talking)
+        if not talking:
+            raise InputError(
+                f"--text={text.encoder}: there are no transcripts in {', '.join(datasets)}; leave "
+                "the flag away"
+            )
     # The order of the tasks is that of the genome's rows.
     tasks = {task_id: tasks[task_id] for task_id in (base.tasks if base else tasks)}
     widths = {name: dict(dataset.widths) for name, dataset in datasets.items()}
@@ -104,9 +117,15 @@ def patterns(entries: Sequence[str], modalities: Sequence[str]) -> list[tuple[st
     return found
 
 
-def describe_text(encoder: str, max_tokens: int) -> TextConfig:
+def describe_text(encoder: str, max_tokens: int, mode: str) -> TextConfig:
     """The encoder as the configuration keeps it."""
-    return TextConfig(encoder, read_encoder(encoder).fingerprint, max_tokens)
+    read = read_encoder(encoder)
+    return TextConfig(encoder, read.fingerprint, max_tokens, mode, (), read.config)
+
+
+def has_words(dataset: Dataset) -> bool:
+    """Whether anything was transcribed."""
+    return any(any(split.words) for split in dataset.splits.values())
 
 
 @functools.cache
@@ -138,8 +157,10 @@ def load_data(name: str, data_dir: str, splits: Iterable[str], text: TextConfig 
             f"the text encoder {text.encoder} is another than the network was trained with "
             f"(fingerprint {pretrained.fingerprint}, not {text.fingerprint}); bring back its folder"
         )
-    from haemsa_jax.text import with_text
+    from haemsa_jax.text import with_text, with_tokens
 
+    if text.mode == "tuned":
+        return with_tokens(dataset, pretrained, text.max_tokens)
     with tqdm(desc=f"{name}: embedding", unit="text", leave=False, delay=1) as bar:
 
         def report(done: int, total: int) -> None:

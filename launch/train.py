@@ -20,9 +20,10 @@ from tqdm import tqdm
 from haemsa_jax.config import TrainConfig
 from haemsa_jax.errors import InputError
 from haemsa_jax.evolution.outcome import Found, begin, read_genome
+from haemsa_jax.models.architecture import default_architecture
 from haemsa_jax.reporting.figures import training_figure
 from haemsa_jax.training import log
-from haemsa_jax.training.loop import make_train
+from haemsa_jax.training.loop import Start, make_train
 from launch import cli, tasks
 
 _GENOME = flags.DEFINE_string("genome", None, "Genome file of a search, such as best.json.")
@@ -50,6 +51,9 @@ def main() -> None:
         weights = tasks.task_weights(_TASK_WEIGHTS.value, network.tasks)
         config = dataclasses.replace(config, task_weights=weights)
     start = None
+    if network.text and network.text.mode == "tuned":
+        params = {"encoder": tasks.read_encoder(network.text.encoder).params}
+        start = Start(default_architecture(network), params, {})
     if found:
         network, start = begin(found, network, inherit=_WEIGHTS.value == "inherited")
     train = make_train(network, config, datasets, devices, _CHECKPOINT_EVERY.value, start)

@@ -13,6 +13,7 @@ from haemsa_jax.data.dataset import Split
 from haemsa_jax.sample import Sample
 
 Array = jax.Array
+POOL = 16  # batches that are sorted by length together
 
 
 @struct.dataclass
@@ -48,22 +49,49 @@ def device_split(split: Split) -> DeviceSplit:
     )
 
 
-def shuffled_positions(key: Array, step: Array, batch_size: int, count: int) -> Array:
+def shuffled_positions(
+    key: Array, step: Array, batch_size: int, count: int, lengths: Array | None = None
+) -> Array:
     """Places 0..count-1 that make up batch `step`, int[batch_size].
 
     Batches walk through one permutation an epoch, back to back: every place comes once an epoch and
     a batch on the border takes the rest of one epoch and the start of the next.
+
+    Args:
+      key: of the order.
+      step: number of the batch.
+      batch_size: places a batch.
+      count: places in all.
+      lengths: int[count]; places of like length then come together, within pools of `POOL` batches
+        that are drawn at random.
     """
+
+    def order(epoch):
+        drawn = jax.random.permutation(jax.random.fold_in(key, epoch), count)
+        if lengths is None:
+            return drawn
+        pool = jnp.arange(count) // (POOL * batch_size)
+        # Up in one pool and down in the next, so that neighbours across the border are alike.
+        rank = jnp.where(pool % 2, -lengths[drawn], lengths[drawn])
+        return drawn[jnp.lexsort((rank, pool))]
+
     start = step * batch_size
     first_epoch = start // count
     span = -(-batch_size // count) + 1
-    orders = jnp.concatenate(
-        [
-            jax.random.permutation(jax.random.fold_in(key, first_epoch + epoch), count)
-            for epoch in range(span)
-        ]
-    )
+    orders = jnp.concatenate([order(first_epoch + epoch) for epoch in range(span)])
     return jax.lax.dynamic_slice(orders, (start - first_epoch * count,), (batch_size,))
+
+
+def window_tokens(split: DeviceSplit, modality: str, past: int, future: int) -> Array:
+    """int[N], tokens of a modality that `gather` would find for each row."""
+    tokens = split.masks[modality].sum(axis=-1)
+    rows = jnp.arange(len(tokens))
+    total = jnp.zeros_like(tokens)
+    for offset in range(-past, future + 1):
+        near = jnp.clip(rows + offset, 0, len(tokens) - 1)
+        inside = (near == rows + offset) & (split.group[near] == split.group)
+        total = total + jnp.where(inside, tokens[near], 0)
+    return total
 
 
 def gather(split: DeviceSplit, row: Array, task: Array, past: int, future: int) -> Sample:

@@ -170,7 +170,7 @@ def begin(found: Found, network: NetworkConfig, inherit: bool) -> tuple[NetworkC
     origin = {"genome": dict(found.values), "weights": "random"}
     if not inherit:
         small = dataclasses.replace(network, parts=parts_of(network, architecture))
-        return small, Start(architecture, None, origin)
+        return small, Start(architecture, {}, origin)
     trained = load_trained(found.path.parent)
     if trained.experiment.network != network:
         raise InputError(

@@ -6,65 +6,20 @@ and scanned, so that twelve compile as fast as one.
 """
 
 import math
-from dataclasses import dataclass
 
 import flax.linen as nn
 import jax.numpy as jnp
 
-from haemsa_jax.errors import InputError
+from haemsa_jax.config import ACTIVATIONS, EncoderConfig
 from haemsa_jax.models.layers import Array, Dropout, masked_softmax
 
-ACTIVATIONS = {
+_ACTIVATIONS = {
     "gelu": lambda x: nn.gelu(x, approximate=False),
     "gelu_new": nn.gelu,
     "relu": nn.relu,
 }
+assert tuple(_ACTIVATIONS) == ACTIVATIONS
 FARTHEST = 128  # tokens, beyond which relative positions share a bucket (MPNet)
-
-
-@dataclass(frozen=True)
-class EncoderConfig:
-    """Shapes of an encoder.
-
-    Attributes:
-      vocabulary: tokens it knows.
-      positions: rows of the position table.
-      first_position: row of the first token; RoBERTa and MPNet count from behind the padding's.
-      width: D, of every token.
-      layers: L.
-      heads: attention heads; divides `width`.
-      hidden: width inside a layer's perceptron.
-      activation: one of `ACTIVATIONS`.
-      epsilon: of the layer norms.
-      buckets: relative position buckets, 0 for none.
-    """
-
-    vocabulary: int
-    positions: int
-    first_position: int
-    width: int
-    layers: int
-    heads: int
-    hidden: int
-    activation: str = "gelu"
-    epsilon: float = 1e-12
-    buckets: int = 0
-
-    def __post_init__(self):
-        if self.width % self.heads:
-            raise InputError(
-                f"encoder: width={self.width} must be a multiple of heads={self.heads}"
-            )
-        if self.activation not in ACTIVATIONS:
-            raise InputError(
-                f"encoder: activation {self.activation!r} is unknown; choose from "
-                f"{', '.join(ACTIVATIONS)}"
-            )
-
-    @property
-    def max_tokens(self) -> int:
-        """The longest text it has positions for."""
-        return self.positions - self.first_position
 
 
 class Encoder(nn.Module):
@@ -83,6 +38,8 @@ class Encoder(nn.Module):
         words = self.param("words", small, (config.vocabulary, config.width))
         positions = self.param("positions", small, (config.positions, config.width))
         place = config.first_position + jnp.maximum(jnp.cumsum(mask, axis=-1) - 1, 0)
+        # Several utterances together may be longer than the table.
+        place = jnp.minimum(place, config.positions - 1)
         x = jnp.asarray(words)[jnp.where(mask, ids, 0)] + jnp.asarray(positions)[place]
         x = Dropout()(nn.LayerNorm(epsilon=config.epsilon, name="norm")(x), dropout)
         bias = jnp.zeros(())
@@ -119,9 +76,54 @@ class _Layer(nn.Module):
         x = nn.LayerNorm(epsilon=config.epsilon, name="attention_norm")(
             x + Dropout(name="attention_dropout")(mixed, dropout)
         )
-        inner = ACTIVATIONS[config.activation](nn.Dense(config.hidden, name="wide")(x))
+        inner = _ACTIVATIONS[config.activation](nn.Dense(config.hidden, name="wide")(x))
         added = Dropout(name="dropout")(nn.Dense(config.width, name="narrow")(inner), dropout)
         return nn.LayerNorm(epsilon=config.epsilon, name="norm")(x + added), None
+
+
+def encode_prefix(
+    encoder: Encoder, ids: Array, mask: Array, dropout: Array | float, longest: Array | None
+) -> Array:
+    """The encoder on real tokens alone, wherever among the padding they lie.
+
+    Tokens are moved to the front and cut to the shortest of `lengths(T)` that holds them; a branch
+    is compiled for each. So a short batch does not pay for the longest text of the data set.
+
+    Args:
+      encoder: a bound module.
+      ids, mask: int[..., T], bool[..., T].
+      dropout: rate.
+      longest: int[], tokens of the longest text, the same for all leading axes; None for T.
+
+    Returns:
+      float[..., T, D], zeros outside the mask.
+    """
+    total = ids.shape[-1]
+    order = jnp.argsort(~mask, axis=-1, stable=True)
+    ids, front = (jnp.take_along_axis(x, order, axis=-1) for x in (ids, mask))
+
+    def cut(length):
+        def branch(encoder, ids, front):
+            said = encoder(ids[..., :length], front[..., :length], dropout)
+            return jnp.pad(said, [(0, 0)] * (ids.ndim - 1) + [(0, total - length), (0, 0)])
+
+        return branch
+
+    choices = lengths(total)
+    if longest is None or encoder.is_initializing() or len(choices) == 1:
+        said = cut(total)(encoder, ids, front)
+    else:
+        which = jnp.searchsorted(jnp.array(choices[:-1]), longest)
+        said = nn.switch(which, [cut(n) for n in choices], encoder, ids, front)
+    back = jnp.argsort(order, axis=-1)
+    return jnp.take_along_axis(said, back[..., None], axis=-2)
+
+
+def lengths(total: int) -> tuple[int, ...]:
+    """Lengths that texts are cut to: powers of two and the halves between them, then `total`."""
+    powers = [8 * 2**n for n in range(1, 16)]
+    steps = sorted({*powers, *(power * 3 // 2 for power in powers)})
+    return (*[step for step in steps if step < total], total)
 
 
 def relative_bucket(distance: Array, buckets: int) -> Array:

@@ -13,6 +13,7 @@ from flax import struct
 
 from haemsa_jax.config import NetworkConfig
 from haemsa_jax.models.architecture import Architecture, default_architecture
+from haemsa_jax.models.encoder import Encoder, encode_prefix
 from haemsa_jax.models.experts import LocalBank
 from haemsa_jax.models.fusion import Fusion
 from haemsa_jax.models.heads import Head
@@ -28,6 +29,7 @@ class Rates:
 
     inner: Array | float = 0.0
     inputs: Array | float = 0.0
+    encoder: Array | float = 0.0
 
 
 @struct.dataclass
@@ -73,6 +75,10 @@ class Haemsa(nn.Module):
             for dataset in config.widths
             for modality in config.stems_of(dataset)
         }
+        if any(config.encodes(dataset) for dataset in config.widths):
+            self.encoder = Encoder(config.text.shapes, name="encoder")
+            # Encoders differ tenfold in the scale of what they say.
+            self.encoder_norm = nn.LayerNorm(use_scale=False, use_bias=False)
         self.banks = {
             (modality, layer): LocalBank(config, experts, name=f"local_{modality}_{layer}")
             for modality, blocks in config.built.local.items()
@@ -101,9 +107,18 @@ class Haemsa(nn.Module):
         }
 
     def __call__(
-        self, sample: Sample, architecture: Architecture, rates: Rates, dataset: str
-    ) -> Outputs:
-        """Run one data set's samples, `dataset` naming which stems and heads are meant."""
+        self, sample: Sample, architecture: Architecture, rates: Rates, dataset: str,
+        longest: Array | None = None,
+    ) -> Outputs:  # fmt: skip
+        """Run one data set's samples.
+
+        Args:
+          sample: with any leading axes.
+          architecture: what is open.
+          rates: of dropout.
+          dataset: which stems and heads are meant.
+          longest: int[], no sample has more text tokens; saves a text encoder work.
+        """
         # Loaded ones are NumPy's, which a traced task could not index.
         architecture = jax.tree.map(jnp.asarray, architecture)
         # A modality that the task may not read is, for it, absent: masked before anything else.
@@ -116,8 +131,13 @@ class Haemsa(nn.Module):
         query = jnp.asarray(self.queries)[sample.task]
         situation = jnp.concatenate([presence.astype(query.dtype), query], axis=-1)
 
+        features = dict(sample.features)
+        if config.encodes(dataset) and "text" in masks:
+            ids = features["text"][..., 0].astype(jnp.int32)
+            said = encode_prefix(self.encoder, ids, masks["text"], rates.encoder, longest)
+            features["text"] = self.encoder_norm(said)
         tokens = {
-            m: self.stems[dataset, m](sample.features[m], mask, sample.offsets[m], rates.inputs)
+            m: self.stems[dataset, m](features[m], mask, sample.offsets[m], rates.inputs)
             for m, mask in masks.items()
         }
         tokens, local_gates = self._local(tokens, masks, situation, presence, architecture, rates)

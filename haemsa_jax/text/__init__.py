@@ -3,7 +3,15 @@
 Needs `tokenizers` and `safetensors`, which the rest of the library does not.
 """
 
-from haemsa_jax.text.embedding import embed, with_text
+from haemsa_jax.text.embedding import embed, with_text, with_tokens
 from haemsa_jax.text.pretrained import Pretrained, Tokenised, find_folder, read_pretrained
 
-__all__ = ["Pretrained", "Tokenised", "embed", "find_folder", "read_pretrained", "with_text"]
+__all__ = [
+    "Pretrained",
+    "Tokenised",
+    "embed",
+    "find_folder",
+    "read_pretrained",
+    "with_text",
+    "with_tokens",
+]

@@ -45,12 +45,27 @@ def with_text(
         name: _with_text(split, embed(pretrained, _texts(split), max_tokens, cache, report))
         for name, split in dataset.splits.items()
     }
-    width = pretrained.config.width
+    return _told(dataset, pretrained, splits, pretrained.config.width)
+
+
+def with_tokens(dataset: Dataset, pretrained: Pretrained, max_tokens: int = 128) -> Dataset:
+    """As `with_text`, but token numbers, float32[N, T, 1], for an encoder within the network."""
+    if not any(any(split.words) for split in dataset.splits.values()):
+        return dataset
+    splits = {}
+    for name, split in dataset.splits.items():
+        tokens = pretrained.tokenise(_texts(split), max_tokens)
+        splits[name] = _with_text(split, (tokens.ids[..., None].astype(np.float32), tokens.mask))
+    return _told(dataset, pretrained, splits, 1)
+
+
+def _told(dataset: Dataset, pretrained: Pretrained, splits, width: int) -> Dataset:
+    of = f"{pretrained.config.width} of {pretrained.folder.name}"
     return dataclasses.replace(
         dataset,
         splits=splits,
         widths={**dataset.widths, "text": width},
-        provenance={**dataset.provenance, "text": f"{width} of {pretrained.folder.name}"},
+        provenance={**dataset.provenance, "text": of},
     )
 
 

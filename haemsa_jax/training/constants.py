@@ -17,7 +17,11 @@ def make_constants(network: NetworkConfig, datasets: dict[str, Dataset]) -> dict
     for name in network.widths:
         split = datasets[name].splits["train"]
         for modality in network.stems_of(name):
-            constants[f"stem_{slug(name)}_{modality}"] = _feature_constants(split, modality)
+            if modality == "text" and network.encodes(name):
+                found = _plain(network.text.shapes.width)
+            else:
+                found = _feature_constants(split, modality)
+            constants[f"stem_{slug(name)}_{modality}"] = found
     for task_id, task in network.tasks.items():
         split = datasets[dataset_of(task_id)].splits["train"]
         head = _label_constants(task, split)
@@ -31,12 +35,16 @@ def _feature_constants(split: Split, modality: str) -> dict[str, np.ndarray]:
     """Mean and standard deviation of each feature over the training tokens that are there."""
     tokens = split.features[modality][split.masks[modality]].astype(np.float64)
     if not len(tokens):
-        width = split.features[modality].shape[-1]
-        return {"mean": np.zeros(width, np.float32), "std": np.ones(width, np.float32)}
+        return _plain(split.features[modality].shape[-1])
     std = tokens.std(axis=0)
     # A feature that never varies carries nothing: dividing by 1 leaves it at exactly zero.
     std = np.where(std > 1e-8 * np.maximum(1.0, np.abs(tokens).max(axis=0)), std, 1.0)
     return {"mean": tokens.mean(axis=0).astype(np.float32), "std": std.astype(np.float32)}
+
+
+def _plain(width: int) -> dict[str, np.ndarray]:
+    """Constants that change nothing."""
+    return {"mean": np.zeros(width, np.float32), "std": np.ones(width, np.float32)}
 
 
 def _label_constants(task: TaskSpec, split: Split) -> dict[str, np.ndarray]:

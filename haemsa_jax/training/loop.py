@@ -51,12 +51,13 @@ class Start:
 
     Attributes:
       architecture: of all seeds.
-      params: first weights of all seeds, None for random ones.
+      params: first weights of all seeds, whole or some of the parameters' first level, such as a
+        pretrained `encoder`; what is not there starts at random.
       origin: says where both come from, as JSON values; a run resumes only where they agree.
     """
 
     architecture: Architecture
-    params: dict | None
+    params: Mapping[str, Any]
     origin: Mapping[str, Any]
 
 
@@ -99,7 +100,7 @@ def make_train(
     data = {name: device_split(dataset.splits["train"]) for name, dataset in datasets.items()}
     per_epoch = steps_per_epoch(label_counts(network, data), config.batch_size)
     total = per_epoch * config.epochs
-    start = start or Start(default_architecture(network), None, {})
+    start = start or Start(default_architecture(network), {}, {})
     members = start.architecture, hyper_from_config(config, network)
     fixed = parallel.replicate(
         [make_constants(network, datasets), *stack(members, config.seeds), data], devices
@@ -108,8 +109,9 @@ def make_train(
 
     def fresh(key):
         params = init_variables(Haemsa(network), stream(key, "init"))[0]
-        return init_state(params if start.params is None else start.params)
+        return init_state({**params, **given})
 
+    given = dict(start.params)
     init = jax.jit(jax.vmap(fresh))
     roots = jax.jit(jax.vmap(jax.random.key))
     average = jax.jit(jax.vmap(averaged_params))

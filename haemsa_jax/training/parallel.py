@@ -19,7 +19,7 @@ from haemsa_jax.config import NetworkConfig, TrainConfig, dataset_of
 from haemsa_jax.data.batches import DeviceSplit, gather
 from haemsa_jax.errors import InputError
 from haemsa_jax.models.haemsa import Haemsa, Rates
-from haemsa_jax.training.step import make_step
+from haemsa_jax.training.step import longest_text, make_step
 
 AXIS = "devices"
 Array = jax.Array
@@ -54,7 +54,7 @@ def make_block(
     """
     check_divisible(config.batch_size, len(devices))
     step = make_step(network, config, total_steps, AXIS, len(devices))
-    step = jax.vmap(step, in_axes=(0, None, 0, 0, None, 0, 0))
+    step = _side_by_side(network, step, (0, None, 0, 0, None, 0, 0))
 
     def block(_, states, constants, architectures, hypers, data, seeds, steps):
         def body(index, carry):
@@ -84,10 +84,10 @@ def make_predict(
     share = max(1, batch_size // count)
 
     def forward(arrays, constants, split: DeviceSplit, task: Array, rows: Array, dataset):
-        def one(member, sample):
+        def one(member, sample, longest):
             params, architecture = member
             variables = {"params": params, "constants": constants}
-            out = module.apply(variables, sample, architecture, Rates(), dataset)
+            out = module.apply(variables, sample, architecture, Rates(), dataset, longest)
             gates = {
                 "local": out.local_gates,
                 "links": out.link_weights,
@@ -98,7 +98,9 @@ def make_predict(
         def some(rows):
             window = network.context_of(dataset)
             samples = jax.vmap(lambda row: gather(split, row, task, *window))(rows)
-            return jax.vmap(jax.vmap(one, (None, 0)), (0, None))(arrays, samples)
+            longest = longest_text(network, dataset, samples)
+            each = jax.vmap(lambda member, sample: one(member, sample, longest), (None, 0))
+            return _side_by_side(network, each, (0, None))(arrays, samples)
 
         return jax.lax.map(some, rows)
 
@@ -126,6 +128,23 @@ def make_predict(
         return jax.tree.map(flat, {"prediction": said[task_id], **gates})
 
     return predict
+
+
+def _side_by_side(network: NetworkConfig, function, axes: tuple) -> Callable[..., Any]:
+    """`function` of S members at once; one after the other where each fills the device alone."""
+    if not any(network.encodes(dataset) for dataset in network.widths):
+        return jax.vmap(function, axes)
+
+    def mapped(*arguments):
+        def one(mine):
+            rest = iter(mine)
+            filled = [next(rest) if axis == 0 else x for x, axis in zip(arguments, axes,
+                                                                        strict=True)]  # fmt: skip
+            return function(*filled)
+
+        return jax.lax.map(one, [x for x, axis in zip(arguments, axes, strict=True) if axis == 0])
+
+    return mapped
 
 
 def map_members(generation: Callable[..., Any], devices: list[jax.Device]) -> Callable[..., Any]:

@@ -1,5 +1,6 @@
 """TrainState, hyper-parameters as data, and the optimiser."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,6 +12,8 @@ from jax.flatten_util import ravel_pytree
 from haemsa_jax.config import NetworkConfig, TrainConfig
 
 Array = jax.Array
+Packed = dict[str, Any]
+ENCODER = "encoder"
 
 
 @struct.dataclass
@@ -38,14 +41,14 @@ class TrainState:
 
     Attributes:
       params: the network's parameters.
-      averaged: float[P], the exponential moving average of all parameters in one vector, which is
-        validated and kept; `averaged_params` gives it the tree's shape.
-      moments: AdamW's state, on the same vector.
+      averaged: their exponential moving average, which is validated and kept, packed as `pack`
+        does; `averaged_params` gives it the tree's shape.
+      moments: AdamW's state, packed likewise.
       step: int[], steps done.
     """
 
     params: dict
-    averaged: Array
+    averaged: Packed
     moments: optax.OptState
     step: Array
 
@@ -62,13 +65,32 @@ def hyper_from_config(config: TrainConfig, network: NetworkConfig) -> Hyper:
 
 def init_state(params: dict) -> TrainState:
     """Fresh state around fresh parameters."""
-    flat, _ = ravel_pytree(params)
-    return TrainState(params, flat, optax.scale_by_adam().init(flat), jnp.zeros((), jnp.int32))
+    packed, _ = pack(params)
+    moments = optax.scale_by_adam().init(packed)
+    return TrainState(params, packed, moments, jnp.zeros((), jnp.int32))
+
+
+def pack(params: dict) -> tuple[Packed, Callable[[Packed], dict]]:
+    """Parameters as one vector, and a text encoder's as they are: few arrays, all of them large.
+
+    A few large operations instead of a dozen for each of several hundred arrays halve what there is
+    to compile; an encoder's layers are stacked already, and copying them would take time.
+
+    Returns:
+      the packed parameters, and the way back.
+    """
+    rest = {name: value for name, value in params.items() if name != ENCODER}
+    flat, unravel = ravel_pytree(rest)
+    encoder = {ENCODER: params[ENCODER]} if ENCODER in params else {}
+    return {"rest": flat, **encoder}, lambda packed: {
+        **unravel(packed["rest"]),
+        **{name: packed[name] for name in encoder},
+    }
 
 
 def averaged_params(state: TrainState) -> dict:
     """The averaged parameters as a tree."""
-    return ravel_pytree(state.params)[1](state.averaged)
+    return pack(state.params)[1](state.averaged)
 
 
 def stack(tree: Any, count: int) -> Any:
@@ -87,19 +109,34 @@ def apply_gradients(
     state: TrainState, grads: dict, hyper: Hyper, rate: Array, config: TrainConfig
 ) -> TrainState:
     """One step of clipped AdamW (Loshchilov and Hutter 2019), weight decay on matrices alone."""
-    # All parameters as one vector: a few large operations instead of a dozen for each of several
-    # hundred arrays, which halves what there is to compile.
-    params, unravel = ravel_pytree(state.params)
+    params, unpack = pack(state.params)
     # The barrier keeps XLA from mixing the optimiser into the gradients' own operations.
-    grads = jax.lax.optimization_barrier(ravel_pytree(grads)[0])
-    decays, _ = ravel_pytree(
-        jax.tree.map(lambda p: jnp.full(p.shape, float(p.ndim > 1)), state.params)
-    )
+    grads = jax.lax.optimization_barrier(pack(grads)[0])
     clip, adam = optax.clip_by_global_norm(config.clip_norm), optax.scale_by_adam()
     grads, _ = clip.update(grads, clip.init(grads))
     updates, moments = adam.update(grads, state.moments)
-    params = params - rate * (updates + hyper.weight_decay * decays * params)
+    matrices = {name: x for name, x in state.params.items() if name != ENCODER}
+    decays, _ = ravel_pytree(jax.tree.map(lambda p: jnp.full(p.shape, float(p.ndim > 1)), matrices))
+    updates["rest"] = updates["rest"] + hyper.weight_decay * decays * params["rest"]
+    if ENCODER in params:
+        # Pretrained weights stay near where they were: slower, and not drawn to zero.
+        paces = _paces(params[ENCODER], config)
+        updates[ENCODER] = jax.tree.map(lambda u, pace: pace * u, updates[ENCODER], paces)
+    params = jax.tree.map(lambda p, u: p - rate * u, params, updates)
     # Early averages follow the weights closely, so that the random start is soon forgotten.
     keep = jnp.minimum(config.ema, (1.0 + state.step) / (10.0 + state.step))
-    averaged = keep * state.averaged + (1.0 - keep) * params
-    return TrainState(unravel(params), averaged, moments, state.step + 1)
+    averaged = jax.tree.map(lambda a, p: keep * a + (1.0 - keep) * p, state.averaged, params)
+    return TrainState(unpack(params), averaged, moments, state.step + 1)
+
+
+def _paces(encoder: dict, config: TrainConfig) -> dict:
+    """How fast each array of an encoder learns: slower, the farther it is from the top."""
+    layers = encoder["layers"]
+    count = len(jax.tree.leaves(layers)[0])
+    below = config.encoder_rate * config.layer_decay**count
+    paces = jax.tree.map(lambda x: jnp.float32(below), encoder)
+    heights = config.encoder_rate * config.layer_decay ** jnp.arange(count - 1, -1, -1.0)
+    paces["layers"] = jax.tree.map(
+        lambda x: heights.reshape(-1, *[1] * (x.ndim - 1)).astype(x.dtype), layers
+    )
+    return paces

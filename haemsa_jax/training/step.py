@@ -11,10 +11,11 @@ import jax
 import jax.numpy as jnp
 
 from haemsa_jax.config import NetworkConfig, TrainConfig, dataset_of
-from haemsa_jax.data.batches import DeviceSplit, gather, shuffled_positions
+from haemsa_jax.data.batches import DeviceSplit, gather, shuffled_positions, window_tokens
 from haemsa_jax.data.presence import drop_modalities
 from haemsa_jax.models.architecture import Architecture
 from haemsa_jax.models.haemsa import Haemsa, Rates, slug
+from haemsa_jax.sample import Sample
 from haemsa_jax.training.losses import task_loss
 from haemsa_jax.training.state import Hyper, TrainState, apply_gradients, learning_rate
 
@@ -92,11 +93,17 @@ def _make_batch(network: NetworkConfig, config: TrainConfig, share: int, axis: s
         for dataset in network.widths:
             split, samples, labels, keys = data[dataset], [], {}, []
             context = network.context_of(dataset)
+            lengths = None
+            if network.encodes(dataset):
+                lengths = window_tokens(split, "text", *context)
             for task_id in network.tasks_of(dataset):
                 index, name = network.task_index(task_id), network.tasks[task_id].name
                 rows = split.rows[name]
                 order = jax.random.fold_in(stream(seed, "batch"), index)
-                places = shuffled_positions(order, step, config.batch_size, rows.shape[0])
+                places = shuffled_positions(
+                    order, step, config.batch_size, rows.shape[0],
+                    None if lengths is None else lengths[rows],
+                )  # fmt: skip
                 mine = rows[jax.lax.dynamic_slice(places, (first,), (share,))]
                 # A key a sample, folded from its place in the whole batch: results do not depend
                 # on how many devices share it.
@@ -130,13 +137,16 @@ def _make_losses(module: Haemsa, config: TrainConfig):
 
     def losses(params, constants, architecture, hyper, drawn) -> tuple[Array, Array]:
         variables = {"params": params, "constants": constants}
-        rates = Rates(inner=hyper.dropout, inputs=hyper.input_dropout)
+        rates = Rates(hyper.dropout, hyper.input_dropout, config.encoder_dropout)
         main, auxiliary = {}, {}
         for dataset, (samples, labels, keys) in drawn.items():
+            longest = longest_text(network, dataset, samples)
 
-            def forward(sample, key, dataset=dataset):
+            def forward(sample, key, dataset=dataset, longest=longest):
                 rngs = {"dropout": key}
-                return module.apply(variables, sample, architecture, rates, dataset, rngs=rngs)
+                return module.apply(
+                    variables, sample, architecture, rates, dataset, longest, rngs=rngs
+                )
 
             outputs = jax.vmap(forward)(samples, keys)
             start = 0
@@ -157,6 +167,13 @@ def _make_losses(module: Haemsa, config: TrainConfig):
         return jnp.stack([main[t] for t in order]), jnp.stack([auxiliary[t] for t in order])
 
     return losses
+
+
+def longest_text(network: NetworkConfig, dataset: str, samples: Sample) -> Array | None:
+    """int[], most text tokens of any sample, where an encoder wants to know."""
+    if not network.encodes(dataset):
+        return None
+    return samples.masks["text"].sum(axis=-1).max()
 
 
 def label_counts(network: NetworkConfig, data: dict[str, DeviceSplit]) -> dict[str, int]:

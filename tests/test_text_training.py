@@ -1,0 +1,174 @@
+"""Words in a network: frozen vectors or an encoder that is trained with it."""
+
+import dataclasses
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from haemsa_jax.config import TextConfig, TrainConfig, network_from_json, to_json
+from haemsa_jax.data.batches import (
+    POOL,
+    device_split,
+    gather,
+    shuffled_positions,
+    window_tokens,
+)
+from haemsa_jax.models.architecture import default_architecture
+from haemsa_jax.models.encoder import Encoder, encode_prefix, lengths
+from haemsa_jax.text import read_pretrained, with_tokens
+from haemsa_jax.training.checkpoint import load_trained
+from haemsa_jax.training.evaluation import evaluate
+from haemsa_jax.training.loop import Start, make_train
+from haemsa_jax.training.state import (
+    apply_gradients,
+    averaged_params,
+    hyper_from_config,
+    init_state,
+)
+
+FOLDER = Path(__file__).parent / "fixtures" / "encoders" / "bert"
+CONFIG = TrainConfig(
+    epochs=40, evaluate_every=40, batch_size=16, learning_rate=5e-3, encoder_rate=0.5,
+    layer_decay=0.5, dropout=0.0, input_dropout=0.0, encoder_dropout=0.0, modality_dropout=0.0,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pretrained():
+    return read_pretrained(FOLDER)
+
+
+@pytest.fixture(scope="module")
+def spoken(pair, pretrained):
+    """Two modalities; the score is in the words alone."""
+
+    def tell(split):
+        good = split.labels["score"] > 0
+        words = [f"the plot was {'good' if g else 'bad'}" + " !" * (i % 7) for i, g in
+                 enumerate(good)]  # fmt: skip
+        labels = {"score": np.where(good, 2.0, -2.0).astype(np.float32)}
+        return dataclasses.replace(split, words=words, labels=labels)
+
+    splits = {name: tell(split) for name, split in pair.splits.items()}
+    tasks = {"score": pair.tasks["score"]}
+    told = dataclasses.replace(pair, splits=splits, tasks=tasks)
+    return with_tokens(told, pretrained, max_tokens=24)
+
+
+@pytest.fixture(scope="module")
+def network(slim, spoken, pretrained):
+    text = TextConfig(
+        str(FOLDER), pretrained.fingerprint, 24, "tuned", (spoken.name,), pretrained.config
+    )
+    return dataclasses.replace(
+        slim, widths={spoken.name: dict(spoken.widths)}, text=text, context={},
+        tasks={f"{spoken.name}:score": spoken.tasks["score"]},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def start(network, pretrained):
+    return Start(default_architecture(network), {"encoder": pretrained.params}, {})
+
+
+@pytest.fixture(scope="module")
+def run(network, spoken, start, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("run")
+    config = dataclasses.replace(CONFIG, seeds=2)
+    train = make_train(network, config, {spoken.name: spoken}, jax.local_devices()[:1], start=start)
+    rows = []
+    train(directory, observe=rows.append)
+    return directory, rows
+
+
+def test_configuration_travels(network):
+    assert network_from_json(to_json(network)) == network
+
+
+def test_it_learns_from_words(run, network, spoken):
+    directory, rows = run
+    scores = [row["score"] for row in rows if row["kind"] == "validation"]
+    assert np.all(np.array(scores[-1]) > 0.5)
+    evaluated = evaluate(load_trained(directory), {spoken.name: spoken}, "test")
+    assert np.all(np.array(evaluated["talks:score"].metrics["corr"]) > 0.8)
+
+
+def test_seeds_and_devices_side_by_side(run, network, spoken, start, tmp_path):
+    """A seed alone is the seed among others; each device cuts its own share of a batch."""
+    train = make_train(network, CONFIG, {spoken.name: spoken}, jax.local_devices()[:2], start=start)
+    rows = []
+    train(tmp_path, seed=1, observe=rows.append)
+    together = [row["loss"][1] for row in run[1] if row["kind"] == "train"]
+    alone = [row["loss"][0] for row in rows if row["kind"] == "train"]
+    np.testing.assert_allclose(alone[:10], together[:10], rtol=1e-4)
+
+
+def test_the_lower_a_layer_the_slower(network, pretrained):
+    """Adam's first step is the rate, whatever the gradient: here times 0.5, 0.25, 0.125."""
+    head = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
+    params = {"encoder": jax.device_put(pretrained.params), "head": head}
+    config = dataclasses.replace(CONFIG, clip_norm=1e9)
+    hyper = hyper_from_config(dataclasses.replace(config, weight_decay=2.0), network)
+    grads = jax.tree.map(lambda p: jnp.full(p.shape, 3.0), params)
+    state = apply_gradients(init_state(params), grads, hyper, jnp.float32(0.1), config)
+    moved = jax.tree.map(lambda a, b: np.asarray(a - b), params, state.params)
+    for name, expected in (("wide", [0.025, 0.05]), ("query", [0.025, 0.05])):
+        kernel = moved["encoder"]["layers"][name]["kernel"]
+        for layer in (0, 1):
+            np.testing.assert_allclose(kernel[layer], expected[layer], atol=1e-6)
+    np.testing.assert_allclose(moved["encoder"]["words"], 0.0125, atol=1e-6)
+    np.testing.assert_allclose(moved["head"]["bias"], 0.1, atol=1e-6)
+    np.testing.assert_allclose(moved["head"]["kernel"], 0.1 * (1 + 2.0), atol=1e-6)
+    averaged = averaged_params(state)
+    assert jax.tree.structure(averaged) == jax.tree.structure(params)
+    keep = 0.1  # after no step, one in ten
+    np.testing.assert_allclose(averaged["head"]["bias"], keep * 1 + (1 - keep) * 0.9, atol=1e-6)
+
+
+def test_a_prefix_says_the_same(pretrained):
+    """Cut to the longest text or not, tokens in front, behind or with gaps."""
+    rng = np.random.default_rng(0)
+    mask = rng.random((5, 3, 40)) < 0.3
+    ids = np.where(mask, rng.integers(4, 20, mask.shape), 0)
+
+    @jax.jit
+    def said(longest):
+        encoder = Encoder(pretrained.config)
+        run = lambda module, *args: encode_prefix(module, *args)  # noqa: E731
+        return encoder.apply({"params": pretrained.params}, ids, mask, 0.0, longest, method=run)
+
+    longest = mask.sum(-1).max()
+    short, whole = said(jnp.int32(longest)), said(jnp.int32(40))
+    assert lengths(40) == (16, 24, 32, 40)
+    np.testing.assert_allclose(short, whole, rtol=1e-5, atol=1e-5)
+    assert not np.any(np.asarray(short)[~mask])
+    row, place = 2, mask[2, 1]
+    dense = jax.jit(Encoder(pretrained.config).apply)(
+        {"params": pretrained.params}, ids[row, 1][place][None], np.ones((1, place.sum()), bool)
+    )
+    np.testing.assert_allclose(whole[row, 1][place], dense[0], rtol=1e-4, atol=1e-5)
+
+
+def test_batches_of_like_length():
+    """Every place once an epoch, and short with short."""
+    count, size = 1000, 10
+    tokens = jnp.asarray(np.random.default_rng(0).integers(1, 60, count))
+    draw = jax.jit(lambda step: shuffled_positions(jax.random.key(0), step, size, count, tokens))
+    batches = np.array([draw(step) for step in range(2 * count // size)])
+    for epoch in np.split(batches, 2):
+        assert sorted(epoch.ravel()) == list(range(count))
+    spread = np.ptp(np.asarray(tokens)[batches], axis=1)
+    assert np.median(spread) < 59 / POOL * 2
+    assert not np.array_equal(batches[:100], batches[100:])
+
+
+@pytest.mark.parametrize(("past", "future"), [(0, 0), (2, 1)])
+def test_tokens_of_a_window(talks, past, future):
+    split = jax.device_put(device_split(talks.splits["test"]))
+    found = window_tokens(split, "text", past, future)
+    rows = jnp.arange(len(found))
+    samples = jax.vmap(lambda row: gather(split, row, jnp.int32(0), past, future))(rows)
+    np.testing.assert_array_equal(found, samples.masks["text"].sum(-1))
