@@ -34,9 +34,10 @@ from haemsa_jax.data import Dataset, Split
 from haemsa_jax.data.batches import device_split, gather
 from haemsa_jax.evolution.genome import decode, gene_table, parts_of
 from haemsa_jax.evolution.problem import make_problem, search_data
-from haemsa_jax.evolution.search import SearchConfig, make_search
+from haemsa_jax.evolution.search import make_search
 from haemsa_jax.evolution.size import size
 from haemsa_jax.evolution.specialise import specialise
+from haemsa_jax.evolution.state import SearchConfig
 from haemsa_jax.models.architecture import default_architecture
 from haemsa_jax.models.haemsa import Haemsa, Rates, init_variables
 from haemsa_jax.training.constants import make_constants

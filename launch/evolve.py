@@ -22,7 +22,8 @@ from haemsa_jax.errors import InputError
 from haemsa_jax.evolution import outcome
 from haemsa_jax.evolution.problem import Problem, make_problem, search_data
 from haemsa_jax.evolution.run import run_search
-from haemsa_jax.evolution.search import SearchConfig, SearchResult, make_search
+from haemsa_jax.evolution.search import make_search
+from haemsa_jax.evolution.state import SearchConfig, SearchResult
 from haemsa_jax.reporting.evolution import evolution_figure
 from haemsa_jax.training.checkpoint import Experiment
 from launch import cli, tasks

@@ -13,8 +13,9 @@ from haemsa_jax.errors import InputError
 from haemsa_jax.evolution import outcome
 from haemsa_jax.evolution.genome import decode, gene_table
 from haemsa_jax.evolution.problem import make_problem, search_data
-from haemsa_jax.evolution.search import SearchConfig, make_search
+from haemsa_jax.evolution.search import make_search
 from haemsa_jax.evolution.size import size
+from haemsa_jax.evolution.state import SearchConfig
 from haemsa_jax.training import metrics, parallel
 from haemsa_jax.training.checkpoint import Experiment, load_trained
 from haemsa_jax.training.evaluation import evaluate

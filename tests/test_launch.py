@@ -11,6 +11,7 @@ from conftest import ROOT, stop_when
 
 from haemsa_jax.training import log
 
+BERT = ROOT / "tests" / "fixtures" / "encoders" / "bert"
 TINY = ("--width=8", "--depth=1", "--heads=2", "--link_width=4", "--batch_size=128")
 
 
@@ -121,6 +122,9 @@ def same_arrays(left: Path, right: Path) -> bool:
         ("train", ["--genome=/nowhere.json"], ["cannot read the genome /nowhere.json"]),
         ("train", ["--weights=inherited", "--tasks=planted"], ["--weights=inherited", "--genome"]),
         ("train", [], ["--tasks is missing"]),
+        ("train", ["--tasks=planted", "--text=/nowhere"], ["'/nowhere' is no folder", "minilm"]),
+        ("train", ["--tasks=planted", f"--text={BERT}"], ["no transcripts in planted"]),
+        ("train", ["--tasks=planted", f"--text={BERT}", "--max_tokens=99"], ["max_tokens=99"]),
         ("evolve", ["--tasks=planted", "--population=3"], ["population=3", "2 devices", "4"]),
         ("evolve", ["--tasks=planted", "--algorithm=Magic"], ["'Magic'", "MixedGA"]),
         ("evolve", ["--tasks=planted", "--patterns=smell"], ["--patterns=smell", "leave_one_out"]),

@@ -14,7 +14,8 @@ from haemsa_jax.errors import InputError
 from haemsa_jax.evolution import algorithms
 from haemsa_jax.evolution.genes import Gene, Table
 from haemsa_jax.evolution.run import run_search
-from haemsa_jax.evolution.search import Problem, SearchConfig, make_search
+from haemsa_jax.evolution.search import make_search
+from haemsa_jax.evolution.state import Problem, SearchConfig
 from haemsa_jax.training.checkpoint import Experiment
 
 TABLE = Table(

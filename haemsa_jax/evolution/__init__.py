@@ -8,16 +8,10 @@ from haemsa_jax.evolution.genome import decode, default_genome, gene_table
 from haemsa_jax.evolution.outcome import begin, population, read_genome
 from haemsa_jax.evolution.problem import make_problem, search_data
 from haemsa_jax.evolution.run import run_search
-from haemsa_jax.evolution.search import (
-    History,
-    Problem,
-    Search,
-    SearchConfig,
-    SearchResult,
-    make_search,
-)
+from haemsa_jax.evolution.search import Search, make_search
 from haemsa_jax.evolution.size import size
 from haemsa_jax.evolution.specialise import specialise
+from haemsa_jax.evolution.state import History, Problem, SearchConfig, SearchResult
 
 __all__ = [
     "Gene",

@@ -17,9 +17,9 @@ import numpy as np
 from haemsa_jax.config import NetworkConfig, TrainConfig
 from haemsa_jax.errors import InputError
 from haemsa_jax.evolution.genome import decode, gene_table, parts_of, train_config
-from haemsa_jax.evolution.search import History, SearchResult
 from haemsa_jax.evolution.size import size
 from haemsa_jax.evolution.specialise import specialise
+from haemsa_jax.evolution.state import History, SearchResult
 from haemsa_jax.models.architecture import Architecture
 from haemsa_jax.training.checkpoint import (
     BEST,

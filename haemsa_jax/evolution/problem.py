@@ -13,8 +13,8 @@ from haemsa_jax.data.batches import DeviceSplit, device_split, gather
 from haemsa_jax.data.dataset import Dataset
 from haemsa_jax.data.presence import restrict
 from haemsa_jax.evolution.genome import decode, default_genome, gene_table
-from haemsa_jax.evolution.search import Problem, SearchConfig
 from haemsa_jax.evolution.size import size
+from haemsa_jax.evolution.state import Problem, SearchConfig
 from haemsa_jax.models.architecture import Architecture, default_architecture
 from haemsa_jax.models.haemsa import Haemsa, Rates, init_variables
 from haemsa_jax.training import metrics

@@ -12,7 +12,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from haemsa_jax.evolution.search import Search, SearchResult, SearchState
+from haemsa_jax.evolution.search import Search
+from haemsa_jax.evolution.state import SearchResult, SearchState
 from haemsa_jax.training import checkpoint
 from haemsa_jax.training.checkpoint import Checkpoints, Experiment
 

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from haemsa_jax.config import FUSION_OPERATORS, LOCAL_EXPERTS, NetworkConfig, Parts
 from haemsa_jax.evolution.genes import Table
 from haemsa_jax.evolution.genome import decode, parts_of
-from haemsa_jax.evolution.search import History, Problem, SearchResult
+from haemsa_jax.evolution.state import History, Problem, SearchResult
 from haemsa_jax.models.architecture import LEVELS, Architecture
 from haemsa_jax.reporting.figures import ABSENT, DPI, FONT, HUES, TOTAL
 
