@@ -124,7 +124,6 @@ def same_arrays(left: Path, right: Path) -> bool:
         ("train", [], ["--tasks is missing"]),
         ("train", ["--tasks=planted", "--text=/nowhere"], ["'/nowhere' is no folder", "minilm"]),
         ("train", ["--tasks=planted", f"--text={BERT}"], ["no transcripts in planted"]),
-        ("train", ["--tasks=planted", f"--text={BERT}", "--max_tokens=99"], ["max_tokens=99"]),
         ("evolve", ["--tasks=planted", "--population=3"], ["population=3", "2 devices", "4"]),
         ("evolve", ["--tasks=planted", "--algorithm=Magic"], ["'Magic'", "MixedGA"]),
         ("evolve", ["--tasks=planted", "--patterns=smell"], ["--patterns=smell", "leave_one_out"]),

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
@@ -38,12 +39,13 @@ def trained(launch, encoder, tmp_path_factory):
 
 def test_three_modalities_from_pickle_to_table(launch, trained):
     data, run = trained
-    network = load_trained(run.partition("=")[2]).experiment.network
+    run_dir = Path(run.partition("=")[2])
+    network = load_trained(run_dir).experiment.network
     assert network.widths[NAME] == {"text": 1, "audio": 5, "vision": 20}
     assert network.text.mode == "tuned" and network.text.datasets == (NAME,)
     done = launch("evaluate", data, run)
     assert done.returncode == 0, done.stderr
-    results = json.loads(open(f"{run.partition('=')[2]}/test.json").read())
+    results = json.loads((run_dir / "test.json").read_text())
     assert len(results[f"{NAME}:sentiment"]["HAEMSA"]["mae"]) == 1
 
 
