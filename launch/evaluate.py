@@ -24,7 +24,7 @@ from haemsa_jax.reporting import baselines, tables
 from haemsa_jax.reporting.figures import TaskReport, evaluation_figure
 from haemsa_jax.training.checkpoint import load_trained
 from haemsa_jax.training.evaluation import TaskEvaluation, evaluate, pool
-from launch import cli, tasks
+from launch import cli, words
 
 _RUN_DIR = flags.DEFINE_list(
     "run_dir", None, "Directory that launch.train or launch.evolve wrote; a comma list of several.",
@@ -58,8 +58,7 @@ def main() -> None:
             raise InputError(f"{directory} is on other tasks or words than {directories[0]}")
     splits = SPLITS if _BASELINES.value else (split,)
     datasets = {
-        name: tasks.load_data(name, _DATA_DIR.value, splits, network.text)
-        for name in network.widths
+        name: words.load(name, _DATA_DIR.value, splits, network.text) for name in network.widths
     }
     each = [evaluate(run, datasets, split, ensemble=_ENSEMBLE.value) for run in runs]
     evaluated = {task_id: pool([one[task_id] for one in each]) for task_id in network.tasks}

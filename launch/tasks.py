@@ -1,19 +1,14 @@
 """From `--tasks` and the flags beside it to data sets and a network configuration."""
 
 import dataclasses
-import functools
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 from absl import flags
-from tqdm import tqdm
 
-import haemsa_datasets
 from haemsa_jax.config import TEXT_MODES, NetworkConfig, TaskSpec, TextConfig
 from haemsa_jax.data import Dataset
 from haemsa_jax.errors import InputError
-from launch import cli
+from launch import cli, words
 
 flags.disclaim_key_flags()
 
@@ -56,7 +51,7 @@ def from_flags(
         raise InputError("--tasks is missing: name a data set, or DATASET:TASK, a comma list")
     text = base.text if base is not None else None
     if given.text:
-        text = describe_text(given.text, given.max_tokens, given.text_mode)
+        text = words.describe(given.text, given.max_tokens, given.text_mode)
     datasets, tasks = load_tasks(given.tasks or list(base.tasks), given.data_dir, splits, text)
     if base is not None and tasks != dict(base.tasks):
         raise InputError(
@@ -64,7 +59,7 @@ def from_flags(
             f"for {', '.join(base.tasks)}; leave --tasks away and prepare the same data sets"
         )
     if text is not None:
-        talking = tuple(name for name, data in datasets.items() if has_words(data))
+        talking = tuple(name for name, data in datasets.items() if words.there_are(data))
         text = dataclasses.replace(text, datasets=talking)
         if not talking:
             raise InputError(
@@ -117,61 +112,6 @@ def patterns(entries: Sequence[str], modalities: Sequence[str]) -> list[tuple[st
     return found
 
 
-def describe_text(encoder: str, max_tokens: int, mode: str) -> TextConfig:
-    """The encoder as the configuration keeps it."""
-    read = read_encoder(encoder)
-    return TextConfig(encoder, read.fingerprint, max_tokens, mode, (), read.config)
-
-
-def has_words(dataset: Dataset) -> bool:
-    """Whether anything was transcribed."""
-    return any(any(split.words) for split in dataset.splits.values())
-
-
-@functools.cache
-def read_encoder(name: str) -> Any:
-    """The encoder's weights and tokeniser; read when it is needed, once."""
-    try:
-        from haemsa_jax.text import read_pretrained
-    except ImportError as error:
-        raise InputError(
-            f"--text={name} needs the package {error.name}; install requirements.txt"
-        ) from error
-    return read_pretrained(name)
-
-
-def load_data(name: str, data_dir: str, splits: Iterable[str], text: TextConfig | None) -> Dataset:
-    """A data set, with the encoder's vectors of its words where there is an encoder.
-
-    Vectors are kept under DATA_DIR/embeddings, since an encoder takes longer than reading them.
-
-    Raises:
-      InputError: as the readers do, or the encoder has changed since `text` was written.
-    """
-    dataset = haemsa_datasets.load(name, data_dir, splits)
-    if text is None:
-        return dataset
-    pretrained = read_encoder(text.encoder)
-    if pretrained.fingerprint != text.fingerprint:
-        raise InputError(
-            f"the text encoder {text.encoder} is another than the network was trained with "
-            f"(fingerprint {pretrained.fingerprint}, not {text.fingerprint}); bring back its folder"
-        )
-    from haemsa_jax.text import with_text, with_tokens
-
-    if text.mode == "tuned":
-        return with_tokens(dataset, pretrained, text.max_tokens)
-    with tqdm(desc=f"{name}: embedding", unit="text", leave=False, delay=1) as bar:
-
-        def report(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        return with_text(
-            dataset, pretrained, text.max_tokens, Path(data_dir) / "embeddings", report
-        )
-
-
 def load_tasks(
     names: Sequence[str], data_dir: str, splits: Iterable[str], text: TextConfig | None = None
 ) -> tuple[dict[str, Dataset], dict[str, TaskSpec]]:
@@ -189,7 +129,7 @@ def load_tasks(
         dataset, _, task = name.strip().partition(":")
         wanted.setdefault(dataset, []).append(task)
     splits = list(splits)
-    datasets = {name: load_data(name, data_dir, splits, text) for name in wanted}
+    datasets = {name: words.load(name, data_dir, splits, text) for name in wanted}
     tasks = {}
     for name, chosen in wanted.items():
         known = datasets[name].tasks

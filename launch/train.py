@@ -24,7 +24,7 @@ from haemsa_jax.models.architecture import default_architecture
 from haemsa_jax.reporting.figures import training_figure
 from haemsa_jax.training import log
 from haemsa_jax.training.loop import Start, make_train
-from launch import cli, tasks
+from launch import cli, tasks, words
 
 _GENOME = flags.DEFINE_string("genome", None, "Genome file of a search, such as best.json.")
 _WEIGHTS = flags.DEFINE_enum(
@@ -52,7 +52,7 @@ def main() -> None:
         config = dataclasses.replace(config, task_weights=weights)
     start = None
     if network.text and network.text.mode == "tuned":
-        params = {"encoder": tasks.read_encoder(network.text.encoder).params}
+        params = {"encoder": words.read_encoder(network.text.encoder).params}
         start = Start(default_architecture(network), params, {})
     if found:
         network, start = begin(found, network, inherit=_WEIGHTS.value == "inherited")

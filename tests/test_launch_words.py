@@ -62,7 +62,13 @@ def test_an_encoder_that_changed_is_refused(launch, trained, encoder):
 
 
 def test_a_population_has_no_encoder_each(launch, trained, encoder, tmp_path):
-    flags = (trained[0], f"--run_dir={tmp_path}", f"--text={encoder}", "--text_mode=tuned")
+    flags = (
+        trained[0],
+        f"--run_dir={tmp_path}",
+        f"--text={encoder}",
+        "--text_mode=tuned",
+        "--max_tokens=8",
+    )
     done = launch("evolve", f"--tasks={NAME}", *flags)
     assert done.returncode == 2
     assert "--text_mode=tuned" in done.stderr

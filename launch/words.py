@@ -1,0 +1,68 @@
+"""Data sets with a text encoder: which words there are, and what the encoder makes of them."""
+
+import functools
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+import haemsa_datasets
+from haemsa_jax.config import TextConfig
+from haemsa_jax.data import Dataset
+from haemsa_jax.errors import InputError
+
+
+def describe(encoder: str, max_tokens: int, mode: str) -> TextConfig:
+    """The encoder as the configuration keeps it."""
+    read = read_encoder(encoder)
+    return TextConfig(encoder, read.fingerprint, max_tokens, mode, (), read.config)
+
+
+def there_are(dataset: Dataset) -> bool:
+    """Whether anything was transcribed."""
+    return any(any(split.words) for split in dataset.splits.values())
+
+
+@functools.cache
+def read_encoder(name: str) -> Any:
+    """The encoder's weights and tokeniser; read when it is needed, once."""
+    try:
+        from haemsa_jax.text import read_pretrained
+    except ImportError as error:
+        raise InputError(
+            f"--text={name} needs the package {error.name}; install requirements.txt"
+        ) from error
+    return read_pretrained(name)
+
+
+def load(name: str, data_dir: str, splits: Iterable[str], text: TextConfig | None) -> Dataset:
+    """A data set, with the encoder's vectors of its words where there is an encoder.
+
+    Vectors are kept under DATA_DIR/embeddings, since an encoder takes longer than reading them.
+
+    Raises:
+      InputError: as the readers do, or the encoder has changed since `text` was written.
+    """
+    dataset = haemsa_datasets.load(name, data_dir, splits)
+    if text is None:
+        return dataset
+    pretrained = read_encoder(text.encoder)
+    if pretrained.fingerprint != text.fingerprint:
+        raise InputError(
+            f"the text encoder {text.encoder} is another than the network was trained with "
+            f"(fingerprint {pretrained.fingerprint}, not {text.fingerprint}); bring back its folder"
+        )
+    from haemsa_jax.text import with_text, with_tokens
+
+    if text.mode == "tuned":
+        return with_tokens(dataset, pretrained, text.max_tokens)
+    with tqdm(desc=f"{name}: embedding", unit="text", leave=False, delay=1) as bar:
+
+        def report(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        return with_text(
+            dataset, pretrained, text.max_tokens, Path(data_dir) / "embeddings", report
+        )
