@@ -178,7 +178,7 @@ def test_a_genome_is_trained_from_either_start(directory, datasets, network, tmp
     found = outcome.read_genome(directory)
     before = evaluate(load_trained(directory), datasets, "validation")
     config = dataclasses.replace(found.train, epochs=1, seeds=2, learning_rate=1e-9, ema=0.0)
-    assert outcome.begin(found, network, inherit=False)[1].params is None
+    assert outcome.begin(found, network, inherit=False)[1].params == {}
     cut, start = outcome.begin(found, network, inherit=True)
     make_train(cut, config, datasets, jax.local_devices()[:1], start=start)(tmp_path)
     trained = load_trained(tmp_path)
