@@ -42,9 +42,12 @@ _YARDSTICK = flags.DEFINE_bool("yardstick", True, "Also search at random, with t
 # generation, and averages must follow quickly.
 tasks.define_flags(width=32, depth=1, heads=2, link_width=16)
 cli.define_run_flags()
-cli.define_flags(
-    TrainConfig, ("seeds", "epochs", "evaluate_every", "patience"), batch_size=32, ema=0.97
-)
+# A member is one seed, trained for so many steps, and has no encoder of its own.
+UNUSED = (
+    "seeds", "epochs", "evaluate_every", "patience", "encoder_rate", "layer_decay",
+    "encoder_dropout",
+)  # fmt: skip
+cli.define_flags(TrainConfig, UNUSED, batch_size=32, ema=0.97)
 cli.define_flags(SearchConfig)
 
 

@@ -59,7 +59,7 @@ def from_flags(
             f"for {', '.join(base.tasks)}; leave --tasks away and prepare the same data sets"
         )
     if text is not None:
-        talking = tuple(name for name, data in datasets.items() if words.there_are(data))
+        talking = tuple(name for name, data in datasets.items() if data.has_words)
         text = dataclasses.replace(text, datasets=talking)
         if not talking:
             raise InputError(

@@ -19,11 +19,6 @@ def describe(encoder: str, max_tokens: int, mode: str) -> TextConfig:
     return TextConfig(encoder, read.fingerprint, max_tokens, mode, (), read.config)
 
 
-def there_are(dataset: Dataset) -> bool:
-    """Whether anything was transcribed."""
-    return any(any(split.words) for split in dataset.splits.values())
-
-
 @functools.cache
 def read_encoder(name: str) -> Any:
     """The encoder's weights and tokeniser; read when it is needed, once."""

@@ -68,6 +68,14 @@ class HaemsaBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             yield key, to_record(sample, self.card.tasks)
 
 
+def builder_configs(cards: Mapping[str, Card]) -> list[tfds.core.BuilderConfig]:
+    """The configurations of a data set that has a card for each."""
+    return [
+        tfds.core.BuilderConfig(name=name, description=card.description)
+        for name, card in cards.items()
+    ]
+
+
 def record_features(card: Card) -> tfds.features.FeaturesDict:
     """Types of one record's fields."""
     return tfds.features.FeaturesDict(

@@ -71,6 +71,11 @@ class Dataset:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     conversational: bool = False
 
+    @property
+    def has_words(self) -> bool:
+        """Whether anything was transcribed."""
+        return any(any(split.words) for split in self.splits.values())
+
     def __post_init__(self):
         for name, split in self.splits.items():
             _check_split(f"{self.name}, split {name!r}", self, split)

@@ -61,8 +61,8 @@ def make_problem(
     def train(member, genome, data, key, start, count):
         architecture, hyper = decode(network, genome)
 
-        # The loop carries one vector instead of several hundred arrays, which saves a tenth of the
-        # time to compile.
+        # The loop carries one vector instead of several hundred arrays, which saves a twentieth
+        # of the time to compile.
         vector, unravel = ravel_pytree(member)
 
         def body(index, vector):

