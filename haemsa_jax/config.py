@@ -17,6 +17,9 @@ MODALITIES = ("text", "audio", "vision")
 LOCAL_EXPERTS = ("pointwise", "convolution", "attention", "recurrence")
 FUSION_OPERATORS = ("concat", "tensor", "attention", "gated_sum")
 TEXT_MODES = ("frozen", "tuned")
+TASK_WEIGHTINGS = ("fixed", "uncertainty")
+# Losses for rare classes, each off at 0.
+IMBALANCE = ("class_balance", "focal", "logit_adjustment")
 ACTIVATIONS = ("gelu", "gelu_new", "relu")
 KINDS = ("regression", "classification", "multilabel")
 
@@ -310,7 +313,10 @@ class TrainConfig:
       seed: root of every random stream.
       seeds: networks trained side by side in one program, with seeds `seed`, `seed` + 1, ...
       epochs: passes over the largest task's training split.
-      batch_size: samples of every task in one step, over all devices.
+      batch_size: samples of a task in one step, over all devices; the mean over tasks where
+        `sampling_temperature` makes them differ.
+      sampling_temperature: tasks come in proportion to their size to the power of one over it (1 is
+        proportional to size); 0 for all tasks equally.
       learning_rate: peak of AdamW's schedule (linear warm-up, cosine to zero).
       warmup: share of the steps that warm up.
       weight_decay: decoupled, on matrices only.
@@ -324,6 +330,12 @@ class TrainConfig:
       layer_decay: each layer of the encoder learns so much slower than the one above it.
       encoder_dropout: rate within the encoder.
       regression_loss: `l1`, `l2` or `huber`, on standardised labels.
+      class_balance: classes weigh their frequency to the power of minus so much; 0 for equal
+        weights, 1 for equal sums.
+      focal: what is predicted well weighs less: (1 - p) to the power of so much; 0 for all equally.
+      logit_adjustment: so many times the classes' log-odds are added to the logits in training, so
+        that without them rare classes are said more often; 0 for none.
+      task_weighting: `fixed`, or `uncertainty`, which learns a factor for each task.
       task_weights: task id to weight; tasks not named weigh 1.
       evaluate_every: epochs between validations.
       patience: validations in which no seed improved before training ends; 0 never ends early.
@@ -333,6 +345,7 @@ class TrainConfig:
     seeds: int = 1
     epochs: int = 20
     batch_size: int = 64
+    sampling_temperature: float = 0.0
     learning_rate: float = 1e-3
     warmup: float = 0.1
     weight_decay: float = 1.0
@@ -346,6 +359,10 @@ class TrainConfig:
     layer_decay: float = 0.9
     encoder_dropout: float = 0.1
     regression_loss: str = "huber"
+    class_balance: float = 0.0
+    focal: float = 0.0
+    logit_adjustment: float = 0.0
+    task_weighting: str = "fixed"
     task_weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
     evaluate_every: int = 1
     patience: int = 0
@@ -358,6 +375,7 @@ class TrainConfig:
             _require(value > 0, f"training: {name}={value} must be positive")
         for name in (
             "weight_decay", "auxiliary", "patience", "seed", "encoder_rate", "layer_decay",
+            "sampling_temperature", *IMBALANCE,
         ):  # fmt: skip
             value = getattr(self, name)
             _require(value >= 0, f"training: {name}={value} must not be negative")
@@ -371,8 +389,18 @@ class TrainConfig:
             f"training: regression_loss={self.regression_loss!r} is unknown; "
             "choose from l1, l2, huber",
         )
+        _require(
+            self.task_weighting in TASK_WEIGHTINGS,
+            f"training: task_weighting={self.task_weighting!r} is unknown; "
+            f"choose from {', '.join(TASK_WEIGHTINGS)}",
+        )
         for task_id, weight in self.task_weights.items():
             _require(weight >= 0, f"training: weight {weight} of {task_id!r} must not be negative")
+
+    @property
+    def imbalance(self) -> tuple[str, ...]:
+        """The losses for rare classes that are on."""
+        return tuple(name for name in IMBALANCE if getattr(self, name))
 
 
 def dataset_of(task_id: str) -> str:

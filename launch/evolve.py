@@ -45,7 +45,7 @@ cli.define_run_flags()
 # A member is one seed, trained for so many steps, and has no encoder of its own.
 UNUSED = (
     "seeds", "epochs", "evaluate_every", "patience", "encoder_rate", "layer_decay",
-    "encoder_dropout",
+    "encoder_dropout", "task_weighting",
 )  # fmt: skip
 cli.define_flags(TrainConfig, UNUSED, batch_size=32, ema=0.97)
 cli.define_flags(SearchConfig)

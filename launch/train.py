@@ -7,7 +7,7 @@
 All seeds are trained side by side in one program. RUN_DIR holds the log, the curves, the checkpoint
 from which the same command again resumes, and the selected network of every seed. A genome that
 launch.evolve found brings tasks, network and training with it; flags that are given come first, and
-only what the genome uses is built.
+only what the genome uses is built. --init_from starts from a trained network, also of other tasks.
 """
 
 import dataclasses
@@ -17,13 +17,15 @@ from statistics import fmean
 from absl import flags
 from tqdm import tqdm
 
-from haemsa_jax.config import TrainConfig
+from haemsa_jax.config import NetworkConfig, TrainConfig
 from haemsa_jax.errors import InputError
 from haemsa_jax.evolution.outcome import Found, begin, read_genome
 from haemsa_jax.models.architecture import default_architecture
 from haemsa_jax.reporting.figures import training_figure
 from haemsa_jax.training import log
+from haemsa_jax.training.checkpoint import load_trained
 from haemsa_jax.training.loop import Start, make_train
+from haemsa_jax.training.warm_start import take
 from launch import cli, tasks, words
 
 _GENOME = flags.DEFINE_string("genome", None, "Genome file of a search, such as best.json.")
@@ -31,6 +33,13 @@ _WEIGHTS = flags.DEFINE_enum(
     "weights", "random", ["random", "inherited"],
     "Where training of a genome starts: afresh, or from what its search had trained.",
 )  # fmt: skip
+_INIT_FROM = flags.DEFINE_string(
+    "init_from", None,
+    "Run directory of a trained network, also on other tasks, from whose weights this one starts.",
+)  # fmt: skip
+_GRADIENTS = flags.DEFINE_bool(
+    "gradients", False, "At every validation also log whether the tasks' gradients agree."
+)
 _TASK_WEIGHTS = flags.DEFINE_list("task_weights", [], "TASK=weight, a comma list; others weigh 1.")
 _CHECKPOINT_EVERY = flags.DEFINE_integer("checkpoint_every", 500, "Steps between checkpoints.")
 tasks.define_flags()
@@ -50,13 +59,17 @@ def main() -> None:
     if _TASK_WEIGHTS.value:
         weights = tasks.task_weights(_TASK_WEIGHTS.value, network.tasks)
         config = dataclasses.replace(config, task_weights=weights)
-    start = None
+    start = Start(default_architecture(network), {}, {})
     if network.text and network.text.mode == "tuned":
         params = {"encoder": words.read_encoder(network.text.encoder).params}
-        start = Start(default_architecture(network), params, {})
+        start = dataclasses.replace(start, params=params)
     if found:
         network, start = begin(found, network, inherit=_WEIGHTS.value == "inherited")
-    train = make_train(network, config, datasets, devices, _CHECKPOINT_EVERY.value, start)
+    if _INIT_FROM.value is not None:
+        start = _warm(start, network, config)
+    train = make_train(
+        network, config, datasets, devices, _CHECKPOINT_EVERY.value, start, _GRADIENTS.value
+    )
     if found and Path(flags.FLAGS.run_dir).resolve() in found.path.resolve().parents:
         raise InputError(f"--run_dir holds the genome {found.path}; choose another --run_dir")
     directory = cli.run_directory()
@@ -81,6 +94,19 @@ def _found() -> Found | None:
     return None
 
 
+def _warm(start: Start, network: NetworkConfig, config: TrainConfig) -> Start:
+    """The same start, with what fits of the weights of `--init_from`."""
+    if _WEIGHTS.value == "inherited":
+        raise InputError("--init_from and --weights=inherited both say where weights come from")
+    trained = load_trained(_INIT_FROM.value)
+    warm = take(network, config, trained)
+    print(f"taken from {_INIT_FROM.value}: {', '.join(warm.taken)}")
+    print(f"new: {', '.join(warm.new) or 'nothing'}", flush=True)
+    whence = {"init_from": _INIT_FROM.value, "step": trained.progress.get("best_step")}
+    params = {**start.params, **warm.params}
+    return Start(start.architecture, params, {**start.origin, **whence})
+
+
 class _Bar:
     """One progress bar: step rate, losses and validation metrics, mean over seeds."""
 
@@ -102,7 +128,7 @@ class _Bar:
                 self.bar.n = row["step"] - 1
             self.bar.update(row["step"] - self.bar.n)
             self.shown["loss"] = f"{fmean(row['loss']):.3f}"
-        else:
+        elif row["kind"] == "validation":
             measured = {name: values for name, values in row.items() if "/" in name}
             self.shown |= {name: f"{fmean(values):.3f}" for name, values in measured.items()}
         self.bar.set_postfix(self.shown, refresh=False)

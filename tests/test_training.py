@@ -19,7 +19,6 @@ from haemsa_jax.training.checkpoint import Checkpoints, Experiment, load_trained
 from haemsa_jax.training.constants import make_constants
 from haemsa_jax.training.evaluation import evaluate
 from haemsa_jax.training.loop import NonFiniteLossError, make_train
-from haemsa_jax.training.losses import task_loss
 from haemsa_jax.training.state import (
     apply_gradients,
     averaged_params,
@@ -259,20 +258,6 @@ def test_metadata_is_plain_json(whole):
 
 
 # --- the pieces, by hand -------------------------------------------------------------------------
-
-
-def test_losses_by_hand(pair):
-    score, mood, tags = pair.tasks.values()
-    two = jnp.array([2.0])
-    at = lambda kind, said: task_loss(score, kind, jnp.array([said]), jnp.float32(1.0), two)  # noqa: E731
-    assert at("l1", 4.0) == pytest.approx(1.5)
-    assert at("l2", 4.0) == pytest.approx(1.125)
-    assert at("huber", 4.0) == pytest.approx(1.0)  # 1.5 - 0.5
-    assert at("huber", 2.0) == pytest.approx(0.125)
-    nats = task_loss(mood, "l1", jnp.log(jnp.array([1.0, 2.0, 1.0])), jnp.int32(1), two)
-    assert nats == pytest.approx(np.log(2.0))
-    both = task_loss(tags, "l1", jnp.array([0.0, 100.0]), jnp.array([1.0, 1.0]), two)
-    assert both == pytest.approx(np.log(2.0) / 2)
 
 
 def test_schedule_by_hand():

@@ -7,12 +7,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from haemsa_jax.config import FUSION_OPERATORS, LOCAL_EXPERTS, NetworkConfig, Parts, TrainConfig
+from haemsa_jax.config import (
+    FUSION_OPERATORS,
+    IMBALANCE,
+    LOCAL_EXPERTS,
+    NetworkConfig,
+    Parts,
+    TrainConfig,
+)
 from haemsa_jax.evolution.genes import Gene, Table
 from haemsa_jax.models.architecture import LEVELS, Architecture
 from haemsa_jax.training.state import Hyper
 
 Array = jax.Array
+DEFAULT = TrainConfig()
 
 # Ends and spacing of the training genes; names are those of `TrainConfig`.
 TRAINING = {
@@ -25,8 +33,21 @@ TRAINING = {
 }
 
 
-def gene_table(network: NetworkConfig) -> Table:
-    """The genes of all that the supernet leaves open."""
+# Losses for rare classes, from no effect to more than anybody uses.
+RARE = {
+    "class_balance": (1.0, "how much classes weigh the more, the rarer they are"),
+    "focal": (4.0, "how much less what is predicted well weighs"),
+    "logit_adjustment": (2.0, "how much more often rare classes are said"),
+}
+
+
+def gene_table(network: NetworkConfig, config: TrainConfig = DEFAULT) -> Table:
+    """The genes of all that the supernet leaves open.
+
+    Args:
+      network: the supernet.
+      config: the losses for rare classes that it turns on are genes too.
+    """
     everything, genes = network.built, []
     for task_id, names in everything.modalities.items():
         genes.append(
@@ -51,6 +72,9 @@ def gene_table(network: NetworkConfig) -> Table:
         genes.append(Gene(name, "gates", "scale", meaning, low=0.25, high=4.0, log=True))
     for name, (low, high, log, meaning) in TRAINING.items():
         genes.append(Gene(name, "training", "scale", meaning, low=low, high=high, log=log))
+    for name in config.imbalance:
+        high, meaning = RARE[name]
+        genes.append(Gene(name, "training", "scale", meaning, high=high))
     if len(network.tasks) > 1:
         for task_id in network.tasks:
             name, meaning = f"task_weight/{task_id}", "share of the task in the loss"
@@ -58,9 +82,11 @@ def gene_table(network: NetworkConfig) -> Table:
     return Table(tuple(genes))
 
 
-def decode(network: NetworkConfig, genome: Array) -> tuple[Architecture, Hyper]:
+def decode(
+    network: NetworkConfig, genome: Array, config: TrainConfig = DEFAULT
+) -> tuple[Architecture, Hyper]:
     """float[G] -> a valid architecture and the settings of its training. Pure, vmappable."""
-    return from_values(network, gene_table(network).decode(genome))
+    return from_values(network, gene_table(network, config).decode(genome))
 
 
 def from_values(network: NetworkConfig, said: Mapping[str, Array]) -> tuple[Architecture, Hyper]:
@@ -99,13 +125,14 @@ def from_values(network: NetworkConfig, said: Mapping[str, Array]) -> tuple[Arch
     )  # fmt: skip
     weights = [said.get(f"task_weight/{task_id}", jnp.float32(1.0)) for task_id in network.tasks]
     training = {name: said[name] for name in TRAINING}
+    training |= {name: said.get(name, jnp.float32(0.0)) for name in IMBALANCE}
     return architecture, Hyper(**training, task_weights=jnp.stack(weights))
 
 
 def default_genome(network: NetworkConfig, config: TrainConfig) -> np.ndarray:
     """float32[G]: everything open, training as configured, or as near to it as the genes reach."""
     values = {}
-    table = gene_table(network)
+    table = gene_table(network, config)
     for gene in table.genes:
         if gene.kind == "mask":
             values[gene.name] = list(gene.labels)
@@ -125,7 +152,7 @@ def default_genome(network: NetworkConfig, config: TrainConfig) -> np.ndarray:
 
 def train_config(network: NetworkConfig, config: TrainConfig, values: Mapping) -> TrainConfig:
     """`config` with the training that a genome, as JSON values, asks for."""
-    chosen = {name: values[name] for name in TRAINING}
+    chosen = {name: values[name] for name in (*TRAINING, *config.imbalance)}
     if len(network.tasks) > 1:
         chosen["task_weights"] = {
             task_id: values[f"task_weight/{task_id}"] for task_id in network.tasks

@@ -54,9 +54,9 @@ class Found:
     @property
     def architecture(self) -> Architecture:
         """As masks of the supernet; the specialised network takes it unchanged."""
-        network = self.experiment.network
-        genome = gene_table(network).from_json(self.values)
-        return jax.device_get(jax.jit(lambda genome: decode(network, genome)[0])(genome))
+        network, config = self.experiment.network, self.experiment.train
+        genome = gene_table(network, config).from_json(self.values)
+        return jax.device_get(jax.jit(lambda genome: decode(network, genome, config)[0])(genome))
 
     @property
     def train(self) -> TrainConfig:
@@ -81,8 +81,8 @@ def population(result: SearchResult, experiment: Experiment, constants: dict) ->
     together = jax.tree.map(lambda a, b: np.concatenate([a, b]), champion, living)
     _, first = np.unique(together[0], axis=0, return_index=True)
     genomes, members = jax.tree.map(lambda x: x[np.sort(first)], together)
-    network = experiment.network
-    architectures = jax.jit(jax.vmap(lambda genome: decode(network, genome)[0]))(genomes)
+    network, config = experiment.network, experiment.train
+    architectures = jax.jit(jax.vmap(lambda genome: decode(network, genome, config)[0]))(genomes)
     params = jax.jit(jax.vmap(averaged_params))(members)
     params, architectures = jax.device_get((params, architectures))
     return Trained(experiment, params, constants, architectures, {"members": len(genomes)})
@@ -94,11 +94,13 @@ def save(directory: Path, result: SearchResult, trained: Trained, objectives: Se
     tree = trained_tree(trained.params, trained.constants, trained.architectures)
     with Checkpoints(directory, BEST) as best:
         best.save(len(result.history.best), tree, experiment, trained.progress)
-    table = gene_table(network)
+    config = experiment.train
+    table = gene_table(network, config)
     values = table.to_json(result.genome)
     history = result.history
     place = np.unravel_index(history.winner(), history.fitness.shape)
-    counted = jax.jit(lambda genome: size(network, decode(network, genome)[0]))(result.genome)
+    count = jax.jit(lambda genome: size(network, decode(network, genome, config)[0]))
+    counted = count(result.genome)
     told = {
         "format": FORMAT,
         "genome": values,
@@ -142,7 +144,7 @@ def read_genome(path: str | Path) -> Found:
     except (KeyError, TypeError) as error:
         raise InputError(f"the genome {path} lacks or garbles {error}") from error
     try:
-        gene_table(found.experiment.network).from_json(found.values)
+        gene_table(found.experiment.network, found.experiment.train).from_json(found.values)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     return found

@@ -59,7 +59,7 @@ def make_problem(
         return init_state(init_variables(module, key)[0])
 
     def train(member, genome, data, key, start, count):
-        architecture, hyper = decode(network, genome)
+        architecture, hyper = decode(network, genome, config)
 
         # The loop carries one vector instead of several hundred arrays, which saves a twentieth
         # of the time to compile.
@@ -75,7 +75,7 @@ def make_problem(
         return unravel(jax.lax.fori_loop(0, count, body, vector))
 
     def evaluate(member, genome, data):
-        architecture, _ = decode(network, genome)
+        architecture, _ = decode(network, genome, config)
         variables = {"params": averaged_params(member), "constants": data["constants"]}
         costs = {}
         for dataset in network.widths:
@@ -83,13 +83,13 @@ def make_problem(
         return jnp.stack([costs[task_id, p] for task_id in network.tasks for p in patterns])
 
     return Problem(
-        table=gene_table(network),
+        table=gene_table(network, config),
         default=default_genome(network, config),
         objectives=tuple(f"{task}|{'+'.join(p)}" for task in network.tasks for p in patterns),
         init=init,
         train=train,
         evaluate=evaluate,
-        size=lambda genome: _active(network, decode(network, genome)[0]) / everything,
+        size=lambda genome: _active(network, decode(network, genome, config)[0]) / everything,
     )
 
 

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from haemsa_jax.config import FUSION_OPERATORS, LOCAL_EXPERTS, NetworkConfig, Parts
 from haemsa_jax.evolution.genes import Table
-from haemsa_jax.evolution.genome import decode, parts_of
+from haemsa_jax.evolution.genome import from_values, parts_of
 from haemsa_jax.evolution.state import History, Problem, SearchResult
 from haemsa_jax.models.architecture import LEVELS, Architecture
 from haemsa_jax.reporting.figures import ABSENT, DPI, FONT, HUES, TOTAL
@@ -38,7 +38,8 @@ def evolution_figure(
     grid = figure.subplots(2, 2, gridspec_kw={"width_ratios": (1.15, 1), "height_ratios": (1, 1)})
     _progress(grid[0, 0], found, beside)
     _frequencies(grid[0, 1], found.history, problem.table)
-    architecture = jax.device_get(decode(network, found.genome)[0])
+    said = problem.table.decode(found.genome)
+    architecture = jax.device_get(from_values(network, said)[0])
     _architecture(grid[1, 0], architecture, network)
     _genealogy(grid[1, 1], found.history, problem.table)
     figure.savefig(path)

@@ -81,8 +81,8 @@ def training_figure(log_rows: Sequence[Mapping[str, Any]], path: str | os.PathLi
 
     Args:
       log_rows: as `log.read` returns them. Drawn are `loss` and `loss/TASK` of the rows of kind
-        `train`, `score` and `TASK/METRIC` of those of kind `validation`: the mean over seeds, in a
-        band from the lowest to the highest.
+        `train`, `score` and `TASK/METRIC` of those of kind `validation`, learnt weights and cosines
+        of those of kind `tasks`: the mean over seeds, in a band from the lowest to the highest.
       path: of the PNG.
     """
     panels = _curves(log_rows)
@@ -252,12 +252,18 @@ def _curves(log_rows) -> dict[str, dict[str, tuple[list, list]]]:
     return panels
 
 
+_ABOUT_TASKS = {"weight": "learnt weight of tasks", "cosine": "cosine of tasks' gradients"}
+
+
 def _place(kind: str | None, name: str) -> tuple[str, str] | None:
     """Panel and task of a scalar; None for those that are not drawn."""
     if kind == "train" and name.partition("/")[0] == "loss":
         return "loss", name.partition("/")[2]
     if kind == "validation" and name == "score":
         return "validation score ↑", ""
+    of, _, task = name.partition("/")
+    if kind == "tasks" and of in _ABOUT_TASKS:
+        return _ABOUT_TASKS[of], task
     task, _, metric = name.rpartition("/")
     if kind == "validation" and task and metric in tables.NAMES:
         return f"validation {tables.NAMES[metric]} {tables.arrow(metric)}", task

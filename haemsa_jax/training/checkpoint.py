@@ -26,7 +26,7 @@ from haemsa_jax.config import (
 from haemsa_jax.errors import InputError
 from haemsa_jax.models.architecture import Architecture, default_architecture
 from haemsa_jax.models.haemsa import Haemsa, init_variables
-from haemsa_jax.training.state import TrainState, init_state, stack
+from haemsa_jax.training.state import TrainState, init_params, init_state, stack
 
 LATEST, BEST = "latest", "best"
 
@@ -226,7 +226,8 @@ def abstract_trees(
     network, count = experiment.network, count or experiment.train.seeds
 
     def make(key):
-        params, constants = init_variables(Haemsa(network), key)
+        _, constants = init_variables(Haemsa(network), key)
+        params = init_params(network, experiment.train, key)
         state, architecture = init_state(params), default_architecture(network)
         state, params, architecture = stack((state, params, architecture), count)
         return state, trained_tree(params, constants, architecture)

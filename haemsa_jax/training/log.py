@@ -7,6 +7,7 @@ This is the only file that knows either format.
 
     {"step": 100, "kind": "train", "loss": [0.71, 0.68], "loss/hazumi:ui": [0.64, 0.61]}
     {"step": 100, "kind": "validation", "score": [0.42, 0.44], "hazumi:ui/mae": [0.45, 0.43]}
+    {"step": 100, "kind": "tasks", "epochs/hazumi:ui": 0.9}
 
 Lists have one value a seed.
 """

@@ -19,7 +19,6 @@ from haemsa_jax.config import NetworkConfig, TaskSpec, TrainConfig, dataset_of
 from haemsa_jax.data.batches import device_split
 from haemsa_jax.data.dataset import Dataset
 from haemsa_jax.models.architecture import Architecture, default_architecture
-from haemsa_jax.models.haemsa import Haemsa, init_variables
 from haemsa_jax.training import checkpoint, metrics, parallel
 from haemsa_jax.training.checkpoint import (
     BEST,
@@ -28,15 +27,18 @@ from haemsa_jax.training.checkpoint import (
     Experiment,
     trained_tree,
 )
+from haemsa_jax.training.conflict import make_conflict, named
 from haemsa_jax.training.constants import make_constants
 from haemsa_jax.training.log import RunLog
 from haemsa_jax.training.state import (
+    UNCERTAINTY,
     averaged_params,
     hyper_from_config,
+    init_params,
     init_state,
     stack,
 )
-from haemsa_jax.training.step import label_counts, steps_per_epoch, stream
+from haemsa_jax.training.step import batch_sizes, label_counts, steps_per_epoch, stream
 
 BLOCK = 50  # steps between two looks at the losses, at most
 EVALUATION_BATCH = 256
@@ -51,7 +53,7 @@ class Start:
 
     Attributes:
       architecture: of all seeds.
-      params: first weights of all seeds, whole or some of the parameters' first level, such as a
+      params: first weights of all seeds, all of the tree or some of its leaves, such as those of a
         pretrained `encoder`; what is not there starts at random.
       origin: says where both come from, as JSON values; a run resumes only where they agree.
     """
@@ -72,6 +74,7 @@ def make_train(
     devices: list[jax.Device] | None = None,
     checkpoint_every: int = 500,
     start: Start | None = None,
+    gradients: bool = False,
 ) -> Callable[..., dict[str, Any]]:
     """Put the data on the devices and make the programs; every run then shares both.
 
@@ -82,6 +85,7 @@ def make_train(
       devices: local devices to spread batches over; all of them by default.
       checkpoint_every: steps between checkpoints, beside those at each validation.
       start: architecture and first weights; by default everything is open and random.
+      gradients: at every validation also log whether the tasks' gradients agree.
 
     Returns:
       train(directory, seed=config.seed, observe=..., stop=...) -> progress at the end: `step`,
@@ -98,7 +102,9 @@ def make_train(
     devices = devices or jax.local_devices()
     parallel.check_divisible(config.batch_size, len(devices))
     data = {name: device_split(dataset.splits["train"]) for name, dataset in datasets.items()}
-    per_epoch = steps_per_epoch(label_counts(network, data), config.batch_size)
+    counts = label_counts(network, data)
+    sizes = batch_sizes(counts, config, len(devices))
+    per_epoch = steps_per_epoch(counts, sizes)
     total = per_epoch * config.epochs
     start = start or Start(default_architecture(network), {}, {})
     members = start.architecture, hyper_from_config(config, network)
@@ -108,8 +114,7 @@ def make_train(
     constants, architectures, _, _ = fixed
 
     def fresh(key, given):
-        params = init_variables(Haemsa(network), stream(key, "init"))[0]
-        return init_state({**params, **given})
+        return init_state(init_params(network, config, stream(key, "init"), given))
 
     init = jax.jit(jax.vmap(fresh, (0, None)))
     roots = jax.jit(jax.vmap(jax.random.key))
@@ -117,6 +122,7 @@ def make_train(
     select = jax.jit(_select)
     block = parallel.make_block(network, config, total, BLOCK, devices)
     validate = make_validate(network, datasets, "validation", devices)
+    conflict = make_conflict(network, config) if gradients and len(network.tasks) > 1 else None
 
     def train(
         directory: str | os.PathLike, seed: int = config.seed,
@@ -165,6 +171,11 @@ def make_train(
                         averaged = average(state)
                         values, scores = validate(averaged, constants, architectures)
                         record({"step": step, "kind": "validation", "score": scores, **values})
+                        about = _seen(step, counts, sizes) | _task_weights(network, averaged)
+                        if conflict:
+                            cosines = conflict(state.params, *fixed, keys, np.int32(step))
+                            about |= named(network, np.asarray(cosines))
+                        record({"step": step, "kind": "tasks", **about})
                         better = np.greater(scores, progress["best_score"])
                         progress["stale"] = 0 if better.any() else progress["stale"] + 1
                         if better.any():
@@ -185,6 +196,19 @@ def _select(better: jax.Array, new: Any, old: Any) -> Any:
     return jax.tree.map(
         lambda n, o: jax.numpy.where(better.reshape(-1, *[1] * (n.ndim - 1)), n, o), new, old
     )
+
+
+def _seen(step: int, counts: dict[str, int], sizes: dict[str, int]) -> dict[str, float]:
+    """How often each task's samples have been seen."""
+    return {f"epochs/{task}": step * sizes[task] / count for task, count in counts.items()}
+
+
+def _task_weights(network: NetworkConfig, params: dict) -> dict[str, list[float]]:
+    """Factors that were learnt for the tasks, by seed."""
+    if UNCERTAINTY not in params:
+        return {}
+    factors = np.exp(-np.asarray(params[UNCERTAINTY]))
+    return {f"weight/{task}": factors[:, k].tolist() for k, task in enumerate(network.tasks)}
 
 
 def _selected(progress: dict, better: np.ndarray, step: int, scores: list[float]) -> dict:

@@ -1,6 +1,6 @@
 """TrainState, hyper-parameters as data, and the optimiser."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -9,11 +9,13 @@ import optax
 from flax import struct
 from jax.flatten_util import ravel_pytree
 
-from haemsa_jax.config import NetworkConfig, TrainConfig
+from haemsa_jax.config import IMBALANCE, NetworkConfig, TrainConfig
+from haemsa_jax.models.haemsa import Haemsa, init_variables
 
 Array = jax.Array
 Packed = dict[str, Any]
 ENCODER = "encoder"
+UNCERTAINTY = "uncertainty"
 
 
 @struct.dataclass
@@ -21,8 +23,8 @@ class Hyper:
     """What of the training is data, so that one program trains a population of settings.
 
     Attributes:
-      learning_rate, weight_decay, dropout, input_dropout, modality_dropout, auxiliary: float[],
-        as in `TrainConfig`.
+      learning_rate, weight_decay, dropout, input_dropout, modality_dropout, auxiliary,
+        class_balance, focal, logit_adjustment: float[], as in `TrainConfig`.
       task_weights: float[K].
     """
 
@@ -32,6 +34,9 @@ class Hyper:
     input_dropout: Array
     modality_dropout: Array
     auxiliary: Array
+    class_balance: Array
+    focal: Array
+    logit_adjustment: Array
     task_weights: Array
 
 
@@ -56,11 +61,37 @@ class TrainState:
 def hyper_from_config(config: TrainConfig, network: NetworkConfig) -> Hyper:
     """The settings of a `TrainConfig` as arrays."""
     names = (
-        "learning_rate", "weight_decay", "dropout", "input_dropout", "modality_dropout", "auxiliary"
+        "learning_rate", "weight_decay", "dropout", "input_dropout", "modality_dropout",
+        "auxiliary", *IMBALANCE,
     )  # fmt: skip
     values = {name: jnp.float32(getattr(config, name)) for name in names}
     weights = [config.task_weights.get(task_id, 1.0) for task_id in network.tasks]
     return Hyper(**values, task_weights=jnp.asarray(weights, jnp.float32))
+
+
+def init_params(
+    network: NetworkConfig, config: TrainConfig, key: Array, given: Mapping[str, Any] | None = None
+) -> dict:
+    """First parameters: random ones, in which those that are given take their places.
+
+    Args:
+      network, config: what is trained, and how; tasks that are weighed by their uncertainty have a
+        parameter each.
+      key: of the random ones.
+      given: some of the tree's leaves.
+    """
+    params = dict(init_variables(Haemsa(network), key)[0])
+    if config.task_weighting == UNCERTAINTY:
+        params[UNCERTAINTY] = jnp.zeros(len(network.tasks))
+    return _overlaid(params, given or {})
+
+
+def _overlaid(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict:
+    merged = dict(below)
+    for name, value in above.items():
+        nested = isinstance(value, Mapping) and name in below
+        merged[name] = _overlaid(below[name], value) if nested else value
+    return merged
 
 
 def init_state(params: dict) -> TrainState:

@@ -4,11 +4,13 @@ Written against an axis name: with `axis=None` it is the whole step on one devic
 population maps over); under `pmap` each device takes its slice of every batch.
 """
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from haemsa_jax.config import NetworkConfig, TrainConfig, dataset_of
 from haemsa_jax.data.batches import DeviceSplit, gather, shuffled_positions, window_tokens
@@ -16,7 +18,7 @@ from haemsa_jax.data.presence import drop_modalities
 from haemsa_jax.models.architecture import Architecture
 from haemsa_jax.models.haemsa import Haemsa, Rates, slug
 from haemsa_jax.sample import Sample
-from haemsa_jax.training.losses import task_loss
+from haemsa_jax.training.losses import combined, task_loss
 from haemsa_jax.training.state import Hyper, TrainState, apply_gradients, learning_rate
 
 Array = jax.Array
@@ -28,9 +30,23 @@ def stream(seed: Array, name: str) -> Array:
     return jax.random.fold_in(seed, STREAMS.index(name))
 
 
-def steps_per_epoch(counts: dict[str, int], batch_size: int) -> int:
-    """Steps until the task with most samples has seen each of them once."""
-    return -(-max(counts.values()) // batch_size)
+def batch_sizes(counts: Mapping[str, int], config: TrainConfig, devices: int = 1) -> dict[str, int]:
+    """Samples of each task in one step, by the temperature of sampling.
+
+    Args:
+      counts: labelled training samples of every task.
+      config: with the batch size, which is the mean over tasks, and the temperature.
+      devices: each size is a multiple of it.
+    """
+    power = 1.0 / config.sampling_temperature if config.sampling_temperature else 0.0
+    shares = {task_id: count**power for task_id, count in counts.items()}
+    each = config.batch_size * len(counts) / sum(shares.values()) / devices
+    return {task_id: devices * max(1, round(each * share)) for task_id, share in shares.items()}
+
+
+def steps_per_epoch(counts: Mapping[str, int], sizes: Mapping[str, int]) -> int:
+    """Steps until every task has seen each of its samples once."""
+    return max(-(-count // sizes[task_id]) for task_id, count in counts.items())
 
 
 def make_step(
@@ -52,13 +68,8 @@ def make_step(
       batch, noise and place on the schedule (`state.step` where a network is trained in one go),
       and losses float[K], unweighted, auxiliary heads left out.
     """
-    module = Haemsa(network)
-    share = config.batch_size // devices
-    batch = _make_batch(network, config, share, axis)
-    losses_of = _make_losses(module, config)
-
-    def total(x):
-        return x if axis is None else jax.lax.psum(x, axis)
+    batch = make_batch(network, config, axis, devices)
+    losses_of = make_losses(network, config)
 
     def step(
         state: TrainState, constants: dict, architecture: Architecture, hyper: Hyper,
@@ -68,12 +79,10 @@ def make_step(
         drawn = batch(data, seed, clock, hyper)
 
         def loss_of(params):
+            # Every device has the same share of each task's batch, so that the mean of its means,
+            # and of their gradients, is that of the whole batch.
             main, auxiliary = losses_of(params, constants, architecture, hyper, drawn)
-            # Sums over the samples here, divided by their number over all devices. The mean of
-            # the gradients over `devices` then is the gradient of the whole batch.
-            main = main / (total(jnp.float32(share)) / devices)
-            auxiliary = auxiliary / (total(jnp.float32(share)) / devices)
-            return (weights * (main + hyper.auxiliary * auxiliary)).sum(), main
+            return combined(main + hyper.auxiliary * auxiliary, weights, params), main
 
         grads, losses = jax.grad(loss_of, has_aux=True)(state.params)
         if axis is not None:
@@ -84,11 +93,20 @@ def make_step(
     return step
 
 
-def _make_batch(network: NetworkConfig, config: TrainConfig, share: int, axis: str | None):
-    """batch(data, seed, step, hyper) -> data set name to (samples, labels, keys)."""
+def make_batch(
+    network: NetworkConfig, config: TrainConfig, axis: str | None = None, devices: int = 1
+) -> Callable[..., dict[str, Any]]:
+    """A device's share of a step's samples, modalities hidden at random.
+
+    Returns:
+      batch(data, seed, step, hyper) -> data set name to (samples, labels by task id, a key a
+      sample); the samples of a data set are those of its tasks, one task after the other.
+    """
 
     def batch(data, seed, step, hyper) -> dict[str, Any]:
-        first = 0 if axis is None else jax.lax.axis_index(axis) * share
+        device = 0 if axis is None else jax.lax.axis_index(axis)
+        sizes = batch_sizes(label_counts(network, data), config, devices)
+        before = dict(zip(sizes, np.cumsum([0, *sizes.values()]).tolist(), strict=False))
         drawn: dict[str, Any] = {}
         for dataset in network.widths:
             split, samples, labels, keys = data[dataset], [], {}, []
@@ -98,16 +116,17 @@ def _make_batch(network: NetworkConfig, config: TrainConfig, share: int, axis: s
                 lengths = window_tokens(split, "text", *context)
             for task_id in network.tasks_of(dataset):
                 index, name = network.task_index(task_id), network.tasks[task_id].name
-                rows = split.rows[name]
+                rows, share = split.rows[name], sizes[task_id] // devices
+                first = device * share
                 order = jax.random.fold_in(stream(seed, "batch"), index)
                 places = shuffled_positions(
-                    order, step, config.batch_size, rows.shape[0],
+                    order, step, sizes[task_id], rows.shape[0],
                     None if lengths is None else lengths[rows],
                 )  # fmt: skip
                 mine = rows[jax.lax.dynamic_slice(places, (first,), (share,))]
                 # A key a sample, folded from its place in the whole batch: results do not depend
                 # on how many devices share it.
-                place = index * config.batch_size + first + jnp.arange(share)
+                place = before[task_id] + first + jnp.arange(share)
 
                 def sample_of(row, split=split, index=index, context=context):
                     return gather(split, row, jnp.int32(index), *context)
@@ -131,9 +150,14 @@ def _keys(root: Array, step: Array, place: Array) -> Array:
     return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(root, step), place)
 
 
-def _make_losses(module: Haemsa, config: TrainConfig):
-    """losses(params, constants, architecture, hyper, drawn) -> sums float[K], float[K]."""
-    network = module.config
+def make_losses(network: NetworkConfig, config: TrainConfig) -> Callable[..., tuple[Array, Array]]:
+    """Losses of a batch.
+
+    Returns:
+      losses(params, constants, architecture, hyper, drawn) -> float[K], float[K]: means over each
+      task's samples of what the network says and of what its modalities say alone.
+    """
+    module = Haemsa(network)
 
     def losses(params, constants, architecture, hyper, drawn) -> tuple[Array, Array]:
         variables = {"params": params, "constants": constants}
@@ -153,16 +177,14 @@ def _make_losses(module: Haemsa, config: TrainConfig):
             for task_id, label in labels.items():
                 mine = slice(start, start + len(label))
                 start += len(label)
-                scale = constants[f"head_{slug(task_id)}"]["scale"]
-                one = lambda said, truth, t=task_id, s=scale: task_loss(  # noqa: E731
-                    network.tasks[t], config.regression_loss, said, truth, s
-                )
-                main[task_id] = jax.vmap(one)(outputs.predictions[task_id][mine], label).sum()
+                task, head = network.tasks[task_id], constants[f"head_{slug(task_id)}"]
+                one = functools.partial(task_loss, task, config, hyper, head)
+                main[task_id] = jax.vmap(one)(outputs.predictions[task_id][mine], label).mean()
                 each = jax.vmap(jax.vmap(one, (0, None)))(outputs.auxiliary[task_id][mine], label)
                 there = outputs.presence[mine]
                 auxiliary[task_id] = (
                     jnp.where(there, each, 0.0).sum(-1) / jnp.maximum(there.sum(-1), 1)
-                ).sum()
+                ).mean()
         order = list(network.tasks)
         return jnp.stack([main[t] for t in order]), jnp.stack([auxiliary[t] for t in order])
 

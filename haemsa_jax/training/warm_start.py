@@ -1,0 +1,103 @@
+"""A new network from a trained one: which parameters it takes over, and which are new."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from haemsa_jax.config import NetworkConfig, TrainConfig, dataset_of
+from haemsa_jax.errors import InputError
+from haemsa_jax.models.haemsa import slug
+from haemsa_jax.training.checkpoint import Trained
+from haemsa_jax.training.state import init_params
+
+
+@dataclass(frozen=True)
+class WarmStart:
+    """What a new network takes from a trained one.
+
+    Attributes:
+      params: the leaves that are taken, as `loop.Start` takes them.
+      taken: modules of the new network, with the name in the trained one where it is another.
+      new: modules, or parameters within one, that start at random.
+    """
+
+    params: Mapping[str, Any]
+    taken: tuple[str, ...]
+    new: tuple[str, ...]
+
+
+def take(network: NetworkConfig, config: TrainConfig, trained: Trained) -> WarmStart:
+    """Everything of the same name and shape; of several seeds, from the best on validation.
+
+    Stems and heads belong to a data set. One that the trained network does not have is taken from
+    another data set's, where a single one fits: of the same modality and width, or of a task of the
+    same name, kind and outputs.
+
+    Raises:
+      InputError: the networks are of different widths, so that hardly anything would fit.
+    """
+    was = trained.experiment.network.width
+    if was != network.width:
+        raise InputError(
+            f"the trained network has width={was}, the new one width={network.width}; give both "
+            "the same"
+        )
+    best = 0 if trained.ranked else int(np.argmax(trained.progress["best_score"]))
+    source = flatten_dict(trained.network(best)[0]["params"])
+    shapes = jax.eval_shape(lambda key: init_params(network, config, key), jax.random.key(0))
+    names = _names(network, trained.experiment.network)
+    found, new = {}, []
+    for path, wanted in flatten_dict(shapes).items():
+        there = source.get((names.get(path[0], path[0]), *path[1:]))
+        if there is not None and there.shape == wanted.shape:
+            found[path] = there
+        else:
+            new.append(path)
+    taken = dict.fromkeys(path[0] for path in found)
+    whole = {path[0] for path in new} - {*taken}
+    parts = [path[0] if path[0] in whole else "/".join(path) for path in new]
+    return WarmStart(
+        unflatten_dict(found),
+        tuple(f"{name} (was {names[name]})" if name in names else name for name in taken),
+        tuple(dict.fromkeys(parts)),
+    )
+
+
+def _names(network: NetworkConfig, source: NetworkConfig) -> dict[str, str]:
+    """Modules of data sets that the source does not have, by name, and whose place they take."""
+    names = {}
+    for dataset in network.widths:
+        for modality in network.stems_of(dataset):
+            fits = [
+                other
+                for other in source.widths
+                if modality in source.stems_of(other)
+                and _width(source, other, modality) == _width(network, dataset, modality)
+            ]
+            if (chosen := _single(dataset, fits)) is not None:
+                name = f"stem_{slug(dataset)}_{modality}"
+                names[name] = f"stem_{slug(chosen)}_{modality}"
+    for task_id, task in network.tasks.items():
+        same = (task.name, task.kind, task.outputs)
+        fits = [t for t, of in source.tasks.items() if (of.name, of.kind, of.outputs) == same]
+        if (chosen := _single(task_id, fits)) is not None:
+            old, name = f"head_{slug(chosen)}", f"head_{slug(task_id)}"
+            names[name] = old
+            names |= {f"{name}_{m}": f"{old}_{m}" for m in network.stems_of(dataset_of(task_id))}
+    return names
+
+
+def _width(network: NetworkConfig, dataset: str, modality: str) -> int:
+    if modality == "text" and network.encodes(dataset):
+        return network.text.shapes.width
+    return network.widths[dataset][modality]
+
+
+def _single(wanted: str, fits: Iterable[str]) -> str | None:
+    """The only one that fits, unless it bears the name already."""
+    fits = list(fits)
+    return fits[0] if len(fits) == 1 and wanted not in fits else None
