@@ -16,7 +16,8 @@ from haemsa_jax.errors import InputError
 MODALITIES = ("text", "audio", "vision")
 LOCAL_EXPERTS = ("pointwise", "convolution", "attention", "recurrence")
 FUSION_OPERATORS = ("concat", "tensor", "attention", "gated_sum")
-TEXT_MODES = ("frozen", "tuned")
+TEXT_MODES = ("frozen", "tuned", "adapted")
+PRECISIONS = ("float32", "bfloat16")
 TASK_WEIGHTINGS = ("fixed", "uncertainty")
 # Losses for rare classes, each off at 0.
 IMBALANCE = ("class_balance", "focal", "logit_adjustment")
@@ -163,9 +164,12 @@ class TextConfig:
       fingerprint: of its weights and tokeniser.
       max_tokens: longer transcripts are cut off.
       mode: `frozen`, vectors are computed once; `tuned`, the encoder is part of the network and is
-        trained with it.
+        trained with it; `adapted`, likewise, but of the encoder only adapters are trained.
       datasets: those that have transcripts; others keep their text features.
       shapes: of the encoder.
+      rank: of the adapters.
+      precision: in which an encoder within the network multiplies, one of `PRECISIONS`; weights are
+        float32 always.
     """
 
     encoder: str
@@ -174,12 +178,18 @@ class TextConfig:
     mode: str
     datasets: tuple[str, ...]
     shapes: EncoderConfig
+    rank: int = 16
+    precision: str = "float32"
 
     def __post_init__(self):
-        _require(
-            self.mode in TEXT_MODES,
-            f"text: mode {self.mode!r} is unknown; choose from {', '.join(TEXT_MODES)}",
-        )
+        for name, value, known in (
+            ("mode", self.mode, TEXT_MODES), ("precision", self.precision, PRECISIONS),
+        ):  # fmt: skip
+            _require(
+                value in known,
+                f"text: {name} {value!r} is unknown; choose from {', '.join(known)}",
+            )
+        _require(self.rank > 0, f"text: rank={self.rank} of the adapters must be positive")
 
 
 @dataclass(frozen=True)
@@ -290,7 +300,13 @@ class NetworkConfig:
 
     def encodes(self, dataset: str) -> bool:
         """Whether the text of `dataset` are token numbers, for an encoder within the network."""
-        return self.text is not None and self.text.mode == "tuned" and dataset in self.text.datasets
+        within = self.text is not None and self.text.mode != "frozen"
+        return within and dataset in self.text.datasets
+
+    @property
+    def adapts(self) -> bool:
+        """Whether there is an encoder within the network of which only adapters are trained."""
+        return self.text is not None and self.text.mode == "adapted" and bool(self.text.datasets)
 
     def tasks_of(self, dataset: str) -> tuple[str, ...]:
         """Ids of the tasks on `dataset`, in task-axis order."""

@@ -57,8 +57,10 @@ def main() -> None:
         raise InputError(f"--block={_BLOCK.value} must be at least 1")
     config = cli.from_flags(SearchConfig, fixed=tuple(_FIXED.value))
     datasets, network = tasks.from_flags(("train", "validation"))
-    if network.text and network.text.mode == "tuned":
-        raise InputError("--text_mode=tuned: a population has no encoder each; use frozen")
+    if network.text and network.text.mode != "frozen":
+        raise InputError(
+            f"--text_mode={network.text.mode}: a population has no encoder each; use frozen"
+        )
     patterns = tasks.patterns(_PATTERNS.value, network.modalities)
     train = cli.from_flags(TrainConfig)
     problem = make_problem(network, train, config, patterns)

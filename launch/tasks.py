@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from absl import flags
 
-from haemsa_jax.config import TEXT_MODES, NetworkConfig, TaskSpec, TextConfig
+from haemsa_jax.config import PRECISIONS, TEXT_MODES, NetworkConfig, TaskSpec, TextConfig
 from haemsa_jax.data import Dataset
 from haemsa_jax.errors import InputError
 from launch import cli, words
@@ -28,7 +28,13 @@ def define_flags(**defaults) -> None:
     )  # fmt: skip
     flags.DEFINE_enum(
         "text_mode", "frozen", TEXT_MODES,
-        "frozen: vectors are computed once. tuned: the encoder is trained with the network.",
+        "frozen: vectors are computed once. tuned: the encoder is trained with the network. "
+        "adapted: thin matrices beside its own are.",
+    )  # fmt: skip
+    flags.DEFINE_integer("adapter_rank", 16, "Thickness of those.")
+    flags.DEFINE_enum(
+        "text_precision", "float32", PRECISIONS,
+        "In which a trained encoder multiplies; bfloat16 is twice as fast on accelerators.",
     )  # fmt: skip
     flags.DEFINE_integer("max_tokens", 64, "Tokens after which words are cut off.")
     cli.define_flags(NetworkConfig, **defaults)
@@ -51,7 +57,10 @@ def from_flags(
         raise InputError("--tasks is missing: name a data set, or DATASET:TASK, a comma list")
     text = base.text if base is not None else None
     if given.text:
-        text = words.describe(given.text, given.max_tokens, given.text_mode)
+        text = words.describe(
+            given.text, max_tokens=given.max_tokens, mode=given.text_mode,
+            rank=given.adapter_rank, precision=given.text_precision,
+        )  # fmt: skip
     datasets, tasks = load_tasks(given.tasks or list(base.tasks), given.data_dir, splits, text)
     if base is not None and tasks != dict(base.tasks):
         raise InputError(

@@ -21,6 +21,7 @@ from haemsa_jax.config import NetworkConfig, TrainConfig
 from haemsa_jax.errors import InputError
 from haemsa_jax.evolution.outcome import Found, begin, read_genome
 from haemsa_jax.models.architecture import default_architecture
+from haemsa_jax.models.haemsa import overlaid
 from haemsa_jax.reporting.figures import training_figure
 from haemsa_jax.training import log
 from haemsa_jax.training.checkpoint import load_trained
@@ -60,7 +61,7 @@ def main() -> None:
         weights = tasks.task_weights(_TASK_WEIGHTS.value, network.tasks)
         config = dataclasses.replace(config, task_weights=weights)
     start = Start(default_architecture(network), {}, {})
-    if network.text and network.text.mode == "tuned":
+    if network.text and network.text.mode != "frozen":
         params = {"encoder": words.read_encoder(network.text.encoder).params}
         start = dataclasses.replace(start, params=params)
     if found:
@@ -103,7 +104,7 @@ def _warm(start: Start, network: NetworkConfig, config: TrainConfig) -> Start:
     print(f"taken from {_INIT_FROM.value}: {', '.join(warm.taken)}")
     print(f"new: {', '.join(warm.new) or 'nothing'}", flush=True)
     whence = {"init_from": _INIT_FROM.value, "step": trained.progress.get("best_step")}
-    params = {**start.params, **warm.params}
+    params = overlaid(start.params, warm.params)
     return Start(start.architecture, params, {**start.origin, **whence})
 
 

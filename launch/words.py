@@ -13,10 +13,12 @@ from haemsa_jax.data import Dataset
 from haemsa_jax.errors import InputError
 
 
-def describe(encoder: str, max_tokens: int, mode: str) -> TextConfig:
+def describe(encoder: str, **settings) -> TextConfig:
     """The encoder as the configuration keeps it."""
     read = read_encoder(encoder)
-    return TextConfig(encoder, read.fingerprint, max_tokens, mode, (), read.config)
+    return TextConfig(
+        encoder, read.fingerprint, datasets=(), shapes=read.config, **settings
+    )  # fmt: skip
 
 
 @functools.cache
@@ -50,7 +52,7 @@ def load(name: str, data_dir: str, splits: Iterable[str], text: TextConfig | Non
         )
     from haemsa_jax.text import with_text, with_tokens
 
-    if text.mode == "tuned":
+    if text.mode != "frozen":
         return with_tokens(dataset, pretrained, text.max_tokens)
     with tqdm(desc=f"{name}: embedding", unit="text", leave=False, delay=1) as bar:
 

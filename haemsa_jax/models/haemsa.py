@@ -6,6 +6,9 @@ A pure function of arrays. All modules take any leading axes; training maps it o
 every sample has its own random key and results do not depend on how a batch is cut over devices.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -13,7 +16,7 @@ from flax import struct
 
 from haemsa_jax.config import NetworkConfig
 from haemsa_jax.models.architecture import Architecture, default_architecture
-from haemsa_jax.models.encoder import Encoder, encode_prefix
+from haemsa_jax.models.encoder import Encoder, encode_prefix, split_adapters
 from haemsa_jax.models.experts import LocalBank
 from haemsa_jax.models.fusion import Fusion
 from haemsa_jax.models.heads import Head
@@ -58,6 +61,9 @@ class Outputs:
     joined: Array
 
 
+ENCODER = "encoder"
+
+
 def slug(name: str) -> str:
     """A data set or task id as a parameter name."""
     return name.replace("/", "-").replace(":", "-")
@@ -76,7 +82,8 @@ class Haemsa(nn.Module):
             for modality in config.stems_of(dataset)
         }
         if any(config.encodes(dataset) for dataset in config.widths):
-            self.encoder = Encoder(config.text.shapes, name="encoder")
+            rank = config.text.rank if config.adapts else 0
+            self.encoder = Encoder(config.text.shapes, rank, config.text.precision, name=ENCODER)
             # Encoders differ tenfold in the scale of what they say.
             self.encoder_norm = nn.LayerNorm(use_scale=False, use_bias=False)
         self.banks = {
@@ -204,7 +211,8 @@ class Haemsa(nn.Module):
 def init_variables(network: Haemsa, key: Array) -> tuple[dict, dict]:
     """Fresh parameters and the constants' placeholders, for all data sets of the network.
 
-    Pure; under `jit` only the initialisers are compiled.
+    Pure; under `jit` only the initialisers are compiled. `variables_of` puts both together for
+    `Haemsa.apply`.
     """
 
     def visit(module):
@@ -218,4 +226,25 @@ def init_variables(network: Haemsa, key: Array) -> tuple[dict, dict]:
             module(sample, default_architecture(network.config), Rates(), dataset)
 
     variables = network.init({"params": key}, method=visit)
-    return variables["params"], variables["constants"]
+    params, constants = dict(variables["params"]), dict(variables["constants"])
+    if network.config.adapts:
+        params[ENCODER], constants[ENCODER] = split_adapters(params[ENCODER])
+    return params, constants
+
+
+def variables_of(params: Mapping[str, Any], constants: Mapping[str, Any]) -> dict[str, Any]:
+    """What `Haemsa.apply` takes; an adapted encoder's own weights are constants until here."""
+    if ENCODER not in constants:
+        return {"params": params, "constants": constants}
+    rest = {name: value for name, value in constants.items() if name != ENCODER}
+    whole = {**params, ENCODER: overlaid(constants[ENCODER], params[ENCODER])}
+    return {"params": whole, "constants": rest}
+
+
+def overlaid(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """A tree of arrays in which those of another take their places, or are added."""
+    merged = dict(below)
+    for name, value in above.items():
+        nested = isinstance(value, Mapping) and name in below
+        merged[name] = overlaid(below[name], value) if nested else value
+    return merged

@@ -25,7 +25,7 @@ from haemsa_jax.config import (
 )
 from haemsa_jax.errors import InputError
 from haemsa_jax.models.architecture import Architecture, default_architecture
-from haemsa_jax.models.haemsa import Haemsa, init_variables
+from haemsa_jax.models.haemsa import Haemsa, init_variables, variables_of
 from haemsa_jax.training.state import TrainState, init_params, init_state, stack
 
 LATEST, BEST = "latest", "best"
@@ -90,7 +90,7 @@ class Trained:
           seed: its place, 0 to S - 1.
         """
         params, architecture = jax.tree.map(lambda x: x[seed], (self.params, self.architectures))
-        return {"params": params, "constants": self.constants}, architecture
+        return variables_of(params, self.constants), architecture
 
 
 class Checkpoints:

@@ -19,6 +19,8 @@ from haemsa_jax.config import NetworkConfig, TaskSpec, TrainConfig, dataset_of
 from haemsa_jax.data.batches import device_split
 from haemsa_jax.data.dataset import Dataset
 from haemsa_jax.models.architecture import Architecture, default_architecture
+from haemsa_jax.models.encoder import split_adapters
+from haemsa_jax.models.haemsa import ENCODER
 from haemsa_jax.training import checkpoint, metrics, parallel
 from haemsa_jax.training.checkpoint import (
     BEST,
@@ -108,9 +110,11 @@ def make_train(
     total = per_epoch * config.epochs
     start = start or Start(default_architecture(network), {}, {})
     members = start.architecture, hyper_from_config(config, network)
-    fixed = parallel.replicate(
-        [make_constants(network, datasets), *stack(members, config.seeds), data], devices
-    )
+    constants, given = make_constants(network, datasets), dict(start.params)
+    if network.adapts:
+        adapters, constants[ENCODER] = split_adapters(given.pop(ENCODER))
+        given |= {ENCODER: adapters} if adapters else {}
+    fixed = parallel.replicate([constants, *stack(members, config.seeds), data], devices)
     constants, architectures, _, _ = fixed
 
     def fresh(key, given):
@@ -142,7 +146,7 @@ def make_train(
             if saved is not None:
                 state, progress = latest.load(abstract), saved["progress"]
             else:
-                state = init(keys, dict(start.params))
+                state = init(keys, given)
             state, keys = parallel.replicate((state, keys), devices)
             # Where the kill came between the two checkpoints, `best` is ahead of `latest`: the
             # steps between are taken again, and select the same.

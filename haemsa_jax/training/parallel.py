@@ -18,7 +18,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from haemsa_jax.config import NetworkConfig, TrainConfig, dataset_of
 from haemsa_jax.data.batches import DeviceSplit, gather
 from haemsa_jax.errors import InputError
-from haemsa_jax.models.haemsa import Haemsa, Rates
+from haemsa_jax.models.haemsa import Haemsa, Rates, variables_of
 from haemsa_jax.training.step import longest_text, make_step
 
 AXIS = "devices"
@@ -86,7 +86,7 @@ def make_predict(
     def forward(arrays, constants, split: DeviceSplit, task: Array, rows: Array, dataset):
         def one(member, sample, longest):
             params, architecture = member
-            variables = {"params": params, "constants": constants}
+            variables = variables_of(params, constants)
             out = module.apply(variables, sample, architecture, Rates(), dataset, longest)
             gates = {
                 "local": out.local_gates,

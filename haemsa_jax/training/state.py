@@ -10,11 +10,10 @@ from flax import struct
 from jax.flatten_util import ravel_pytree
 
 from haemsa_jax.config import IMBALANCE, NetworkConfig, TrainConfig
-from haemsa_jax.models.haemsa import Haemsa, init_variables
+from haemsa_jax.models.haemsa import ENCODER, Haemsa, init_variables, overlaid
 
 Array = jax.Array
 Packed = dict[str, Any]
-ENCODER = "encoder"
 UNCERTAINTY = "uncertainty"
 
 
@@ -83,15 +82,7 @@ def init_params(
     params = dict(init_variables(Haemsa(network), key)[0])
     if config.task_weighting == UNCERTAINTY:
         params[UNCERTAINTY] = jnp.zeros(len(network.tasks))
-    return _overlaid(params, given or {})
-
-
-def _overlaid(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict:
-    merged = dict(below)
-    for name, value in above.items():
-        nested = isinstance(value, Mapping) and name in below
-        merged[name] = _overlaid(below[name], value) if nested else value
-    return merged
+    return overlaid(params, given or {})
 
 
 def init_state(params: dict) -> TrainState:

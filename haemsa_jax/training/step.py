@@ -16,7 +16,7 @@ from haemsa_jax.config import NetworkConfig, TrainConfig, dataset_of
 from haemsa_jax.data.batches import DeviceSplit, gather, shuffled_positions, window_tokens
 from haemsa_jax.data.presence import drop_modalities
 from haemsa_jax.models.architecture import Architecture
-from haemsa_jax.models.haemsa import Haemsa, Rates, slug
+from haemsa_jax.models.haemsa import Haemsa, Rates, slug, variables_of
 from haemsa_jax.sample import Sample
 from haemsa_jax.training.losses import combined, task_loss
 from haemsa_jax.training.state import Hyper, TrainState, apply_gradients, learning_rate
@@ -160,7 +160,7 @@ def make_losses(network: NetworkConfig, config: TrainConfig) -> Callable[..., tu
     module = Haemsa(network)
 
     def losses(params, constants, architecture, hyper, drawn) -> tuple[Array, Array]:
-        variables = {"params": params, "constants": constants}
+        variables = variables_of(params, constants)
         rates = Rates(hyper.dropout, hyper.input_dropout, config.encoder_dropout)
         main, auxiliary = {}, {}
         for dataset, (samples, labels, keys) in drawn.items():

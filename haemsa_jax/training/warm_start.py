@@ -10,7 +10,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from haemsa_jax.config import NetworkConfig, TrainConfig, dataset_of
 from haemsa_jax.errors import InputError
-from haemsa_jax.models.haemsa import slug
+from haemsa_jax.models.encoder import fold_adapters
+from haemsa_jax.models.haemsa import ENCODER, Haemsa, init_variables, slug, variables_of
 from haemsa_jax.training.checkpoint import Trained
 from haemsa_jax.training.state import init_params
 
@@ -40,16 +41,27 @@ def take(network: NetworkConfig, config: TrainConfig, trained: Trained) -> WarmS
     Raises:
       InputError: the networks are of different widths, so that hardly anything would fit.
     """
-    was = trained.experiment.network.width
-    if was != network.width:
+    of = trained.experiment.network
+    if of.width != network.width:
         raise InputError(
-            f"the trained network has width={was}, the new one width={network.width}; give both "
-            "the same"
+            f"the trained network has width={of.width}, the new one width={network.width}; give "
+            "both the same"
         )
     best = 0 if trained.ranked else int(np.argmax(trained.progress["best_score"]))
-    source = flatten_dict(trained.network(best)[0]["params"])
-    shapes = jax.eval_shape(lambda key: init_params(network, config, key), jax.random.key(0))
-    names = _names(network, trained.experiment.network)
+    source = dict(trained.network(best)[0]["params"])
+    if of.adapts and not (network.adapts and network.text.rank == of.text.rank):
+        source[ENCODER] = fold_adapters(source[ENCODER])
+    source = flatten_dict(source)
+
+    def fresh(key):
+        params, (_, constants) = (
+            init_params(network, config, key),
+            init_variables(Haemsa(network), key),
+        )
+        return variables_of(params, constants)["params"]
+
+    shapes = jax.eval_shape(fresh, jax.random.key(0))
+    names = _names(network, of)
     found, new = {}, []
     for path, wanted in flatten_dict(shapes).items():
         there = source.get((names.get(path[0], path[0]), *path[1:]))
