@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, stop_when
+from conftest import ROOT, SPOKEN, stop_when
 
 from haemsa_jax.training import log
 
@@ -17,24 +17,37 @@ TINY = ("--width=8", "--depth=1", "--heads=2", "--link_width=4", "--batch_size=1
 
 def train_flags(data_dir, run_dir, *more):
     return (
-        "--tasks=planted:sentiment", f"--data_dir={data_dir}", f"--run_dir={run_dir}", "--epochs=2",
-        "--learning_rate=0.01", "--seeds=2", "--checkpoint_every=7", *TINY, *more,
+        *SPOKEN, f"--data_dir={data_dir}", f"--run_dir={run_dir}", "--epochs=2", "--batch_size=10",
+        "--learning_rate=0.01", "--seeds=2", "--checkpoint_every=7", *more,
     )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def trained(launch, data_dir, tmp_path_factory):
+    """Three modalities."""
     run_dir = tmp_path_factory.mktemp("run")
-    done = launch("train", *train_flags(data_dir, run_dir))
+    done = launch(
+        "train", "--tasks=planted:sentiment", f"--data_dir={data_dir}", f"--run_dir={run_dir}",
+        "--epochs=2", "--learning_rate=0.01", "--seeds=2", *TINY,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return run_dir, done
+
+
+@pytest.fixture(scope="module")
+def whole(launch, spoken_dir, tmp_path_factory):
+    """A run that nobody disturbed."""
+    run_dir = tmp_path_factory.mktemp("whole")
+    done = launch("train", *train_flags(spoken_dir, run_dir))
+    assert done.returncode == 0, done.stderr
+    return run_dir
 
 
 def test_training_shows_progress(trained):
     run_dir, done = trained
     for seed in (0, 1):
         assert f"seed {seed}: best validation score" in done.stdout
-    assert len(log.read(run_dir)) == 24 + 2
+    assert len(log.read(run_dir)) == 24 + 2 * 2
     assert (run_dir / "training.png").read_bytes().startswith(b"\x89PNG")
     assert "24/24" in done.stderr
     assert "step/s" in done.stderr
@@ -61,10 +74,10 @@ def test_evaluation_writes_table_picture_and_predictions(launch, trained, data_d
 
 
 def test_a_run_killed_by_the_system_resumes_bit_for_bit(
-    launch, trained, data_dir, tmp_path, environment
+    launch, whole, spoken_dir, tmp_path, environment
 ):
     """SIGKILL after step 17 of 24; checkpoints lie at 7 and 14."""
-    flags = train_flags(data_dir, tmp_path)
+    flags = train_flags(spoken_dir, tmp_path)
     logged = tmp_path / "log.jsonl"
     stop_when(
         environment, "train", flags, signal.SIGKILL, -signal.SIGKILL,
@@ -72,24 +85,23 @@ def test_a_run_killed_by_the_system_resumes_bit_for_bit(
     )  # fmt: skip
     done = launch("train", *flags)
     assert done.returncode == 0, done.stderr
-    whole = trained[0]
     assert log.read(tmp_path) == log.read(whole)
     assert same_arrays(tmp_path, whole)
 
 
-def test_a_stopped_run_saves_and_goes_on(launch, trained, data_dir, tmp_path, environment):
+def test_a_stopped_run_saves_and_goes_on(launch, whole, spoken_dir, tmp_path, environment):
     """SIGTERM after a few steps: the state is saved, and the rest is as if nothing had been."""
-    flags = train_flags(data_dir, tmp_path)
+    flags = train_flags(spoken_dir, tmp_path)
     stop_when(
         environment, "train", flags, signal.SIGTERM, 128 + signal.SIGTERM,
         lambda: (tmp_path / "log.jsonl").exists(),
     )  # fmt: skip
     rows = len(log.read(tmp_path))
-    assert 0 < rows < 26
+    assert 0 < rows < 28
     done = launch("train", *flags)
     assert done.returncode == 0, done.stderr
-    assert log.read(tmp_path) == log.read(trained[0])
-    assert same_arrays(tmp_path, trained[0])
+    assert log.read(tmp_path) == log.read(whole)
+    assert same_arrays(tmp_path, whole)
 
 
 def same_arrays(left: Path, right: Path) -> bool:
@@ -147,15 +159,15 @@ def test_bad_flags_end_with_one_clear_line(launch, data_dir, tmp_path, program, 
         assert word in done.stderr
 
 
-def test_another_configuration_is_refused(launch, trained, data_dir):
-    done = launch("train", *train_flags(data_dir, trained[0], "--dropout=0.4"))
+def test_another_configuration_is_refused(launch, whole, spoken_dir):
+    done = launch("train", *train_flags(spoken_dir, whole, "--dropout=0.4"))
     assert done.returncode == 2
     assert "train.dropout: 0.2 there, 0.4 asked" in done.stderr
 
 
-def test_a_full_disk_ends_with_a_clear_error(trained, data_dir, tmp_path, environment):
+def test_a_full_disk_ends_with_a_clear_error(whole, spoken_dir, tmp_path, environment):
     """No file may grow over a few KiB, which is how a quota feels."""
-    command = [environment["PYTHON"], "-m", "launch.train", *train_flags(data_dir, tmp_path)]
+    command = [environment["PYTHON"], "-m", "launch.train", *train_flags(spoken_dir, tmp_path)]
     limited = ["sh", "-c", 'ulimit -f 32 && exec "$@"', "sh", *command]
     # What was compiled before is read; nothing is added, which would meet the quota first.
     quiet = {**environment, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "9999"}

@@ -6,24 +6,25 @@ import signal
 import jax
 import numpy as np
 import pytest
-from conftest import stop_when
+from conftest import SPOKEN, stop_when
 
 from haemsa_jax.training.checkpoint import load_trained
 
-TINY = ("--width=8", "--depth=1", "--heads=2", "--link_width=4", "--batch_size=32")
+TASK = "cmu_mosi/standard:sentiment"
 
 
 def evolve_flags(data_dir, run_dir, *more):
     return (
-        "--tasks=planted", f"--data_dir={data_dir}", f"--run_dir={run_dir}", "--population=4",
-        "--generations=4", "--steps=3", "--head_start=3", "--learning_rate=0.01", *TINY, *more,
+        *SPOKEN, f"--data_dir={data_dir}", f"--run_dir={run_dir}", "--population=4",
+        "--generations=4", "--steps=3", "--head_start=3", "--learning_rate=0.01", "--batch_size=10",
+        *more,
     )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def found(launch, data_dir, tmp_path_factory):
+def found(launch, spoken_dir, tmp_path_factory):
     run_dir = tmp_path_factory.mktemp("found")
-    done = launch("evolve", *evolve_flags(data_dir, run_dir))
+    done = launch("evolve", *evolve_flags(spoken_dir, run_dir))
     assert done.returncode == 0, done.stderr
     return run_dir, done
 
@@ -33,7 +34,7 @@ def test_a_search_shows_progress_and_what_it_found(found):
     for word in ("MixedGA", "random search", "4/4", "best=", "median=", "diverged=", "members/s="):
         assert word in done.stderr
     for word in (
-        "modalities/planted:sentiment",
+        f"modalities/{TASK}",
         "learning_rate",
         "evolved",
         "random",
@@ -47,9 +48,9 @@ def test_a_search_shows_progress_and_what_it_found(found):
     assert (run_dir / "report.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_stopped_and_killed_it_ends_the_same(launch, found, data_dir, tmp_path, environment):
+def test_stopped_and_killed_it_ends_the_same(launch, found, spoken_dir, tmp_path, environment):
     """SIGTERM leaves a usable result; after SIGKILL and a second start, the same history."""
-    flags = evolve_flags(data_dir, tmp_path, "--noyardstick")
+    flags = evolve_flags(spoken_dir, tmp_path, "--noyardstick")
 
     def generations(count):
         return lambda: any((tmp_path / "search" / str(n)).is_dir() for n in range(count, 9))
@@ -70,14 +71,14 @@ def test_stopped_and_killed_it_ends_the_same(launch, found, data_dir, tmp_path, 
             np.testing.assert_array_equal(mine[name], whole[name])
 
 
-def test_another_search_in_its_place_is_refused(launch, found, data_dir):
-    done = launch("evolve", *evolve_flags(data_dir, found[0], "--price=0.5"))
+def test_another_search_in_its_place_is_refused(launch, found, spoken_dir):
+    done = launch("evolve", *evolve_flags(spoken_dir, found[0], "--price=0.5"))
     assert done.returncode == 2
     assert "origin.search.price: " in done.stderr
     assert "0.5 asked" in done.stderr
     # Nor is it overwritten by a training, whether of other tasks or of its own genome.
-    flags = (f"--data_dir={data_dir}", f"--run_dir={found[0]}", "--epochs=1")
-    done = launch("train", "--tasks=planted", *flags, *TINY)
+    flags = (f"--data_dir={spoken_dir}", f"--run_dir={found[0]}", "--epochs=1")
+    done = launch("train", *SPOKEN, *flags)
     assert done.returncode == 2
     assert "holds a checkpoint of another configuration: " in done.stderr
     assert "origin.search: " in done.stderr
@@ -87,31 +88,32 @@ def test_another_search_in_its_place_is_refused(launch, found, data_dir):
     assert (found[0] / "best.json").exists()
 
 
-def test_the_best_is_trained_and_everything_evaluated(launch, found, data_dir, tmp_path):
+def test_the_best_is_trained_and_everything_evaluated(launch, found, spoken_dir, tmp_path):
     run_dir = found[0]
-    genome = (f"--genome={run_dir / 'best.json'}", f"--data_dir={data_dir}", "--seeds=2")
+    genome = (f"--genome={run_dir / 'best.json'}", f"--data_dir={spoken_dir}", "--seeds=2")
     done = launch(
         "train", *genome, f"--run_dir={tmp_path / 'fresh'}", "--epochs=1", "--weights=inherited"
     )
     assert done.returncode == 0, done.stderr
     trained = load_trained(tmp_path / "fresh")
     told = json.loads((run_dir / "best.json").read_text())
-    assert trained.experiment.train.batch_size == 32
+    assert trained.experiment.train.batch_size == 10
     assert trained.experiment.train.dropout == told["genome"]["dropout"]
     assert trained.experiment.origin["weights"] == str(run_dir)
     assert sum(x[0].size for x in jax.tree.leaves(trained.params)) == told["parameters"]
     both = f"--run_dir={run_dir},{tmp_path / 'fresh'}"
     done = launch(
-        "evaluate", both, f"--out_dir={tmp_path / 'out'}", f"--data_dir={data_dir}", "--ensemble=2"
-    )
+        "evaluate", both, f"--out_dir={tmp_path / 'out'}", f"--data_dir={spoken_dir}",
+        "--ensemble=2",
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    results = json.loads((tmp_path / "out" / "test.json").read_text())["planted:sentiment"]
+    results = json.loads((tmp_path / "out" / "test.json").read_text())[TASK]
     assert len(results["HAEMSA"]["mae"]) == 1 + 2
     assert len(results["HAEMSA, ensemble of 2"]["mae"]) == 2
     assert (tmp_path / "out" / "test.png").exists()
 
 
-def test_too_large_an_ensemble(launch, found, data_dir):
-    done = launch("evaluate", f"--run_dir={found[0]}", f"--data_dir={data_dir}", "--ensemble=50")
+def test_too_large_an_ensemble(launch, found, spoken_dir):
+    done = launch("evaluate", f"--run_dir={found[0]}", f"--data_dir={spoken_dir}", "--ensemble=50")
     assert done.returncode == 2
     assert "ensemble of 50 is asked for, but the run holds" in done.stderr

@@ -2,8 +2,9 @@
 
 `{train, valid, test}`, each with `raw_text`, `text` [N, T, 768], `text_bert` [N, 3, T] (ids, mask,
 segments), `audio`, `vision`, `id` (`VIDEO$_$CLIP`), `regression_labels`, and `audio_lengths` and
-`vision_lengths` in unaligned files. Aligned files are padded in front, unaligned ones behind, so
-that no mask is taken to start at the first token.
+`vision_lengths` in unaligned files; `emotion_labels` [N, 6] where somebody added them. Aligned
+files are padded in front, unaligned ones behind, so that no mask is taken to start at the first
+token.
 """
 
 from collections.abc import Mapping
@@ -53,13 +54,13 @@ def read_mmsa(raw_dir: Path, config: str, about: Card) -> dict[str, list[Sample]
 
     Args:
       raw_dir: holds the pickle, or the folder `Processed` with it.
-      config: `mmsa_aligned` or `mmsa_unaligned`.
-      about: the card, for its widths and its first task, the sentiment.
+      config: `mmsa_aligned` or `mmsa_unaligned`, perhaps with `_emotions` behind it.
+      about: the card, for its widths and tasks: the sentiment first, and perhaps emotions.
 
     Raises:
       InputError: the file is missing, would run code, or is not in MMSA's format.
     """
-    name = f"{config.removeprefix('mmsa_')}_50.pkl"
+    name = f"{config.removeprefix('mmsa_').removesuffix('_emotions')}_50.pkl"
     path = find_file([raw_dir / name, raw_dir / "Processed" / name], about.source)
     content = read_pickle(path)
     return {split: _read_split(path, content, key, about) for split, key in _SPLITS.items()}
@@ -84,6 +85,10 @@ def _read_split(path: Path, content: Any, key: str, about: Card) -> list[Sample]
         raise InputError(
             f"{where}: {len(labels)} regression_labels; expected {len(fields['id'])}, one a sample"
         )
+    told = [{task: label} for label in labels]
+    if len(about.tasks) > 1:
+        emotions = _emotions(where, fields, about.tasks[1])
+        told = [{**a, about.tasks[1].name: b} for a, b in zip(told, emotions, strict=True)]
     samples = []
     for row, name in enumerate(fields["id"]):
         origin = f"{where}, sample {row}"
@@ -94,12 +99,23 @@ def _read_split(path: Path, content: Any, key: str, about: Card) -> list[Sample]
                 group=video,
                 turn=turn,
                 features={m: features[m][row][masks[m][row]] for m in widths},
-                labels={task: labels[row]},
+                labels=told[row],
                 words=str(fields["raw_text"][row]),
                 origin=origin,
             )
         )
     return samples
+
+
+def _emotions(where: str, fields: Mapping[str, Any], task: TaskSpec) -> np.ndarray:
+    """{0, 1}[N, 6]: intensities above zero."""
+    values = np.asarray(fields.get("emotion_labels", ()), np.float64)
+    if values.shape != (len(fields["id"]), task.outputs):
+        raise InputError(
+            f"{where}: emotion_labels has shape {values.shape}; expected "
+            f"({len(fields['id'])}, {task.outputs}), the intensities of {', '.join(task.classes)}"
+        )
+    return (values > 0).astype(np.float32)
 
 
 def _features(where: str, fields: Mapping[str, Any], modality: str, width: int) -> np.ndarray:

@@ -9,6 +9,7 @@ from haemsa_datasets import mmsa
 from haemsa_datasets.builder import HaemsaBuilder, builder_configs
 from haemsa_datasets.samples import Card, Sample
 from haemsa_datasets.sentiment import SENTIMENT, Labelled, read_labels
+from haemsa_jax.config import TaskSpec
 from haemsa_jax.errors import InputError
 
 SOURCE = "label.csv of MOSEI as GitHub thuiar/MMSA shares it"
@@ -16,6 +17,10 @@ CITATION = (
     "A. Zadeh, P. P. Liang, S. Poria, E. Cambria, L.-P. Morency: Multimodal language analysis in "
     "the wild: CMU-MOSEI dataset and interpretable dynamic fusion graph. ACL 2018."
 )
+EMOTIONS = TaskSpec(
+    "emotions", "multilabel", ("f1_mean", "wacc_mean"),
+    ("happy", "sad", "anger", "surprise", "disgust", "fear"),
+)  # fmt: skip
 CARDS = {
     "standard": Card(
         description="CMU-MOSEI, words of the standard split",
@@ -27,10 +32,11 @@ CARDS = {
         citation=CITATION,
     ),
     **{
-        f"mmsa_{kind}": mmsa.card(
-            "MOSEI", kind, {"text": 768, "audio": 74, "vision": 35}, (SENTIMENT,), CITATION
+        f"mmsa_{kind}{more}": mmsa.card(
+            "MOSEI", kind, {"text": 768, "audio": 74, "vision": 35}, tasks, CITATION
         )
         for kind in ("aligned", "unaligned")
+        for more, tasks in (("", (SENTIMENT,)), ("_emotions", (SENTIMENT, EMOTIONS)))
     },
 }
 
@@ -41,6 +47,8 @@ class Builder(HaemsaBuilder):
     Configurations:
       standard: words and labels; a text encoder makes features of them.
       mmsa_aligned, mmsa_unaligned: MMSA's pickles.
+      mmsa_aligned_emotions, mmsa_unaligned_emotions: the same with a field `emotion_labels`, of
+        which the task `emotions` is made.
     """
 
     VERSION = tfds.core.Version("1.0.0")

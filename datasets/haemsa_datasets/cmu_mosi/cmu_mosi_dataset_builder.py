@@ -1,4 +1,4 @@
-"""CMU-MOSI: `standard` (words), `contextual`, `mmsa_aligned` and `mmsa_unaligned`."""
+"""CMU-MOSI: `standard` (words), `contextual`, `misa`, `mmsa_aligned` and `mmsa_unaligned`."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import tensorflow_datasets as tfds
 
 from haemsa_datasets import mmsa
 from haemsa_datasets.builder import HaemsaBuilder, builder_configs
-from haemsa_datasets.cmu_mosi import contextual, standard
+from haemsa_datasets.cmu_mosi import contextual, misa, standard
 from haemsa_datasets.samples import Card, Sample
 from haemsa_datasets.sentiment import SENTIMENT
 
@@ -40,6 +40,15 @@ CARDS = {
         source=standard.SOURCE,
         citation=CITATION,
     ),
+    "misa": Card(
+        description="CMU-MOSI, the word-aligned features that MISA makes",
+        widths=misa.WIDTHS,
+        tasks=(SENTIMENT,),
+        provenance={"audio": "74 COVAREP, a mean a word", "vision": "47 Facet, a mean a word"},
+        conversational=True,
+        source=misa.SOURCE,
+        citation=CITATION,
+    ),
     **{
         f"mmsa_{kind}": mmsa.card("MOSI", kind, MMSA_WIDTHS, (SENTIMENT,), CITATION)
         for kind in ("aligned", "unaligned")
@@ -54,6 +63,7 @@ class Builder(HaemsaBuilder):
       contextual: bc-LSTM's CSV files, 1193/254/752 utterances of 52/10/31 videos. Compares with
         bc-LSTM and its successors only; its validation split is weak (see `contextual`).
       standard: words and labels of 1284/229/686 clips; a text encoder makes features of them.
+      misa: MISA's pickles; words, audio and vision of the standard split.
       mmsa_aligned, mmsa_unaligned: MMSA's pickles, the standard 1284/229/686 utterances.
     """
 
@@ -70,4 +80,6 @@ class Builder(HaemsaBuilder):
             return contextual.read_contextual(raw_dir)
         if self.builder_config.name == "standard":
             return standard.read_standard(raw_dir)
+        if self.builder_config.name == "misa":
+            return misa.read_misa(raw_dir)
         return mmsa.read_mmsa(raw_dir, self.builder_config.name, self.card)

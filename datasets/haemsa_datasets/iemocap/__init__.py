@@ -1,0 +1,1 @@
+"""IEMOCAP: emotions of acted dialogues, in the features of two research lines."""

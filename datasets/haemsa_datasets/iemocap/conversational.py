@@ -1,0 +1,89 @@
+"""The pickle of the conversational line: a tuple of nine, dialogues by id.
+
+Video ids, speakers, labels, text, audio, visual, sentences: each a dict of dialogue id to a list of
+its utterances; then the ids of the training and of the test dialogues, session 5. There is no
+validation split: every tenth training dialogue in the order of their names is kept for it, so that
+its speakers are those of training.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from haemsa_datasets.files import find_file
+from haemsa_datasets.pickles import read_pickle
+from haemsa_datasets.samples import Sample
+from haemsa_jax.config import TaskSpec
+from haemsa_jax.errors import InputError
+
+FILES = "IEMOCAP_features.pkl", "IEMOCAP_features_raw.pkl"
+SOURCE = (
+    f"{FILES[0]}, as the README of GitHub hujingwen6666/MMGCN (1582 audio features) or of "
+    "declare-lab/conv-emotion, DialogueRNN (100) links it"
+)
+METRICS = ("f1_weighted", "accuracy", "f1_macro")
+CLASSES = ("happy", "sad", "neutral", "angry", "excited", "frustrated")
+EMOTION = TaskSpec("emotion", "classification", METRICS, CLASSES)
+# Excitement counts as happiness; the frustrated are left out.
+EMOTION4 = TaskSpec("emotion4", "classification", METRICS, CLASSES[:4])
+_FOUR = (0, 1, 2, 3, 0, None)
+_VALIDATION = 10
+
+
+def read_conversational(raw_dir: Path, widths: Mapping[str, int]) -> dict[str, list[Sample]]:
+    """All utterances by split.
+
+    Args:
+      raw_dir: holds the pickle.
+      widths: of the features that are expected.
+
+    Raises:
+      InputError: the file is missing, would run code, or is of another format or other features.
+    """
+    path = find_file([raw_dir / name for name in FILES], SOURCE)
+    content = read_pickle(path)
+    if not isinstance(content, tuple | list) or len(content) < 9:
+        raise InputError(f"{path}: expected a tuple of nine, from video ids to test ids")
+    train, test = sorted(content[7]), sorted(content[8])
+    held = train[::_VALIDATION]
+    splits = {"train": [v for v in train if v not in held], "validation": held, "test": test}
+    return {
+        split: [s for video in videos for s in _dialogue(path, content, video, widths)]
+        for split, videos in splits.items()
+    }
+
+
+def _dialogue(path: Path, content: Any, video: str, widths: Mapping[str, int]) -> list[Sample]:
+    where = f"{path}, dialogue {video}"
+    parts = dict(zip(("names", "speakers", "labels", "text", "audio", "vision", "words"), content,
+                     strict=False))  # fmt: skip
+    missing = [name for name, part in parts.items() if video not in part]
+    if missing:
+        raise InputError(f"{where}: it has no {', '.join(missing)}")
+    mine = {name: part[video] for name, part in parts.items()}
+    counts = {name: len(values) for name, values in mine.items()}
+    if len({*counts.values()}) != 1:
+        raise InputError(f"{where}: the parts are of different lengths: {counts}")
+    samples = []
+    for turn in range(counts["labels"]):
+        origin = f"{where}, utterance {turn}"
+        label = int(mine["labels"][turn])
+        if not 0 <= label < len(CLASSES):
+            raise InputError(f"{origin}: label {label} is none of 0 to {len(CLASSES) - 1}")
+        features = {m: np.asarray(mine[m][turn], np.float32).reshape(1, -1) for m in widths}
+        for modality, width in widths.items():
+            if features[modality].shape[1] != width:
+                raise InputError(
+                    f"{origin}: {features[modality].shape[1]} {modality} features, but this "
+                    f"configuration has {width}; there are iemocap/mmgcn and iemocap/dialoguernn"
+                )
+        labels = {EMOTION.name: label}
+        if (four := _FOUR[label]) is not None:
+            labels[EMOTION4.name] = four
+        about = {"speaker": str(mine["speakers"][turn]), "words": str(mine["words"][turn])}
+        samples.append(
+            Sample(f"{video}_{turn}", video, turn, features, labels, origin=origin, **about)
+        )
+    return samples

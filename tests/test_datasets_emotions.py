@@ -1,0 +1,205 @@
+"""Emotions: IEMOCAP in both lines' pickles, MOSEI's six; and MISA's pickle of MOSI."""
+
+import pickle
+
+import numpy as np
+import pytest
+from test_datasets_words import REAL, failure, prepared, real_data
+
+import haemsa_datasets
+from haemsa_datasets.cmu_mosi.misa import read_file
+
+RNG = np.random.default_rng(0)
+CONVERSATIONS = {"mmgcn": (100, 1582, 342), "dialoguernn": (100, 100, 512)}
+
+
+def save(tmp_path, name, content, protocol=2):
+    path = tmp_path / "raw" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(pickle.dumps(content, protocol))
+    return path
+
+
+# --- the conversational line ---------------------------------------------------------------------
+
+
+def conversations(widths, change=lambda parts: None):
+    """Twelve dialogues of two sessions, of two to four utterances."""
+    videos = [f"Ses0{1 + (i > 7) * 4}F_{i:02d}" for i in range(12)]
+    counts = {video: 2 + i % 3 for i, video in enumerate(videos)}
+    each = lambda make: {v: [make(v, t) for t in range(n)] for v, n in counts.items()}  # noqa: E731
+    text, audio, vision = (each(lambda v, t, w=w: RNG.normal(size=w)) for w in widths)
+    parts = [
+        {v: [f"{v}_{t}" for t in range(n)] for v, n in counts.items()},
+        each(lambda v, t: "MF"[t % 2]),
+        each(lambda v, t: (videos.index(v) + t) % 6),
+        text, audio, vision,
+        each(lambda v, t: f"caf\xe9 {t}"),
+        set(videos[:8]), set(videos[8:]),
+    ]  # fmt: skip
+    change(parts)
+    return tuple(parts)
+
+
+@pytest.mark.parametrize("line", CONVERSATIONS)
+def test_iemocap_dialogues(tmp_path, line):
+    parts = conversations(CONVERSATIONS[line])
+    save(tmp_path, "IEMOCAP_features.pkl", parts)
+    dataset = prepared(f"iemocap/{line}", tmp_path)
+    assert dataset.conversational
+    assert dict(dataset.widths) == dict(zip(("text", "audio", "vision"), CONVERSATIONS[line],
+                                            strict=True))  # fmt: skip
+    # One in ten of the training dialogues, here the first, is kept for validation.
+    assert set(dataset.splits["validation"].ids) == {"Ses01F_00_0", "Ses01F_00_1"}
+    test = dataset.splits["test"]
+    assert {name.rpartition("_")[0] for name in test.ids} == parts[8]
+    assert test.words[0] == "caf\xe9 0" and test.speakers[:2] == ["M", "F"]
+    place = test.ids.index("Ses05F_09_1")  # the tenth dialogue, second utterance: excited
+    assert test.labels["emotion"][place] == 4
+    assert test.labels["emotion4"][place] == 0 and test.labelled["emotion4"][place]
+    frustrated = test.labels["emotion"] == 5
+    assert frustrated.any() and not test.labelled["emotion4"][frustrated].any()
+    np.testing.assert_allclose(test.features["audio"][place, 0], parts[4]["Ses05F_09"][1], 1e-6)
+
+
+def test_iemocap_with_other_features(tmp_path):
+    save(tmp_path, "IEMOCAP_features.pkl", conversations(CONVERSATIONS["mmgcn"]))
+    message = failure("iemocap/dialoguernn", tmp_path)
+    assert "1582 audio features, but this configuration has 100" in message
+    assert "iemocap/mmgcn" in message
+
+
+def test_iemocap_that_does_not_fit(tmp_path):
+    def shorten(parts):
+        parts[5]["Ses01F_01"].pop()
+
+    save(tmp_path, "IEMOCAP_features.pkl", conversations(CONVERSATIONS["mmgcn"], shorten))
+    message = failure("iemocap/mmgcn", tmp_path)
+    assert "dialogue Ses01F_01: the parts are of different lengths" in message
+
+    def unknown(parts):
+        parts[2]["Ses05F_10"][0] = 7
+
+    save(tmp_path, "IEMOCAP_features.pkl", conversations(CONVERSATIONS["mmgcn"], unknown))
+    assert "utterance 0: label 7 is none of 0 to 5" in failure("iemocap/mmgcn", tmp_path)
+    save(tmp_path, "IEMOCAP_features.pkl", {"train": 1})
+    assert "expected a tuple of nine" in failure("iemocap/mmgcn", tmp_path)
+
+
+# --- MulT ----------------------------------------------------------------------------------------
+
+WIDTHS = {"text": 300, "audio": 74, "vision": 35}
+
+
+def mult(front, ids=True):
+    def split(name):
+        fields = {}
+        for modality, width in WIDTHS.items():
+            values = np.zeros((3, 20, width), np.float32)
+            for row, length in enumerate((20, 3, 1)):
+                place = slice(20 - length, 20) if front else slice(length)
+                values[row, place] = RNG.normal(size=(length, width))
+            fields[modality] = values
+        fields["audio"][1, -1 if front else 0, 2] = -np.inf
+        fields["audio"][0, 4, 5] = np.nan
+        labels = np.zeros((3, 4, 2), np.int64)
+        on = np.array([[1, 0, 0, 0], [0, 1, 0, 1], [0, 0, 1, 0]])
+        labels[..., 1], labels[..., 0] = on, 1 - on
+        fields["labels"] = labels
+        return {**fields, "id": np.array([["a"], ["b"], ["c"]])} if ids else fields
+
+    return {name: split(name) for name in ("train", "valid", "test")}
+
+
+@pytest.mark.parametrize("front", [False, True], ids=["behind", "in front"])
+@pytest.mark.parametrize("ids", [False, True], ids=["without ids", "with ids"])
+def test_iemocap_of_mult(tmp_path, front, ids):
+    content = mult(front, ids)
+    save(tmp_path, "iemocap_data.pkl", content)
+    dataset = prepared("iemocap/mult", tmp_path)
+    test = dataset.splits["test"]
+    assert test.masks["audio"].sum(axis=1).tolist() == [20, 3, 1]
+    np.testing.assert_array_equal(test.labels["emotions"][1], [0, 1, 0, 1])
+    assert np.isfinite(test.features["audio"]).all()
+    found = test.features["vision"][1][test.masks["vision"][1]]
+    place = slice(17, 20) if front else slice(3)
+    np.testing.assert_array_equal(found, content["test"]["vision"][1, place])
+    assert not dataset.conversational and len(set(test.group.tolist())) == 3
+
+
+def test_mult_of_another_format(tmp_path):
+    content = mult(False)
+    content["valid"]["labels"] = content["valid"]["labels"][:, :3]
+    save(tmp_path, "iemocap_data.pkl", content)
+    assert "labels have shape (3, 3, 2); expected (N, 4, 2)" in failure("iemocap/mult", tmp_path)
+
+
+# --- MOSEI's emotions ----------------------------------------------------------------------------
+
+
+def mosei(emotions):
+    def split(key):
+        rows = {"text": 768, "audio": 74, "vision": 35}
+        fields = {m: RNG.normal(size=(2, 5, w)).astype(np.float32) for m, w in rows.items()}
+        fields |= {"raw_text": ["a", "b"], "id": [f"{key}$_$1", f"{key}$_$2"]}
+        fields["regression_labels"] = [1.0, -2.0]
+        return {**fields, **emotions}
+
+    return {key: split(key) for key in ("train", "valid", "test")}
+
+
+def test_emotions_of_mosei(tmp_path):
+    intensities = [[0.0, 0.33, 0, 3, 0, 0], [2.0, 0, 0, 0, 0, 0]]
+    save(tmp_path, "aligned_50.pkl", mosei({"emotion_labels": intensities}))
+    dataset = prepared("cmu_mosei/mmsa_aligned_emotions", tmp_path)
+    assert list(dataset.tasks) == ["sentiment", "emotions"]
+    expected = [[0, 1, 0, 1, 0, 0], [1, 0, 0, 0, 0, 0]]
+    np.testing.assert_array_equal(dataset.splits["test"].labels["emotions"], expected)
+    save(tmp_path, "aligned_50.pkl", mosei({}))
+    assert list(prepared("cmu_mosei/mmsa_aligned", tmp_path).tasks) == ["sentiment"]
+
+
+def test_emotions_that_are_not_there(tmp_path):
+    save(tmp_path, "unaligned_50.pkl", mosei({}))
+    message = failure("cmu_mosei/mmsa_unaligned_emotions", tmp_path)
+    assert "emotion_labels has shape (0,); expected (2, 6), the intensities of happy" in message
+
+
+# --- MISA ----------------------------------------------------------------------------------------
+
+
+@real_data
+def test_misa_as_it_is_published():
+    samples = read_file(REAL / "cmu_mosi" / "misa_dev.pkl")
+    assert len(samples) == 229
+    first = samples[0]
+    assert (first.id, first.group, first.turn) == ("WKA5OygbEKI[0]", "WKA5OygbEKI", 0)
+    assert first.labels["sentiment"] == pytest.approx(1.8)
+    assert first.words.startswith("uh i really enjoyed doing them")
+    assert first.features["vision"].shape == (18, 47) and first.features["audio"].shape == (18, 74)
+
+
+@real_data
+def test_misa_becomes_a_data_set(tmp_path):
+    for name in ("train", "dev", "test"):
+        path = tmp_path / "raw" / f"misa_{name}.pkl"
+        path.parent.mkdir(exist_ok=True)
+        content = (REAL / "cmu_mosi" / "misa_dev.pkl").read_bytes()
+        samples = haemsa_datasets.pickles.read_pickle(REAL / "cmu_mosi" / "misa_dev.pkl")
+        if name != "dev":  # a name may occur once
+            samples = [(x, label, f"{name}{i}[0]") for i, (x, label, _) in enumerate(samples)]
+            content = pickle.dumps(samples)
+        path.write_bytes(content)
+    dataset = prepared("cmu_mosi/misa", tmp_path)
+    assert {name: len(split) for name, split in dataset.splits.items()} == {
+        "train": 229, "validation": 229, "test": 229
+    }  # fmt: skip
+    assert dataset.has_words
+
+
+def test_misa_of_another_format(tmp_path):
+    for name in ("train", "dev", "test"):
+        save(tmp_path, f"{name}.pkl", [(1, 2, "id")])
+    assert "train.pkl, sample 0: expected ((word ids" in failure("cmu_mosi/misa", tmp_path)
+    save(tmp_path, "train.pkl", {"a": 1})
+    assert "expected a list of samples, not a dict" in failure("cmu_mosi/misa", tmp_path)
