@@ -21,7 +21,7 @@ from haemsa_jax.evolution.specialise import specialise
 from haemsa_jax.models.haemsa import Haemsa, Rates, init_variables
 from haemsa_jax.training.constants import make_constants
 
-GENOMES = int(os.environ.get("HAEMSA_GENOMES", "50"))
+GENOMES = int(os.environ.get("HAEMSA_GENOMES", "20"))
 PATTERNS = [(t, a, v) for t in (0, 1) for a in (0, 1) for v in (0, 1) if t + a + v]
 
 

@@ -17,7 +17,14 @@ from haemsa_jax.data.batches import (
     window_tokens,
 )
 from haemsa_jax.models.architecture import default_architecture
-from haemsa_jax.models.encoder import Encoder, encode_prefix, lengths
+from haemsa_jax.models.encoder import (
+    Encoder,
+    encode_prefix,
+    fold_adapters,
+    lengths,
+    split_adapters,
+)
+from haemsa_jax.models.haemsa import overlaid
 from haemsa_jax.text import read_pretrained, with_tokens
 from haemsa_jax.training.checkpoint import load_trained
 from haemsa_jax.training.evaluation import evaluate
@@ -28,6 +35,7 @@ from haemsa_jax.training.state import (
     hyper_from_config,
     init_state,
 )
+from haemsa_jax.training.warm_start import take
 
 FOLDER = Path(__file__).parent / "fixtures" / "encoders" / "bert"
 CONFIG = TrainConfig(
@@ -43,18 +51,18 @@ def pretrained():
 
 @pytest.fixture(scope="module")
 def spoken(pair, pretrained):
-    """Two modalities; the score is in the words alone."""
+    """Words alone, which say what the score is."""
 
     def tell(split):
         good = split.labels["score"] > 0
         words = [f"the plot was {'good' if g else 'bad'}" + " !" * (i % 7) for i, g in
                  enumerate(good)]  # fmt: skip
         labels = {"score": np.where(good, 2.0, -2.0).astype(np.float32)}
-        return dataclasses.replace(split, words=words, labels=labels)
+        return dataclasses.replace(split, words=words, labels=labels, features={}, masks={})
 
     splits = {name: tell(split) for name, split in pair.splits.items()}
     tasks = {"score": pair.tasks["score"]}
-    told = dataclasses.replace(pair, splits=splits, tasks=tasks)
+    told = dataclasses.replace(pair, widths={}, splits=splits, tasks=tasks)
     return with_tokens(told, pretrained, max_tokens=24)
 
 
@@ -104,6 +112,77 @@ def test_seeds_and_devices_side_by_side(run, network, spoken, start, tmp_path):
     together = [row["loss"][1] for row in run[1] if row["kind"] == "train"]
     alone = [row["loss"][0] for row in rows if row["kind"] == "train"]
     np.testing.assert_allclose(alone[:10], together[:10], rtol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def adapted(network):
+    text = dataclasses.replace(network.text, mode="adapted", rank=4)
+    return dataclasses.replace(network, text=text)
+
+
+def test_adapters_alone_are_trained(adapted, spoken, start, pretrained, tmp_path):
+    """The encoder's own weights are constants of the checkpoint, as they were."""
+    config = dataclasses.replace(CONFIG, encoder_rate=1.0, layer_decay=1.0)
+    one = jax.local_devices()[:1]
+    make_train(adapted, config, {spoken.name: spoken}, one, start=start)(tmp_path)
+    trained = load_trained(tmp_path)
+    mine = trained.params["encoder"]["layers"]
+    assert set(trained.params["encoder"]) == {"layers"}
+    assert set(mine) == {"query_down", "query_up", "value_down", "value_up"}
+    assert np.abs(mine["value_up"]["kernel"]).max() > 1e-3
+    jax.tree.map(np.testing.assert_array_equal, trained.constants["encoder"],
+                 dict(pretrained.params))  # fmt: skip
+    evaluated = evaluate(trained, {spoken.name: spoken}, "test", one)
+    assert evaluated["talks:score"].metrics["corr"][0] > 0.8
+
+
+def test_adapters_say_nothing_at_first_and_can_be_folded(pretrained):
+    tokens = pretrained.tokenise(["the plot was good", "bad"], 24)
+    encoder, with_them = Encoder(pretrained.config), Encoder(pretrained.config, rank=4)
+    fresh = jax.jit(with_them.init)(jax.random.key(0), tokens.ids, tokens.mask)["params"]
+    adapters, _ = split_adapters(fresh)
+    whole = overlaid(pretrained.params, adapters)
+
+    def said(module, params):
+        return jax.jit(module.apply)({"params": params}, tokens.ids, tokens.mask)
+
+    expected = said(encoder, dict(pretrained.params))
+    np.testing.assert_allclose(said(with_them, whole), expected, atol=1e-6)
+    noisy = jax.tree.map(lambda x: x + 0.1, adapters)
+    whole = overlaid(pretrained.params, noisy)
+    other = said(with_them, whole)
+    assert np.abs(other - expected).max() > 1e-2
+    folded = fold_adapters(whole)
+    assert jax.tree.structure(folded) == jax.tree.structure(dict(pretrained.params))
+    np.testing.assert_allclose(said(encoder, folded), other, rtol=1e-4, atol=1e-5)
+
+
+def test_what_adapters_learnt_is_taken_over(network, adapted, spoken, start, pretrained, tmp_path):
+    """By an encoder that is trained whole, folded into its matrices."""
+    config = dataclasses.replace(CONFIG, epochs=1, evaluate_every=1)
+    one = jax.local_devices()[:1]
+    make_train(adapted, config, {spoken.name: spoken}, one, start=start)(tmp_path)
+    trained = load_trained(tmp_path)
+    kernel = take(network, config, trained).params["encoder"]["layers"]["value"]["kernel"]
+    thin, wide = (trained.params["encoder"]["layers"][f"value_{x}"]["kernel"][0]
+                  for x in ("down", "up"))  # fmt: skip
+    expected = pretrained.params["layers"]["value"]["kernel"] + thin @ wide
+    np.testing.assert_allclose(kernel, expected, atol=1e-6)
+    again = take(adapted, config, trained)
+    assert "value_up" in again.params["encoder"]["layers"]
+    assert not again.new
+
+
+def test_half_precision_says_nearly_the_same(pretrained):
+    tokens = pretrained.tokenise(["the plot was good", "bad"], 24)
+    exact, rough = (
+        jax.jit(Encoder(pretrained.config, precision=precision).apply)(
+            {"params": dict(pretrained.params)}, tokens.ids, tokens.mask
+        )
+        for precision in ("float32", "bfloat16")
+    )
+    assert rough.dtype == jnp.float32
+    assert 1e-5 < np.abs(exact - rough).max() < 0.1
 
 
 def test_the_lower_a_layer_the_slower(network, pretrained):
