@@ -308,6 +308,11 @@ class NetworkConfig:
         """Whether there is an encoder within the network of which only adapters are trained."""
         return self.text is not None and self.text.mode == "adapted" and bool(self.text.datasets)
 
+    @property
+    def marks(self) -> bool:
+        """Whether an encoder within the network reads context, from which targets must be told."""
+        return any(self.encodes(name) and any(self.context_of(name)) for name in self.widths)
+
     def tasks_of(self, dataset: str) -> tuple[str, ...]:
         """Ids of the tasks on `dataset`, in task-axis order."""
         return tuple(task_id for task_id in self.tasks if dataset_of(task_id) == dataset)

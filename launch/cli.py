@@ -13,6 +13,7 @@ import jax
 from absl import app, flags, logging
 
 from haemsa_jax.errors import InputError
+from haemsa_jax.training import streaming
 from haemsa_jax.training.loop import NonFiniteLossError
 
 # The flags defined here belong to the launcher, whose --help then lists them.
@@ -73,6 +74,14 @@ def define_run_flags() -> None:
     flags.DEFINE_string("run_dir", None, "Directory of the run.", required=True)
     flags.DEFINE_bool("overwrite", False, "Delete what RUN_DIR holds.")
     flags.DEFINE_integer("devices", 0, "Local devices to use; 0 for all.")
+
+
+def define_resident_flag() -> None:
+    """How large a data set may be on the device."""
+    flags.DEFINE_integer(
+        "resident_mib", streaming.RESIDENT >> 20,
+        "Splits of more MiB of features are streamed from the host's memory, piece by piece.",
+    )  # fmt: skip
 
 
 def _field_docs(config: type) -> dict[str, str]:

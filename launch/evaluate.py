@@ -14,6 +14,7 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 from absl import flags
 
 import haemsa_datasets
@@ -24,6 +25,7 @@ from haemsa_jax.reporting import baselines, tables
 from haemsa_jax.reporting.figures import TaskReport, evaluation_figure
 from haemsa_jax.training.checkpoint import load_trained
 from haemsa_jax.training.evaluation import TaskEvaluation, evaluate, pool
+from haemsa_jax.training.metrics import BY_CLASS
 from launch import cli, words
 
 _RUN_DIR = flags.DEFINE_list(
@@ -39,6 +41,7 @@ _ENSEMBLE = flags.DEFINE_integer(
     0,
     "Also average predictions of so many networks of a run, of a search the best.",
 )
+cli.define_resident_flag()
 
 
 def main() -> None:
@@ -60,7 +63,10 @@ def main() -> None:
     datasets = {
         name: words.load(name, _DATA_DIR.value, splits, network.text) for name in network.widths
     }
-    each = [evaluate(run, datasets, split, ensemble=_ENSEMBLE.value) for run in runs]
+    resident = flags.FLAGS.resident_mib << 20
+    each = [
+        evaluate(run, datasets, split, ensemble=_ENSEMBLE.value, resident=resident) for run in runs
+    ]
     evaluated = {task_id: pool([one[task_id] for one in each]) for task_id in network.tasks}
     results = {task_id: {"HAEMSA": dict(task.metrics)} for task_id, task in evaluated.items()}
     for task_id, task in evaluated.items():
@@ -69,14 +75,17 @@ def main() -> None:
         if _BASELINES.value:
             results[task_id] |= _yardsticks(datasets[dataset_of(task_id)], task.spec.name)
             results[task_id] |= _known_best(task_id, task)
+    by_class = {
+        f"{task_id}, by class": _by_class(task) for task_id, task in evaluated.items()
+        if task.classes
+    }  # fmt: skip
+    shown = {**results, **by_class}
     count = len(next(iter(evaluated.values())).predictions)
     names = ", ".join(map(str, directories))
-    print(
-        f"{names}: {split} split, {count} seed{'s' if count > 1 else ''}\n\n{tables.text(results)}"
-    )
+    print(f"{names}: {split} split, {count} seed{'s' if count > 1 else ''}\n\n{tables.text(shown)}")
     out.mkdir(parents=True, exist_ok=True)
-    (out / f"{split}.json").write_text(json.dumps(results, indent=1))
-    (out / f"{split}.md").write_text(tables.markdown(results))
+    (out / f"{split}.json").write_text(json.dumps(shown, indent=1))
+    (out / f"{split}.md").write_text(tables.markdown(shown))
     reports = [_report(task_id, task, network.modalities) for task_id, task in evaluated.items()]
     evaluation_figure(reports, out / f"{split}.png")
     _write_predictions(out / f"{split}_predictions.csv", evaluated)
@@ -88,6 +97,18 @@ def _yardsticks(dataset, task: str) -> dict:
     return {
         row: {metric: [value] for metric, value in values.items()}
         for row, values in measured.items()
+    }
+
+
+def _by_class(task: TaskEvaluation) -> dict:
+    """F1 of every class with the number of its samples."""
+    if task.spec.kind == "multilabel":
+        counts = task.truth.sum(axis=0).astype(int)
+    else:
+        counts = np.bincount(task.truth, minlength=task.spec.outputs)
+    return {
+        f"{name}, n = {count}": {BY_CLASS: values}
+        for (name, values), count in zip(task.classes.items(), counts, strict=True)
     }
 
 

@@ -45,6 +45,7 @@ _TASK_WEIGHTS = flags.DEFINE_list("task_weights", [], "TASK=weight, a comma list
 _CHECKPOINT_EVERY = flags.DEFINE_integer("checkpoint_every", 500, "Steps between checkpoints.")
 tasks.define_flags()
 cli.define_run_flags()
+cli.define_resident_flag()
 cli.define_flags(TrainConfig)
 
 
@@ -69,8 +70,9 @@ def main() -> None:
     if _INIT_FROM.value is not None:
         start = _warm(start, network, config)
     train = make_train(
-        network, config, datasets, devices, _CHECKPOINT_EVERY.value, start, _GRADIENTS.value
-    )
+        network, config, datasets, devices, _CHECKPOINT_EVERY.value, start, _GRADIENTS.value,
+        flags.FLAGS.resident_mib << 20,
+    )  # fmt: skip
     if found and Path(flags.FLAGS.run_dir).resolve() in found.path.resolve().parents:
         raise InputError(f"--run_dir holds the genome {found.path}; choose another --run_dir")
     directory = cli.run_directory()
@@ -130,8 +132,9 @@ class _Bar:
             self.bar.update(row["step"] - self.bar.n)
             self.shown["loss"] = f"{fmean(row['loss']):.3f}"
         elif row["kind"] == "validation":
-            measured = {name: values for name, values in row.items() if "/" in name}
-            self.shown |= {name: f"{fmean(values):.3f}" for name, values in measured.items()}
+            # The first metric of a task is the one that selects.
+            first = {name.rpartition("/")[0]: name for name in reversed(row) if "/" in name}
+            self.shown |= {name: f"{fmean(row[name]):.3f}" for name in first.values()}
         self.bar.set_postfix(self.shown, refresh=False)
 
 

@@ -100,24 +100,41 @@ def small(talks) -> NetworkConfig:
     )  # fmt: skip
 
 
-@pytest.fixture(scope="session")
-def pair(talks) -> Dataset:
-    """The same with two modalities: networks on it compile in half the time."""
-    names = ("text", "audio")
+def restricted(dataset, *names) -> Dataset:
+    """The same with some modalities; the first of them is never absent."""
 
     def cut(split):
         features, masks = ({m: of[m] for m in names} for of in (split.features, split.masks))
-        masks["text"] = masks["text"] | (np.arange(masks["text"].shape[1]) == 0)
+        first = masks[names[0]]
+        masks[names[0]] = first | (np.arange(first.shape[1]) == 0)
         return dataclasses.replace(split, features=features, masks=masks)
 
-    splits = {name: cut(split) for name, split in talks.splits.items()}
-    return dataclasses.replace(talks, widths={m: WIDTHS[m] for m in names}, splits=splits)
+    splits = {name: cut(split) for name, split in dataset.splits.items()}
+    return dataclasses.replace(dataset, widths={m: WIDTHS[m] for m in names}, splits=splits)
+
+
+@pytest.fixture(scope="session")
+def pair(talks) -> Dataset:
+    """The same with two modalities: networks on it compile in half the time."""
+    return restricted(talks, "text", "audio")
 
 
 @pytest.fixture(scope="session")
 def slim(small, pair) -> NetworkConfig:
     """The small network on them."""
     return dataclasses.replace(small, widths={pair.name: dict(pair.widths)})
+
+
+@pytest.fixture(scope="session")
+def solo(talks) -> Dataset:
+    """The same with one modality, for what does not depend on how many there are."""
+    return restricted(talks, "text")
+
+
+@pytest.fixture(scope="session")
+def lone(small, solo) -> NetworkConfig:
+    """The small network on it."""
+    return dataclasses.replace(small, widths={solo.name: dict(solo.widths)})
 
 
 def stirred(params):

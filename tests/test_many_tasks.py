@@ -110,19 +110,19 @@ def test_batches_by_temperature():
     assert steps_per_epoch(counts, sizes(0.0)) == 471
 
 
-def test_conflict_of_tasks(pair, slim, tmp_path):
+def test_conflict_of_tasks(solo, lone, tmp_path):
     """A task agrees with itself, and tasks that want the opposite disagree."""
-    score = dataclasses.replace(pair.tasks["score"], name="negative")
-    tasks = {"score": pair.tasks["score"], "negative": score}
+    score = dataclasses.replace(solo.tasks["score"], name="negative")
+    tasks = {"score": solo.tasks["score"], "negative": score}
 
     def cut(split):
         labels = {"score": split.labels["score"], "negative": -split.labels["score"]}
         every = np.ones(len(split), bool)
         return dataclasses.replace(split, labels=labels, labelled={t: every for t in tasks})
 
-    splits = {name: cut(split) for name, split in pair.splits.items()}
-    data = dataclasses.replace(pair, tasks=tasks, splits=splits)
-    network = dataclasses.replace(slim, tasks={f"talks:{n}": t for n, t in tasks.items()})
+    splits = {name: cut(split) for name, split in solo.splits.items()}
+    data = dataclasses.replace(solo, tasks=tasks, splits=splits)
+    network = dataclasses.replace(lone, tasks={f"talks:{n}": t for n, t in tasks.items()})
     config = dataclasses.replace(
         CONFIG, epochs=2, batch_size=64, task_weighting="uncertainty", sampling_temperature=1.0
     )
@@ -149,17 +149,17 @@ def test_losses_for_rare_classes_are_genes_where_they_are_on(slim):
 
 
 @pytest.fixture(scope="module")
-def trained(slim, pair, tmp_path_factory):
+def trained(lone, solo, tmp_path_factory):
     directory = tmp_path_factory.mktemp("run")
     config = dataclasses.replace(CONFIG, seeds=2, epochs=1)
-    make_train(slim, config, {"talks": pair}, jax.local_devices()[:1])(directory)
+    make_train(lone, config, {"talks": solo}, jax.local_devices()[:1])(directory)
     return load_trained(directory)
 
 
 @pytest.fixture(scope="module")
-def other(slim, pair):
+def other(lone, solo):
     """The same features under another name, and a task that the trained network does not know."""
-    tasks = {"score": pair.tasks["score"], "mind": dataclasses.replace(pair.tasks["mood"],
+    tasks = {"score": solo.tasks["score"], "mind": dataclasses.replace(solo.tasks["mood"],
                                                                        name="mind")}  # fmt: skip
 
     def named(split):
@@ -167,10 +167,10 @@ def other(slim, pair):
         labelled = {name: np.ones(len(split), bool) for name in tasks}
         return dataclasses.replace(split, labels=labels, labelled=labelled)
 
-    splits = {name: named(split) for name, split in pair.splits.items()}
-    data = Dataset("films", pair.widths, tasks, splits, conversational=True)
+    splits = {name: named(split) for name, split in solo.splits.items()}
+    data = Dataset("films", solo.widths, tasks, splits, conversational=True)
     network = dataclasses.replace(
-        slim, widths={"films": dict(pair.widths)}, context={},
+        lone, widths={"films": dict(solo.widths)}, context={},
         tasks={f"films:{name}": task for name, task in tasks.items()},
     )  # fmt: skip
     return network, data
@@ -200,7 +200,7 @@ def test_a_network_takes_what_fits(trained, other, tmp_path):
     )
 
 
-def test_networks_of_different_widths_have_nothing_in_common(trained, slim):
-    wide = dataclasses.replace(slim, width=16)
+def test_networks_of_different_widths_have_nothing_in_common(trained, lone):
+    wide = dataclasses.replace(lone, width=16)
     with pytest.raises(InputError, match="has width=8, the new one width=16; give both the same"):
         take(wide, CONFIG, trained)

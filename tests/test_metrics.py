@@ -44,7 +44,8 @@ def random_samples(task, count, seed=0):
 
 def test_every_metric_of_the_configuration_is_defined():
     names = {name for kind in METRICS.values() for name in kind}
-    assert set(metrics.FUNCTIONS) == names == set(metrics.HIGHER_IS_BETTER)
+    assert set(metrics.FUNCTIONS) == names
+    assert set(metrics.HIGHER_IS_BETTER) == {*names, metrics.BY_CLASS}
     assert [name for name in names if not metrics.HIGHER_IS_BETTER[name]] == ["mae"]
 
 
@@ -246,3 +247,17 @@ def test_against_scikit_learn(seed):
     assert values["f1_non0"] == pytest.approx(expected, abs=1e-12)
     expected = np.corrcoef(prediction[mask], truth[mask])[0, 1]
     assert values["corr"] == pytest.approx(expected, abs=1e-12)
+
+
+def test_f1_by_class_by_hand():
+    emotion = TaskSpec("emotion", "classification", ("accuracy",), ("a", "b", "c"))
+    said = np.eye(3)[[0, 0, 1, 1, 1]]
+    truth = np.array([0, 1, 1, 1, 0])
+    # a: one hit, two said, two true; b: two hits, three and three; c: never.
+    expected = [2 / 4, 4 / 6, 0.0]
+    np.testing.assert_allclose(metrics.f1_by_class(emotion, said, truth), expected)
+    tags = TaskSpec("tags", "multilabel", ("f1_mean",), ("x", "y"))
+    said = np.array([[0.9, 0.1], [0.2, 0.2], [0.7, 0.6]])
+    truth = np.array([[1.0, 0.0], [1.0, 0.0], [1.0, 1.0]])
+    # x: on is said twice of three times, 2 * 2 / 5; off never occurs. y: all right.
+    np.testing.assert_allclose(metrics.f1_by_class(tags, said, truth), [0.8, 1.0])

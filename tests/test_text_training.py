@@ -33,6 +33,7 @@ from haemsa_jax.training.state import (
     apply_gradients,
     averaged_params,
     hyper_from_config,
+    init_params,
     init_state,
 )
 from haemsa_jax.training.warm_start import take
@@ -120,19 +121,26 @@ def adapted(network):
     return dataclasses.replace(network, text=text)
 
 
-def test_adapters_alone_are_trained(adapted, spoken, start, pretrained, tmp_path):
-    """The encoder's own weights are constants of the checkpoint, as they were."""
+@pytest.fixture(scope="module")
+def with_adapters(adapted, spoken, start, tmp_path_factory):
+    """Adapters trained."""
+    directory = tmp_path_factory.mktemp("adapted")
     config = dataclasses.replace(CONFIG, encoder_rate=1.0, layer_decay=1.0)
     one = jax.local_devices()[:1]
-    make_train(adapted, config, {spoken.name: spoken}, one, start=start)(tmp_path)
-    trained = load_trained(tmp_path)
+    make_train(adapted, config, {spoken.name: spoken}, one, start=start)(directory)
+    return load_trained(directory)
+
+
+def test_adapters_alone_are_trained(with_adapters, spoken, pretrained):
+    """The encoder's own weights are constants of the checkpoint, as they were."""
+    trained = with_adapters
     mine = trained.params["encoder"]["layers"]
     assert set(trained.params["encoder"]) == {"layers"}
     assert set(mine) == {"query_down", "query_up", "value_down", "value_up"}
     assert np.abs(mine["value_up"]["kernel"]).max() > 1e-3
     jax.tree.map(np.testing.assert_array_equal, trained.constants["encoder"],
                  dict(pretrained.params))  # fmt: skip
-    evaluated = evaluate(trained, {spoken.name: spoken}, "test", one)
+    evaluated = evaluate(trained, {spoken.name: spoken}, "test", jax.local_devices()[:1])
     assert evaluated["talks:score"].metrics["corr"][0] > 0.8
 
 
@@ -157,20 +165,42 @@ def test_adapters_say_nothing_at_first_and_can_be_folded(pretrained):
     np.testing.assert_allclose(said(encoder, folded), other, rtol=1e-4, atol=1e-5)
 
 
-def test_what_adapters_learnt_is_taken_over(network, adapted, spoken, start, pretrained, tmp_path):
+def test_what_adapters_learnt_is_taken_over(network, adapted, with_adapters, pretrained):
     """By an encoder that is trained whole, folded into its matrices."""
-    config = dataclasses.replace(CONFIG, epochs=1, evaluate_every=1)
-    one = jax.local_devices()[:1]
-    make_train(adapted, config, {spoken.name: spoken}, one, start=start)(tmp_path)
-    trained = load_trained(tmp_path)
-    kernel = take(network, config, trained).params["encoder"]["layers"]["value"]["kernel"]
+    trained = with_adapters
+    kernel = take(network, CONFIG, trained).params["encoder"]["layers"]["value"]["kernel"]
     thin, wide = (trained.params["encoder"]["layers"][f"value_{x}"]["kernel"][0]
                   for x in ("down", "up"))  # fmt: skip
     expected = pretrained.params["layers"]["value"]["kernel"] + thin @ wide
     np.testing.assert_allclose(kernel, expected, atol=1e-6)
-    again = take(adapted, config, trained)
+    again = take(adapted, CONFIG, trained)
     assert "value_up" in again.params["encoder"]["layers"]
     assert not again.new
+
+
+def test_context_is_read_with_the_target_marked(network, pretrained, spoken):
+    """An utterance before changes what is said of the target; which of both is meant, too."""
+    wide = dataclasses.replace(network, context={"talks": (1, 0)})
+    assert wide.marks and not network.marks
+    ids, mask = jnp.array([[2, 15, 3, 2, 16, 3]]), jnp.ones((1, 6), bool)
+    encoder = Encoder(pretrained.config, marks=True)
+    mark = jax.random.normal(jax.random.key(0), (pretrained.config.width,))
+    params = {**pretrained.params, "mark": mark}
+    target = jnp.array([[False, False, False, True, True, True]])
+
+    @jax.jit
+    def said(marked, longest):
+        run = lambda module, *args: encode_prefix(module, *args)  # noqa: E731
+        return encoder.apply({"params": params}, ids, mask, 0.0, longest, marked, method=run)
+
+    one, other = said(target, jnp.int32(6)), said(~target, jnp.int32(6))
+    assert np.abs(one - other).max() > 1e-2
+    none = jax.jit(Encoder(pretrained.config).apply)({"params": dict(pretrained.params)}, ids, mask)
+    np.testing.assert_allclose(said(mask & False, jnp.int32(6)), none, atol=1e-6)
+    shapes = jax.eval_shape(
+        lambda key: init_params(wide, CONFIG, key)["encoder"], jax.random.key(0)
+    )  # fmt: skip
+    assert shapes["mark"].shape == (pretrained.config.width,)
 
 
 def test_half_precision_says_nearly_the_same(pretrained):
@@ -246,8 +276,9 @@ def test_batches_of_like_length():
 
 @pytest.mark.parametrize(("past", "future"), [(0, 0), (2, 1)])
 def test_tokens_of_a_window(talks, past, future):
-    split = jax.device_put(device_split(talks.splits["test"]))
-    found = window_tokens(split, "text", past, future)
+    found = window_tokens(talks.splits["test"], past, future)
+    split = jax.device_put(device_split(talks.splits["test"], (past, future)))
+    np.testing.assert_array_equal(split.lengths["tags"], found[split.rows["tags"]])
     rows = jnp.arange(len(found))
     samples = jax.vmap(lambda row: gather(split, row, jnp.int32(0), past, future))(rows)
     np.testing.assert_array_equal(found, samples.masks["text"].sum(-1))

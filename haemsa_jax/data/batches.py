@@ -1,8 +1,11 @@
-"""Batches and context windows, made on the device from a data set that lives there whole.
+"""Batches and context windows, made on the device from what of a data set lives there.
 
 A batch is a pure function of (key, step). Utterances are stored once: the window around each
-target is gathered when it is needed.
+target is gathered when it is needed. A data set lives there whole, or as the piece that the next
+steps need (`piece`), which is read the same way.
 """
+
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +29,8 @@ class DeviceSplit:
       group: int32[N].
       labels: per task name [N] or [N, C].
       rows: per task name int32[n].
+      lengths: per task name int32[n], by which samples come together in batches; empty where it
+        does not matter.
     """
 
     features: dict[str, Array]
@@ -33,10 +38,22 @@ class DeviceSplit:
     group: Array
     labels: dict[str, Array]
     rows: dict[str, Array]
+    lengths: dict[str, Array]
 
 
-def device_split(split: Split) -> DeviceSplit:
-    """A split's arrays, still on the host; `parallel.replicate` puts them on the devices."""
+def device_split(split: Split, by_text: tuple[int, int] | None = None) -> DeviceSplit:
+    """A split's arrays, still on the host; `parallel.replicate` puts them on the devices.
+
+    Args:
+      split: the samples.
+      by_text: context of a sample, (before, after), by the text of which samples come together in
+        batches; None where it does not matter.
+    """
+    rows = {name: np.flatnonzero(x).astype(np.int32) for name, x in split.labelled.items()}
+    lengths = {}
+    if by_text is not None and "text" in split.masks:
+        tokens = window_tokens(split, *by_text)
+        lengths = {name: tokens[mine] for name, mine in rows.items()}
     return DeviceSplit(
         features={m: np.asarray(x, np.float32) for m, x in split.features.items()},
         masks={m: np.asarray(x, bool) for m, x in split.masks.items()},
@@ -45,7 +62,62 @@ def device_split(split: Split) -> DeviceSplit:
             name: np.asarray(x, np.int32 if x.dtype.kind in "iu" else np.float32)
             for name, x in split.labels.items()
         },
-        rows={name: np.flatnonzero(x).astype(np.int32) for name, x in split.labelled.items()},
+        rows=rows,
+        lengths=lengths,
+    )
+
+
+def window_tokens(split: Split, past: int, future: int) -> np.ndarray:
+    """int32[N], text tokens that `gather` finds for each row."""
+    tokens = np.asarray(split.masks["text"]).sum(axis=-1)
+    total = np.zeros(len(tokens), np.int32)
+    for near in _neighbours(split.group, np.arange(len(tokens)), past, future).T:
+        total += np.where(near >= 0, tokens[near], 0).astype(np.int32)
+    return total
+
+
+def _neighbours(group: np.ndarray, rows: np.ndarray, past: int, future: int) -> np.ndarray:
+    """int[n, past + 1 + future], rows in the windows of `rows`; -1 outside their groups."""
+    near = rows[:, None] + np.arange(-past, future + 1)
+    inside = (near >= 0) & (near < len(group))
+    inside &= group[np.clip(near, 0, len(group) - 1)] == group[rows][:, None]
+    return np.where(inside, near, -1)
+
+
+def piece(
+    split: DeviceSplit, places: Mapping[str, np.ndarray], past: int, future: int, capacity: int
+) -> DeviceSplit:
+    """What of a split some samples need: themselves and their windows.
+
+    It has all of the split's places, of which only those asked for may be read, so that a step on
+    the piece is the step on the whole.
+
+    Args:
+      split: on the host.
+      places: per task name int[n], places among its rows.
+      past, future: context of a sample.
+      capacity: rows of every piece, so that one program reads them all.
+    """
+    wanted = np.concatenate([split.rows[name][mine] for name, mine in places.items()])
+    keep = np.unique(_neighbours(split.group, np.unique(wanted), past, future))
+    keep = keep[keep >= 0]
+    slot = np.zeros(len(split.group), np.int32)
+    slot[keep] = np.arange(len(keep))
+
+    def cut(values):
+        padding = [(0, capacity - len(keep))] + [(0, 0)] * (values.ndim - 1)
+        return np.pad(values[keep], padding)
+
+    # Rows that were apart must not become each other's context: every run is a group of its own.
+    apart = (np.diff(keep) != 1) | (np.diff(split.group[keep]) != 0)
+    group = np.full(capacity, -1, np.int32)
+    group[: len(keep)] = np.cumsum(np.concatenate([[0], apart]))
+    return split.replace(
+        features={m: cut(x) for m, x in split.features.items()},
+        masks={m: cut(x) for m, x in split.masks.items()},
+        labels={name: cut(x) for name, x in split.labels.items()},
+        group=group,
+        rows={name: slot[rows] for name, rows in split.rows.items()},
     )
 
 
@@ -80,18 +152,6 @@ def shuffled_positions(
     span = -(-batch_size // count) + 1
     orders = jnp.concatenate([order(first_epoch + epoch) for epoch in range(span)])
     return jax.lax.dynamic_slice(orders, (start - first_epoch * count,), (batch_size,))
-
-
-def window_tokens(split: DeviceSplit, modality: str, past: int, future: int) -> Array:
-    """int[N], tokens of a modality that `gather` would find for each row."""
-    tokens = split.masks[modality].sum(axis=-1)
-    rows = jnp.arange(len(tokens))
-    total = jnp.zeros_like(tokens)
-    for offset in range(-past, future + 1):
-        near = jnp.clip(rows + offset, 0, len(tokens) - 1)
-        inside = (near == rows + offset) & (split.group[near] == split.group)
-        total = total + jnp.where(inside, tokens[near], 0)
-    return total
 
 
 def gather(split: DeviceSplit, row: Array, task: Array, past: int, future: int) -> Sample:

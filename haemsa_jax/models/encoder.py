@@ -24,6 +24,7 @@ _ACTIVATIONS = {
 assert tuple(_ACTIVATIONS) == ACTIVATIONS
 ADAPTED = "query", "value"
 ADAPTERS = "_down", "_up"
+MARK = "mark"
 FARTHEST = 128  # tokens, beyond which relative positions share a bucket (MPNet)
 
 
@@ -35,17 +36,22 @@ class Encoder(nn.Module):
       rank: of the adapters beside the matrices `ADAPTED` of every layer; 0 for none. What they say
         is zero at first.
       precision: of the products.
+      marks: whether some tokens are told from others by a vector, which begins at zero.
     """
 
     config: EncoderConfig
     rank: int = 0
     precision: str = "float32"
+    marks: bool = False
 
     @nn.compact
-    def __call__(self, ids: Array, mask: Array, dropout: Array | float = 0.0) -> Array:
+    def __call__(
+        self, ids: Array, mask: Array, dropout: Array | float = 0.0, marked: Array | None = None
+    ) -> Array:
         """int[..., T], bool[..., T] -> float[..., T, D], zeros outside the mask.
 
-        Padding may lie in front or behind; which ids it has does not matter.
+        Padding may lie in front or behind; which ids it has does not matter. `marked` is bool[...,
+        T], where the encoder marks.
         """
         config = self.config
         small = nn.initializers.normal(0.02)
@@ -55,6 +61,9 @@ class Encoder(nn.Module):
         # Several utterances together may be longer than the table.
         place = jnp.minimum(place, config.positions - 1)
         x = jnp.asarray(words)[jnp.where(mask, ids, 0)] + jnp.asarray(positions)[place]
+        if self.marks:
+            mark = self.param(MARK, nn.initializers.zeros, (config.width,))
+            x = x + jnp.where(marked[..., None], mark, 0.0)
         x = Dropout()(nn.LayerNorm(epsilon=config.epsilon, name="norm")(x), dropout)
         bias = jnp.zeros(())
         if config.buckets:
@@ -114,9 +123,10 @@ class _Layer(nn.Module):
 
 
 def split_adapters(params: Mapping[str, Any]) -> tuple[dict, dict]:
-    """An encoder's parameters as those of its adapters and the others."""
+    """An encoder's parameters as those of its adapters, its mark among them, and the others."""
     flat = flatten_dict(params)
-    mine = {path: x for path, x in flat.items() if any(n.endswith(ADAPTERS) for n in path)}
+    own = (*ADAPTERS, MARK)
+    mine = {path: x for path, x in flat.items() if any(name.endswith(own) for name in path)}
     others = {path: x for path, x in flat.items() if path not in mine}
     return unflatten_dict(mine), unflatten_dict(others)
 
@@ -131,8 +141,9 @@ def fold_adapters(params: Mapping[str, Any]) -> dict:
 
 
 def encode_prefix(
-    encoder: Encoder, ids: Array, mask: Array, dropout: Array | float, longest: Array | None
-) -> Array:
+    encoder: Encoder, ids: Array, mask: Array, dropout: Array | float, longest: Array | None,
+    marked: Array | None = None,
+) -> Array:  # fmt: skip
     """The encoder on real tokens alone, wherever among the padding they lie.
 
     Tokens are moved to the front and cut to the shortest of `lengths(T)` that holds them; a branch
@@ -143,27 +154,30 @@ def encode_prefix(
       ids, mask: int[..., T], bool[..., T].
       dropout: rate.
       longest: int[], tokens of the longest text, the same for all leading axes; None for T.
+      marked: bool[..., T], as the encoder takes it.
 
     Returns:
       float[..., T, D], zeros outside the mask.
     """
     total = ids.shape[-1]
     order = jnp.argsort(~mask, axis=-1, stable=True)
-    ids, front = (jnp.take_along_axis(x, order, axis=-1) for x in (ids, mask))
+    marked = mask if marked is None else marked
+    ids, front, marked = (jnp.take_along_axis(x, order, axis=-1) for x in (ids, mask, marked))
 
     def cut(length):
-        def branch(encoder, ids, front):
-            said = encoder(ids[..., :length], front[..., :length], dropout)
+        def branch(encoder, ids, front, marked):
+            ids, front, marked = (x[..., :length] for x in (ids, front, marked))
+            said = encoder(ids, front, dropout, marked)
             return jnp.pad(said, [(0, 0)] * (ids.ndim - 1) + [(0, total - length), (0, 0)])
 
         return branch
 
     choices = lengths(total)
     if longest is None or encoder.is_initializing() or len(choices) == 1:
-        said = cut(total)(encoder, ids, front)
+        said = cut(total)(encoder, ids, front, marked)
     else:
         which = jnp.searchsorted(jnp.array(choices[:-1]), longest)
-        said = nn.switch(which, [cut(n) for n in choices], encoder, ids, front)
+        said = nn.switch(which, [cut(n) for n in choices], encoder, ids, front, marked)
     back = jnp.argsort(order, axis=-1)
     return jnp.take_along_axis(said, back[..., None], axis=-2)
 

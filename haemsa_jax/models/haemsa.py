@@ -82,8 +82,10 @@ class Haemsa(nn.Module):
             for modality in config.stems_of(dataset)
         }
         if any(config.encodes(dataset) for dataset in config.widths):
-            rank = config.text.rank if config.adapts else 0
-            self.encoder = Encoder(config.text.shapes, rank, config.text.precision, name=ENCODER)
+            self.encoder = Encoder(
+                config.text.shapes, config.text.rank if config.adapts else 0,
+                config.text.precision, config.marks, name=ENCODER,
+            )  # fmt: skip
             # Encoders differ tenfold in the scale of what they say.
             self.encoder_norm = nn.LayerNorm(use_scale=False, use_bias=False)
         self.banks = {
@@ -141,7 +143,10 @@ class Haemsa(nn.Module):
         features = dict(sample.features)
         if config.encodes(dataset) and "text" in masks:
             ids = features["text"][..., 0].astype(jnp.int32)
-            said = encode_prefix(self.encoder, ids, masks["text"], rates.encoder, longest)
+            said = encode_prefix(
+                self.encoder, ids, masks["text"], rates.encoder, longest,
+                sample.offsets["text"] == 0,
+            )  # fmt: skip
             features["text"] = self.encoder_norm(said)
         tokens = {
             m: self.stems[dataset, m](features[m], mask, sample.offsets[m], rates.inputs)

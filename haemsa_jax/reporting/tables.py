@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 
-from haemsa_jax.training.metrics import HIGHER_IS_BETTER
+from haemsa_jax.training.metrics import BY_CLASS, HIGHER_IS_BETTER
 
 Results = Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]
 
@@ -27,6 +27,7 @@ NAMES = {
     "f1_macro": "F1 macro",
     "wacc_mean": "WAcc",
     "f1_mean": "F1",
+    BY_CLASS: "F1",
 }
 PLAIN = ("mae", "corr")  # three decimals as they are; all others in per cent
 MISSING = "-"
@@ -100,6 +101,8 @@ def _row_name(name: str, row) -> str:
 
 def _best(metric: str, rows) -> set[str]:
     """Rows whose mean, as printed, is the best; none where there is nothing to compare."""
+    if metric == BY_CLASS:  # rows are classes, none of which is better than another
+        return set()
     sign = 1 if HIGHER_IS_BETTER[metric] else -1
     means = {name: fmean(row[metric]) for name, row in rows.items() if row.get(metric)}
     means = {name: sign * value for name, value in means.items() if not math.isnan(value)}

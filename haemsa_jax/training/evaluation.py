@@ -11,9 +11,10 @@ from haemsa_jax.config import NetworkConfig, TaskSpec, dataset_of
 from haemsa_jax.data.batches import device_split
 from haemsa_jax.data.dataset import Dataset
 from haemsa_jax.errors import InputError
-from haemsa_jax.training import parallel
+from haemsa_jax.training import metrics, parallel
 from haemsa_jax.training.checkpoint import Trained
 from haemsa_jax.training.loop import EVALUATION_BATCH, measure, probabilities
+from haemsa_jax.training.streaming import RESIDENT, make_predict
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class TaskEvaluation:
       metrics: per metric one value a seed.
       ensemble: per metric one value an ensemble, of its members' mean prediction or probabilities;
         empty lists where none was asked for.
+      classes: per class one F1 a seed; empty for a regression.
       gates: mean weights over seeds and samples: `local` [M, L, E], `links` [M, M], `fusion` [F].
     """
 
@@ -37,6 +39,7 @@ class TaskEvaluation:
     predictions: np.ndarray
     metrics: Mapping[str, list[float]]
     ensemble: Mapping[str, list[float]]
+    classes: Mapping[str, list[float]]
     gates: Mapping[str, np.ndarray]
 
 
@@ -46,6 +49,7 @@ def evaluate(
     split: str = "test",
     devices: list[jax.Device] | None = None,
     ensemble: int = 0,
+    resident: int = RESIDENT,
 ) -> dict[str, TaskEvaluation]:
     """All tasks of the networks of one run: every seed of a training, the best of a search.
 
@@ -54,6 +58,8 @@ def evaluate(
       datasets: by name.
       split: the split to read.
       devices: local devices to spread samples over; all of them by default.
+      resident: bytes of features up to which a split is kept on the devices; a larger one is
+        streamed.
       ensemble: also average the predictions of the first so many networks, of a search the best.
 
     Raises:
@@ -68,9 +74,11 @@ def evaluate(
     wanted = max(single, ensemble)
     devices = devices or jax.local_devices()
     check_data(network, datasets)
-    predict = parallel.make_predict(network, EVALUATION_BATCH, devices)
     splits = {name: dataset.splits[split] for name, dataset in datasets.items()}
-    resident = parallel.replicate({n: device_split(s) for n, s in splits.items()}, devices)
+    predict = {
+        name: make_predict(network, device_split(s), name, EVALUATION_BATCH, devices, resident)
+        for name, s in splits.items()
+    }
     params, architectures = jax.tree.map(
         lambda x: x[:wanted], (trained.params, trained.architectures)
     )
@@ -80,7 +88,7 @@ def evaluate(
     for task_id, task in network.tasks.items():
         name = dataset_of(task_id)
         evaluated[task_id] = _evaluate_task(
-            task_id, task, placed, predict, resident[name], splits[name], single, ensemble
+            task_id, task, placed, predict[name], splits[name], single, ensemble
         )
     return evaluated
 
@@ -99,6 +107,9 @@ def pool(evaluated: Sequence[TaskEvaluation]) -> TaskEvaluation:
         predictions=np.concatenate([one.predictions for one in evaluated]),
         metrics=joined([one.metrics for one in evaluated]),
         ensemble=joined([one.ensemble for one in evaluated]),
+        classes={
+            name: [x for one in evaluated for x in one.classes[name]] for name in first.classes
+        },
         gates={
             level: np.average(
                 [one.gates[level] for one in evaluated],
@@ -110,14 +121,16 @@ def pool(evaluated: Sequence[TaskEvaluation]) -> TaskEvaluation:
     )
 
 
-def _evaluate_task(
-    task_id, task, placed, predict, resident, split, single, ensemble
-) -> TaskEvaluation:
+def _evaluate_task(task_id, task, placed, predict, split, single, ensemble) -> TaskEvaluation:
     rows = np.flatnonzero(split.labelled[task.name])
     truth = split.labels[task.name][rows]
-    said = predict(*placed, resident, task_id, rows)
+    said = predict(*placed, task_id, rows)
     predictions = np.stack([probabilities(task, outputs) for outputs in said["prediction"]])
     measured = [measure(task, prediction, truth) for prediction in predictions[:single]]
+    by_class = {}
+    if task.kind != "regression":
+        found = [metrics.f1_by_class(task, one, truth) for one in predictions[:single]]
+        by_class = dict(zip(task.classes, np.transpose(found).tolist(), strict=True))
     together = [measure(task, predictions[:ensemble].mean(axis=0), truth)] if ensemble else []
     return TaskEvaluation(
         spec=task,
@@ -126,6 +139,7 @@ def _evaluate_task(
         predictions=predictions[:single],
         metrics={name: [values[name] for values in measured] for name in task.metrics},
         ensemble={name: [values[name] for values in together] for name in task.metrics},
+        classes=by_class,
         gates={
             level: said[level][:single].mean(axis=(0, 1)) for level in ("local", "links", "fusion")
         },

@@ -41,6 +41,7 @@ from haemsa_jax.training.state import (
     stack,
 )
 from haemsa_jax.training.step import batch_sizes, label_counts, steps_per_epoch, stream
+from haemsa_jax.training.streaming import RESIDENT, Feed, make_predict
 
 BLOCK = 50  # steps between two looks at the losses, at most
 EVALUATION_BATCH = 256
@@ -77,6 +78,7 @@ def make_train(
     checkpoint_every: int = 500,
     start: Start | None = None,
     gradients: bool = False,
+    resident: int = RESIDENT,
 ) -> Callable[..., dict[str, Any]]:
     """Put the data on the devices and make the programs; every run then shares both.
 
@@ -88,6 +90,8 @@ def make_train(
       checkpoint_every: steps between checkpoints, beside those at each validation.
       start: architecture and first weights; by default everything is open and random.
       gradients: at every validation also log whether the tasks' gradients agree.
+      resident: bytes of features up to which a split is kept on the devices; a larger one is
+        streamed.
 
     Returns:
       train(directory, seed=config.seed, observe=..., stop=...) -> progress at the end: `step`,
@@ -103,7 +107,12 @@ def make_train(
     """
     devices = devices or jax.local_devices()
     parallel.check_divisible(config.batch_size, len(devices))
-    data = {name: device_split(dataset.splits["train"]) for name, dataset in datasets.items()}
+    data = {
+        name: device_split(
+            dataset.splits["train"], network.context_of(name) if network.encodes(name) else None
+        )
+        for name, dataset in datasets.items()
+    }
     counts = label_counts(network, data)
     sizes = batch_sizes(counts, config, len(devices))
     per_epoch = steps_per_epoch(counts, sizes)
@@ -114,8 +123,9 @@ def make_train(
     if network.adapts:
         adapters, constants[ENCODER] = split_adapters(given.pop(ENCODER))
         given |= {ENCODER: adapters} if adapters else {}
-    fixed = parallel.replicate([constants, *stack(members, config.seeds), data], devices)
-    constants, architectures, _, _ = fixed
+    fixed = parallel.replicate([constants, *stack(members, config.seeds)], devices)
+    constants, architectures, _ = fixed
+    feed = Feed(network, data, sizes, BLOCK, devices, resident)
 
     def fresh(key, given):
         return init_state(init_params(network, config, stream(key, "init"), given))
@@ -125,7 +135,7 @@ def make_train(
     average = jax.jit(jax.vmap(averaged_params))
     select = jax.jit(_select)
     block = parallel.make_block(network, config, total, BLOCK, devices)
-    validate = make_validate(network, datasets, "validation", devices)
+    validate = make_validate(network, datasets, "validation", devices, resident)
     conflict = make_conflict(network, config) if gradients and len(network.tasks) > 1 else None
 
     def train(
@@ -160,24 +170,26 @@ def make_train(
                     observe(row)
 
                 stopped = False
-                while not (stopped or _over(progress, config.patience)):
-                    step = progress["step"]
-                    evaluate_at = _next(step, per_epoch * config.evaluate_every, total)
-                    checkpoint_at = _next(step, checkpoint_every, total)
-                    steps = min(step + BLOCK, evaluate_at, checkpoint_at) - step
-                    state, losses = block(state, *fixed, keys, np.int32(steps))
-                    for row in _loss_rows(network, step, seed, np.asarray(losses)[:steps]):
+                looks = per_epoch * config.evaluate_every, checkpoint_every
+                spans = _spans(progress["step"], total, *looks)
+                mine = feed(range(seed, seed + config.seeds), spans)
+                for (first, step), data in zip(spans, mine, strict=True):
+                    if stopped or _over(progress, config.patience):
+                        break
+                    state, losses = block(state, *fixed, data, keys, np.int32(step - first))
+                    for row in _loss_rows(network, first, seed, np.asarray(losses)[: step - first]):
                         record({**row, "epoch": row["step"] / per_epoch, "total": total})
-                    step += steps
                     progress = {**progress, "step": step}
+                    evaluated, due = (step == total or step % every == 0 for every in looks)
 
-                    if step == evaluate_at:
+                    if evaluated:
                         averaged = average(state)
                         values, scores = validate(averaged, constants, architectures)
                         record({"step": step, "kind": "validation", "score": scores, **values})
                         about = _seen(step, counts, sizes) | _task_weights(network, averaged)
                         if conflict:
-                            cosines = conflict(state.params, *fixed, keys, np.int32(step))
+                            last = state.params, *fixed, data, keys, np.int32(step - 1)
+                            cosines = conflict(*last)
                             about |= named(network, np.asarray(cosines))
                         record({"step": step, "kind": "tasks", **about})
                         better = np.greater(scores, progress["best_score"])
@@ -188,7 +200,7 @@ def make_train(
                             tree = trained_tree(chosen, constants, architectures)
                             best.save(step, tree, experiment, progress)
                     stopped = stop()
-                    if stopped or step in (evaluate_at, checkpoint_at):
+                    if stopped or evaluated or due:
                         latest.save(step, state, experiment, progress)
         return progress
 
@@ -223,15 +235,18 @@ def _selected(progress: dict, better: np.ndarray, step: int, scores: list[float]
 
 
 def make_validate(
-    network: NetworkConfig, datasets: Mapping[str, Dataset], split: str, devices: list[jax.Device]
-) -> Callable[..., tuple[dict[str, list[float]], list[float]]]:
+    network: NetworkConfig, datasets: Mapping[str, Dataset], split: str,
+    devices: list[jax.Device], resident: int = RESIDENT,
+) -> Callable[..., tuple[dict[str, list[float]], list[float]]]:  # fmt: skip
     """validate(params, constants, architectures) -> metrics by `task/metric`, and scores, by seed.
 
     A score is the mean over tasks of `metrics.score`; 1 is perfect.
     """
-    predict = parallel.make_predict(network, EVALUATION_BATCH, devices)
     splits = {name: dataset.splits[split] for name, dataset in datasets.items()}
-    resident = parallel.replicate({n: device_split(s) for n, s in splits.items()}, devices)
+    predict = {
+        name: make_predict(network, device_split(s), name, EVALUATION_BATCH, devices, resident)
+        for name, s in splits.items()
+    }
     references = {task_id: label_reference(network, datasets, task_id) for task_id in network.tasks}
 
     def validate(params, constants, architectures):
@@ -239,8 +254,8 @@ def make_validate(
         for task_id, task in network.tasks.items():
             dataset = dataset_of(task_id)
             rows = np.flatnonzero(splits[dataset].labelled[task.name])
-            arrays = params, constants, architectures, resident[dataset]
-            said = predict(*arrays, task_id, rows)["prediction"]
+            arrays = params, constants, architectures
+            said = predict[dataset](*arrays, task_id, rows)["prediction"]
             truth = splits[dataset].labels[task.name][rows]
             values = [measure(task, probabilities(task, one), truth) for one in said]
             for name in task.metrics:
@@ -281,9 +296,15 @@ def label_reference(network: NetworkConfig, datasets: Mapping[str, Dataset], tas
     return float(np.abs(labels - np.median(labels)).mean()) or 1.0
 
 
-def _next(step: int, every: int, total: int) -> int:
-    """The first multiple of `every` after `step`, or the end."""
-    return min(total, (step // every + 1) * every)
+def _spans(start: int, total: int, *looks: int) -> list[tuple[int, int]]:
+    """Blocks of steps [first, stop) from `start` on, which end where there is something to do."""
+    ends = {step for every in looks for step in range(0, total, every)} | {total}
+    spans = []
+    while start < total:
+        stop = min([start + BLOCK, *(end for end in ends if end > start)])
+        spans.append((start, stop))
+        start = stop
+    return spans
 
 
 def _over(progress: dict, patience: int) -> bool:

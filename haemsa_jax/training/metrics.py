@@ -198,8 +198,27 @@ FUNCTIONS: dict[str, Metric] = {
     "f1_mean": f1_mean,
 }
 
+
+def f1_by_class(task: TaskSpec, prediction: Array, truth: Array) -> Array:
+    """float[C]: F1 of every class, or of every label the weighted F1 of off and on.
+
+    Args:
+      task: a classification or multilabel.
+      prediction: float[N, C], scores of the classes or probabilities of the labels.
+      truth: int[N] or {0, 1}[N, C].
+    """
+    xp = prediction.__array_namespace__()
+    everything = xp.ones(len(truth), bool)
+    if task.kind == "multilabel":
+        return label_f1(prediction, truth, everything)
+    predicted = xp.argmax(prediction, axis=-1)
+    return _class_f1(xp, predicted, truth, everything, task.outputs)[0]
+
+
+BY_CLASS = "f1_class"  # what `f1_by_class` gives, in tables
+
 HIGHER_IS_BETTER: dict[str, bool] = {
-    name: name != "mae" for names in METRICS.values() for name in names
+    name: name != "mae" for names in [*METRICS.values(), [BY_CLASS]] for name in names
 }
 
 

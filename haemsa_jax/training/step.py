@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from haemsa_jax.config import NetworkConfig, TrainConfig, dataset_of
-from haemsa_jax.data.batches import DeviceSplit, gather, shuffled_positions, window_tokens
+from haemsa_jax.data.batches import DeviceSplit, gather, shuffled_positions
 from haemsa_jax.data.presence import drop_modalities
 from haemsa_jax.models.architecture import Architecture
 from haemsa_jax.models.haemsa import Haemsa, Rates, slug, variables_of
@@ -93,6 +93,14 @@ def make_step(
     return step
 
 
+def drawn_places(
+    seed: Array, index: int, step: Array, size: int, count: int, lengths: Array | None
+) -> Array:
+    """int[size], places among the `count` rows of a task, the `index`th, that its batch has."""
+    order = jax.random.fold_in(stream(seed, "batch"), index)
+    return shuffled_positions(order, step, size, count, lengths)
+
+
 def make_batch(
     network: NetworkConfig, config: TrainConfig, axis: str | None = None, devices: int = 1
 ) -> Callable[..., dict[str, Any]]:
@@ -111,18 +119,13 @@ def make_batch(
         for dataset in network.widths:
             split, samples, labels, keys = data[dataset], [], {}, []
             context = network.context_of(dataset)
-            lengths = None
-            if network.encodes(dataset):
-                lengths = window_tokens(split, "text", *context)
             for task_id in network.tasks_of(dataset):
                 index, name = network.task_index(task_id), network.tasks[task_id].name
                 rows, share = split.rows[name], sizes[task_id] // devices
                 first = device * share
-                order = jax.random.fold_in(stream(seed, "batch"), index)
-                places = shuffled_positions(
-                    order, step, sizes[task_id], rows.shape[0],
-                    None if lengths is None else lengths[rows],
-                )  # fmt: skip
+                places = drawn_places(
+                    seed, index, step, sizes[task_id], rows.shape[0], split.lengths.get(name)
+                )
                 mine = rows[jax.lax.dynamic_slice(places, (first,), (share,))]
                 # A key a sample, folded from its place in the whole batch: results do not depend
                 # on how many devices share it.

@@ -1,0 +1,158 @@
+"""Data sets that are larger than what the device should hold, piece by piece.
+
+The samples of a step are a function of seed and step alone. So the host works out which rows the
+next block of steps reads, cuts them out (`data.batches.piece`) while the device is still at work
+on the block before (Grain prefetches), and the same program runs on the piece as on the whole. A
+run that goes on at some step asks for the pieces from there: there is no position to save.
+"""
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from haemsa_jax.config import NetworkConfig
+from haemsa_jax.data.batches import DeviceSplit, piece
+from haemsa_jax.errors import InputError
+from haemsa_jax.training import parallel
+from haemsa_jax.training.step import drawn_places
+
+RESIDENT = 4 << 30  # bytes of features up to which a split is kept on the device
+AHEAD = 2  # pieces
+ROWS = 2048  # of an evaluation's piece
+
+Spans = Sequence[tuple[int, int]]
+
+
+def too_large(split: DeviceSplit, resident: int) -> bool:
+    """Whether a split's features take more bytes than may be resident."""
+    return sum(x.nbytes for x in split.features.values()) > resident
+
+
+class Feed:
+    """The training data for blocks of steps, on the devices.
+
+    Args:
+      network: tasks and context.
+      data: training splits on the host, by data set.
+      sizes: samples of every task in a step.
+      length: steps of a block, at most.
+      devices: where pieces go.
+      resident: bytes up to which a split is kept there whole.
+    """
+
+    def __init__(
+        self, network: NetworkConfig, data: Mapping[str, DeviceSplit], sizes: Mapping[str, int],
+        length: int, devices: list[jax.Device], resident: int,
+    ):  # fmt: skip
+        self.network, self.data, self.sizes = network, data, sizes
+        self.length, self.devices = length, devices
+        self.streamed = [name for name, split in data.items() if too_large(split, resident)]
+        whole = {name: split for name, split in data.items() if name not in self.streamed}
+        self.whole = parallel.replicate(whole, devices)
+
+    def __call__(self, seeds: Sequence[int], spans: Spans) -> Iterator[dict[str, DeviceSplit]]:
+        """Data for each span [start, stop) of steps, in order.
+
+        Args:
+          seeds: of the networks that are trained side by side, whose samples differ.
+          spans: none longer than `length`.
+        """
+        if not self.streamed:
+            for _ in spans:
+                yield self.whole
+            return
+        grain = _grain()
+
+        def cut(number: int) -> dict[str, DeviceSplit]:
+            return self._cut(seeds, *spans[number])
+
+        pieces = grain.MapDataset.range(len(spans)).map(cut)
+        options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=AHEAD)
+        for found in pieces.to_iter_dataset(options):
+            yield {**self.whole, **parallel.replicate(found, self.devices)}
+
+    def _cut(self, seeds: Sequence[int], start: int, stop: int) -> dict[str, DeviceSplit]:
+        # Always as many steps, so that one program draws them all; too many do no harm.
+        steps = start + np.minimum(np.arange(self.length), stop - start - 1)
+        cut = {}
+        for name in self.streamed:
+            split, drawn, tasks = self.data[name], {}, self.network.tasks_of(name)
+            for task_id in tasks:
+                task, index = self.network.tasks[task_id].name, self.network.task_index(task_id)
+                lengths, count = split.lengths.get(task), len(split.rows[task])
+                with jax.default_device(_host()):
+                    places = _draw(
+                        np.asarray(seeds), steps, lengths, index, self.sizes[task_id], count
+                    )
+                drawn[task] = np.unique(places)
+            past, future = self.network.context_of(name)
+            wanted = self.length * len(seeds) * sum(self.sizes[task_id] for task_id in tasks)
+            capacity = min(len(split.group), wanted * (past + 1 + future))
+            cut[name] = piece(split, drawn, past, future, capacity)
+        return cut
+
+
+@functools.partial(jax.jit, static_argnums=(3, 4, 5))
+def _draw(seeds, steps, lengths, index: int, size: int, count: int) -> jax.Array:
+    """int[S, steps, size], places among a task's rows."""
+
+    def one(seed, step):
+        return drawn_places(jax.random.key(seed), index, step, size, count, lengths)
+
+    return jax.lax.map(lambda seed: jax.lax.map(lambda step: one(seed, step), steps), seeds)
+
+
+def _host() -> jax.Device:
+    """The processor, which is free while an accelerator is at work; draws agree on all of them."""
+    try:
+        return jax.local_devices(backend="cpu")[0]
+    except RuntimeError:  # JAX_PLATFORMS leaves it out
+        return jax.local_devices()[0]
+
+
+def _grain() -> Any:
+    try:
+        import grain
+    except ImportError as error:
+        raise InputError(
+            "data sets larger than --resident_mib are streamed by the package grain, which is not "
+            "installed; install requirements.txt, or raise --resident_mib"
+        ) from error
+    return grain
+
+
+def make_predict(
+    network: NetworkConfig, split: DeviceSplit, dataset: str, batch_size: int,
+    devices: list[jax.Device], resident: int = RESIDENT,
+) -> Callable[..., dict[str, np.ndarray]]:  # fmt: skip
+    """`parallel.make_predict` on one split, whole or in pieces.
+
+    Returns:
+      predict(params, constants, architectures, task_id, rows) -> dict of arrays.
+    """
+    predict = parallel.make_predict(network, batch_size, devices)
+    if not too_large(split, resident):
+        whole = parallel.replicate(split, devices)
+        return lambda *arrays: predict(*arrays[:3], whole, *arrays[3:])
+    past, future = network.context_of(dataset)
+    capacity = min(len(split.group), ROWS * (past + 1 + future))
+
+    def in_pieces(params, constants, architectures, task_id, rows):
+        name = network.tasks[task_id].name
+        places = np.searchsorted(split.rows[name], rows)
+        found = []
+        for start in range(0, len(places), ROWS):
+            mine = places[start : start + ROWS]
+            # The last one is filled up, and cut off again below.
+            mine = np.pad(mine, (0, min(ROWS, len(places)) - len(mine)), mode="edge")
+            cut = piece(split, {name: mine}, past, future, capacity)
+            there = parallel.replicate(cut, devices)
+            local = cut.rows[name][mine]
+            found.append(predict(params, constants, architectures, there, task_id, local))
+        joined = {key: np.concatenate([f[key] for f in found], axis=1) for key in found[0]}
+        return {key: x[:, : len(rows)] for key, x in joined.items()}
+
+    return in_pieces
