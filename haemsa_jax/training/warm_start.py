@@ -51,14 +51,13 @@ def take(network: NetworkConfig, config: TrainConfig, trained: Trained) -> WarmS
     source = dict(trained.network(best)[0]["params"])
     if of.adapts and not (network.adapts and network.text.rank == of.text.rank):
         source[ENCODER] = fold_adapters(source[ENCODER])
+    if of.text and network.text and of.text.fingerprint != network.text.fingerprint:
+        source.pop(ENCODER, None)  # its tokens have other numbers
     source = flatten_dict(source)
 
     def fresh(key):
-        params, (_, constants) = (
-            init_params(network, config, key),
-            init_variables(Haemsa(network), key),
-        )
-        return variables_of(params, constants)["params"]
+        _, constants = init_variables(Haemsa(network), key)
+        return variables_of(init_params(network, config, key), constants)["params"]
 
     shapes = jax.eval_shape(fresh, jax.random.key(0))
     names = _names(network, of)

@@ -1,0 +1,31 @@
+"""Configuration: frozen dataclasses, validated once when they are made, free of jax.
+
+A run is described by three of them: which tasks (`TaskSpec`), which network (`NetworkConfig`) and
+which training (`TrainConfig`). All turn to plain JSON and back (`to_json`, `network_from_json`).
+"""
+
+from haemsa_jax.config.network import (
+    FUSION_OPERATORS,
+    LOCAL_EXPERTS,
+    MODALITIES,
+    NetworkConfig,
+    Parts,
+)
+from haemsa_jax.config.plain import (
+    network_from_json,
+    parts_from_json,
+    task_from_json,
+    text_from_json,
+    to_json,
+    train_from_json,
+)
+from haemsa_jax.config.task import KINDS, METRICS, TaskSpec, dataset_of
+from haemsa_jax.config.text import ACTIVATIONS, PRECISIONS, TEXT_MODES, EncoderConfig, TextConfig
+from haemsa_jax.config.train import IMBALANCE, TASK_WEIGHTINGS, TrainConfig
+
+__all__ = [
+    "ACTIVATIONS", "FUSION_OPERATORS", "IMBALANCE", "KINDS", "LOCAL_EXPERTS", "METRICS",
+    "MODALITIES", "PRECISIONS", "TASK_WEIGHTINGS", "TEXT_MODES", "EncoderConfig", "NetworkConfig",
+    "Parts", "TaskSpec", "TextConfig", "TrainConfig", "dataset_of", "network_from_json",
+    "parts_from_json", "task_from_json", "text_from_json", "to_json", "train_from_json",
+]  # fmt: skip

@@ -1,0 +1,109 @@
+"""The training: everything that it needs beside network and data."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from haemsa_jax.config.checks import require
+
+TASK_WEIGHTINGS = ("fixed", "uncertainty")
+# Losses for rare classes, each off at 0.
+IMBALANCE = ("class_balance", "focal", "logit_adjustment")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that training needs beside network and data.
+
+    Attributes:
+      seed: root of every random stream.
+      seeds: networks trained side by side in one program, with seeds `seed`, `seed` + 1, ...
+      epochs: passes over the largest task's training split.
+      batch_size: samples of a task in one step, over all devices; the mean over tasks where
+        `sampling_temperature` makes them differ.
+      sampling_temperature: tasks come in proportion to their size to the power of one over it (1 is
+        proportional to size); 0 for all tasks equally.
+      learning_rate: peak of AdamW's schedule (linear warm-up, cosine to zero).
+      warmup: share of the steps that warm up.
+      weight_decay: decoupled, on matrices only.
+      clip_norm: global gradient norm.
+      dropout: rate in experts, links, fusion and heads.
+      input_dropout: rate on standardised features.
+      modality_dropout: rate at which a present modality is hidden in training, one always stays.
+      ema: decay of the averaged weights that are validated and kept.
+      auxiliary: weight of the single-modality heads' losses.
+      encoder_rate: learning rate of a text encoder within the network, as a share of the others'.
+      layer_decay: each layer of the encoder learns so much slower than the one above it.
+      encoder_dropout: rate within the encoder.
+      regression_loss: `l1`, `l2` or `huber`, on standardised labels.
+      class_balance: classes weigh their frequency to the power of minus so much; 0 for equal
+        weights, 1 for equal sums.
+      focal: what is predicted well weighs less: (1 - p) to the power of so much; 0 for all equally.
+      logit_adjustment: so many times the classes' log-odds are added to the logits in training, so
+        that without them rare classes are said more often; 0 for none.
+      task_weighting: `fixed`, or `uncertainty`, which learns a factor for each task.
+      task_weights: task id to weight; tasks not named weigh 1.
+      evaluate_every: epochs between validations.
+      patience: validations in which no seed improved before training ends; 0 never ends early.
+    """
+
+    seed: int = 0
+    seeds: int = 1
+    epochs: int = 20
+    batch_size: int = 64
+    sampling_temperature: float = 0.0
+    learning_rate: float = 1e-3
+    warmup: float = 0.1
+    weight_decay: float = 1.0
+    clip_norm: float = 1.0
+    dropout: float = 0.2
+    input_dropout: float = 0.2
+    modality_dropout: float = 0.1
+    ema: float = 0.995
+    auxiliary: float = 0.1
+    encoder_rate: float = 0.1
+    layer_decay: float = 0.9
+    encoder_dropout: float = 0.1
+    regression_loss: str = "huber"
+    class_balance: float = 0.0
+    focal: float = 0.0
+    logit_adjustment: float = 0.0
+    task_weighting: str = "fixed"
+    task_weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    evaluate_every: int = 1
+    patience: int = 0
+
+    def __post_init__(self):
+        for name in (
+            "seeds", "epochs", "batch_size", "evaluate_every", "learning_rate", "clip_norm",
+        ):  # fmt: skip
+            value = getattr(self, name)
+            require(value > 0, f"training: {name}={value} must be positive")
+        for name in (
+            "weight_decay", "auxiliary", "patience", "seed", "encoder_rate", "layer_decay",
+            "sampling_temperature", *IMBALANCE,
+        ):  # fmt: skip
+            value = getattr(self, name)
+            require(value >= 0, f"training: {name}={value} must not be negative")
+        for name in (
+            "warmup", "dropout", "input_dropout", "modality_dropout", "encoder_dropout", "ema",
+        ):  # fmt: skip
+            value = getattr(self, name)
+            require(0 <= value < 1, f"training: {name}={value} must lie in [0, 1)")
+        require(
+            self.regression_loss in ("l1", "l2", "huber"),
+            f"training: regression_loss={self.regression_loss!r} is unknown; "
+            "choose from l1, l2, huber",
+        )
+        require(
+            self.task_weighting in TASK_WEIGHTINGS,
+            f"training: task_weighting={self.task_weighting!r} is unknown; "
+            f"choose from {', '.join(TASK_WEIGHTINGS)}",
+        )
+        for task_id, weight in self.task_weights.items():
+            require(weight >= 0, f"training: weight {weight} of {task_id!r} must not be negative")
+
+    @property
+    def imbalance(self) -> tuple[str, ...]:
+        """The losses for rare classes that are on."""
+        return tuple(name for name in IMBALANCE if getattr(self, name))
