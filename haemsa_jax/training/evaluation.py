@@ -8,13 +8,12 @@ import jax
 import numpy as np
 
 from haemsa_jax.config import NetworkConfig, TaskSpec, dataset_of
-from haemsa_jax.data.batches import device_split
 from haemsa_jax.data.dataset import Dataset
 from haemsa_jax.errors import InputError
 from haemsa_jax.training import metrics, parallel
 from haemsa_jax.training.checkpoint import Trained
 from haemsa_jax.training.loop import EVALUATION_BATCH, measure, probabilities
-from haemsa_jax.training.streaming import RESIDENT, make_predict
+from haemsa_jax.training.streaming import RESIDENT, host_splits, make_predict
 
 
 @dataclass(frozen=True)
@@ -76,8 +75,8 @@ def evaluate(
     check_data(network, datasets)
     splits = {name: dataset.splits[split] for name, dataset in datasets.items()}
     predict = {
-        name: make_predict(network, device_split(s), name, EVALUATION_BATCH, devices, resident)
-        for name, s in splits.items()
+        name: make_predict(network, there, name, EVALUATION_BATCH, devices, resident)
+        for name, there in host_splits(network, datasets, split).items()
     }
     params, architectures = jax.tree.map(
         lambda x: x[:wanted], (trained.params, trained.architectures)

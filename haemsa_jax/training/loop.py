@@ -16,7 +16,6 @@ import jax
 import numpy as np
 
 from haemsa_jax.config import NetworkConfig, TaskSpec, TrainConfig, dataset_of
-from haemsa_jax.data.batches import device_split
 from haemsa_jax.data.dataset import Dataset
 from haemsa_jax.models.architecture import Architecture, default_architecture
 from haemsa_jax.models.encoder import split_adapters
@@ -41,7 +40,7 @@ from haemsa_jax.training.state import (
     stack,
 )
 from haemsa_jax.training.step import batch_sizes, label_counts, steps_per_epoch, stream
-from haemsa_jax.training.streaming import RESIDENT, Feed, make_predict
+from haemsa_jax.training.streaming import RESIDENT, Feed, host_splits, make_predict
 
 BLOCK = 50  # steps between two looks at the losses, at most
 EVALUATION_BATCH = 256
@@ -107,12 +106,7 @@ def make_train(
     """
     devices = devices or jax.local_devices()
     parallel.check_divisible(config.batch_size, len(devices))
-    data = {
-        name: device_split(
-            dataset.splits["train"], network.context_of(name) if network.encodes(name) else None
-        )
-        for name, dataset in datasets.items()
-    }
+    data = host_splits(network, datasets, "train")
     counts = label_counts(network, data)
     sizes = batch_sizes(counts, config, len(devices))
     per_epoch = steps_per_epoch(counts, sizes)
@@ -244,8 +238,8 @@ def make_validate(
     """
     splits = {name: dataset.splits[split] for name, dataset in datasets.items()}
     predict = {
-        name: make_predict(network, device_split(s), name, EVALUATION_BATCH, devices, resident)
-        for name, s in splits.items()
+        name: make_predict(network, there, name, EVALUATION_BATCH, devices, resident)
+        for name, there in host_splits(network, datasets, split).items()
     }
     references = {task_id: label_reference(network, datasets, task_id) for task_id in network.tasks}
 

@@ -14,7 +14,8 @@ import jax
 import numpy as np
 
 from haemsa_jax.config import NetworkConfig
-from haemsa_jax.data.batches import DeviceSplit, piece
+from haemsa_jax.data.batches import DeviceSplit, device_split, piece
+from haemsa_jax.data.dataset import Dataset
 from haemsa_jax.errors import InputError
 from haemsa_jax.training import parallel
 from haemsa_jax.training.step import drawn_places
@@ -24,6 +25,18 @@ AHEAD = 2  # pieces
 ROWS = 2048  # of an evaluation's piece
 
 Spans = Sequence[tuple[int, int]]
+
+
+def host_splits(
+    network: NetworkConfig, datasets: Mapping[str, Dataset], split: str
+) -> dict[str, DeviceSplit]:
+    """A split of every data set, on the host; where there is an encoder, with lengths of texts."""
+    return {
+        name: device_split(
+            dataset.splits[split], network.context_of(name) if network.encodes(name) else None
+        )
+        for name, dataset in datasets.items()
+    }
 
 
 def too_large(split: DeviceSplit, resident: int) -> bool:
@@ -128,15 +141,34 @@ def make_predict(
     network: NetworkConfig, split: DeviceSplit, dataset: str, batch_size: int,
     devices: list[jax.Device], resident: int = RESIDENT,
 ) -> Callable[..., dict[str, np.ndarray]]:  # fmt: skip
-    """`parallel.make_predict` on one split, whole or in pieces.
+    """`parallel.make_predict` on one split, whole or in pieces, texts of like length together.
 
     Returns:
       predict(params, constants, architectures, task_id, rows) -> dict of arrays.
     """
     predict = parallel.make_predict(network, batch_size, devices)
-    if not too_large(split, resident):
+    if too_large(split, resident):
+        inner = _in_pieces(network, split, dataset, predict, devices)
+    else:
         whole = parallel.replicate(split, devices)
-        return lambda *arrays: predict(*arrays[:3], whole, *arrays[3:])
+
+        def inner(params, constants, architectures, task_id, rows):
+            return predict(params, constants, architectures, whole, task_id, rows)
+
+    def by_length(params, constants, architectures, task_id, rows):
+        name, rows = network.tasks[task_id].name, np.asarray(rows)
+        order = np.arange(len(rows))
+        if name in split.lengths:
+            places = np.searchsorted(split.rows[name], rows)
+            order = np.argsort(split.lengths[name][places], kind="stable")
+        said = inner(params, constants, architectures, task_id, rows[order])
+        back = np.argsort(order)
+        return {key: x[:, back] for key, x in said.items()}
+
+    return by_length
+
+
+def _in_pieces(network, split: DeviceSplit, dataset: str, predict, devices):
     past, future = network.context_of(dataset)
     capacity = min(len(split.group), ROWS * (past + 1 + future))
 
