@@ -26,6 +26,7 @@ from launch.tasks import patterns
 CONFIG = SearchConfig(population=8, generations=3, steps=2, head_start=2, price=0.1)
 TRAIN = TrainConfig(batch_size=8, learning_rate=5e-3, ema=0.9)
 PATTERNS = [("text", "audio"), ("audio",)]
+ONE = jax.local_devices()[:1]
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,7 @@ def data(network, datasets):
 
 @pytest.fixture(scope="module")
 def result(problem, data):
-    return make_search(problem, CONFIG, jax.local_devices()[:1])(jax.random.key(0), data)
+    return make_search(problem, CONFIG, ONE)(jax.random.key(0), data)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +90,7 @@ def test_costs_are_those_of_the_metrics(network, duo, data, problem, result):
     architecture, _ = decode(network, result.genome)
     history, split = result.history, duo.splits["validation"]
     costs = history.costs.reshape(-1, history.costs.shape[-1])[history.fitness.argmin()]
-    predict = parallel.make_predict(network, 64, jax.local_devices()[:1])
+    predict = parallel.make_predict(network, 64, ONE)
     for name, cost in zip(problem.objectives, costs, strict=True):
         task_id, _, pattern = name.partition("|")
         task = network.tasks[task_id]
@@ -148,8 +149,8 @@ def test_the_population_is_kept_best_first(directory, result, datasets, duo):
     assert trained.ranked
     count = len(trained.architectures.sharpness)
     assert 1 < count <= 8
-    single = evaluate(trained, datasets, "validation")
-    both = evaluate(trained, datasets, "validation", ensemble=3)
+    single = evaluate(trained, datasets, "validation", ONE)
+    both = evaluate(trained, datasets, "validation", ONE, ensemble=3)
     for task_id, task in both.items():
         assert len(task.predictions) == 1
         for name, values in task.metrics.items():
@@ -164,7 +165,7 @@ def test_the_population_is_kept_best_first(directory, result, datasets, duo):
             lambda x, place=place: x[place : place + 1], (trained.params, trained.architectures)
         )
         member = dataclasses.replace(trained, params=one[0], architectures=one[1])
-        alone.append(evaluate(member, datasets, "validation")[task_id].predictions[0])
+        alone.append(evaluate(member, datasets, "validation", ONE)[task_id].predictions[0])
     task = both[task_id]
     np.testing.assert_allclose(
         np.abs(np.mean(alone, axis=0) - task.truth).mean(), task.ensemble["mae"][0], rtol=1e-6
@@ -176,16 +177,16 @@ def test_the_population_is_kept_best_first(directory, result, datasets, duo):
 def test_a_genome_is_trained_from_either_start(directory, datasets, network, tmp_path):
     """From random weights only the used parts are built; inherited ones say what they said."""
     found = outcome.read_genome(directory)
-    before = evaluate(load_trained(directory), datasets, "validation")
+    before = evaluate(load_trained(directory), datasets, "validation", ONE)
     config = dataclasses.replace(found.train, epochs=1, seeds=2, learning_rate=1e-9, ema=0.0)
     assert outcome.begin(found, network, inherit=False)[1].params == {}
     cut, start = outcome.begin(found, network, inherit=True)
-    make_train(cut, config, datasets, jax.local_devices()[:1], start=start)(tmp_path)
+    make_train(cut, config, datasets, ONE, start=start)(tmp_path)
     trained = load_trained(tmp_path)
     assert trained.experiment.network == cut
     count = sum(x[0].size for x in jax.tree.leaves(trained.params))
     assert count == int(size(network, found.architecture).parameters)
-    after = evaluate(trained, datasets, "validation")
+    after = evaluate(trained, datasets, "validation", ONE)
     for task_id, task in network.tasks.items():
         np.testing.assert_allclose(
             after[task_id].metrics[task.primary],

@@ -150,30 +150,16 @@ REFUSED = [
 ]
 
 
-@pytest.fixture(scope="module")
-def refusals(environment, data_dir, tmp_path_factory):
-    """Exit status and standard error of each."""
-    given = []
-    for program, flags, _ in REFUSED:
-        where = [f"--run_dir={tmp_path_factory.mktemp('refused')}"]
-        if any(flag.startswith("--run_dir") for flag in flags):
-            where = []
-        given.append([program, [f"--data_dir={data_dir}", *flags, *where]])
-    done = subprocess.run(
-        [environment["PYTHON"], Path(__file__).with_name("forked.py")], cwd=ROOT, env=environment,
-        input=json.dumps(given), capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
-@pytest.mark.parametrize("case", range(len(REFUSED)), ids=[" ".join(x[1]) for x in REFUSED])
-def test_bad_flags_end_with_one_clear_line(refusals, case):
-    status, error = refusals[case]
-    assert status in (1, 2)
-    assert "Traceback" not in error
-    for word in REFUSED[case][2]:
-        assert word in error
+@pytest.mark.parametrize(("program", "flags", "words"), REFUSED)
+def test_bad_flags_end_with_one_clear_line(launch, data_dir, tmp_path, program, flags, words):
+    given = [f"--data_dir={data_dir}", *flags]
+    if not any(flag.startswith("--run_dir") for flag in flags):
+        given.append(f"--run_dir={tmp_path}")
+    done = launch(program, *given)
+    assert done.returncode in (1, 2)
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in done.stderr
 
 
 def test_another_configuration_is_refused(launch, whole, spoken_dir):

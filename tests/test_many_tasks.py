@@ -179,7 +179,7 @@ def other(lone, solo):
 def test_a_network_takes_what_fits(trained, other, tmp_path):
     network, data = other
     warm = take(network, CONFIG, trained)
-    assert "links" in warm.taken
+    assert "local_text_0" in warm.taken
     assert "stem_films_text (was stem_talks_text)" in warm.taken
     assert "head_films-score (was head_talks-score)" in warm.taken
     # Another task, and rows or gates for another number of tasks.
@@ -195,8 +195,9 @@ def test_a_network_takes_what_fits(trained, other, tmp_path):
     slow = dataclasses.replace(CONFIG, learning_rate=1e-9, epochs=1)
     make_train(network, slow, {"films": data}, jax.local_devices()[:1], start=start)(tmp_path)
     begun = load_trained(tmp_path).network(0)[0]["params"]
+    name = "stem_{}_text"
     np.testing.assert_allclose(
-        begun["links"]["norm_text"]["scale"], source["links"]["norm_text"]["scale"], atol=1e-5
+        begun[name.format("films")]["offsets"], source[name.format("talks")]["offsets"], atol=1e-5
     )
 
 
