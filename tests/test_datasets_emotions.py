@@ -132,6 +132,10 @@ def test_mult_of_another_format(tmp_path):
     content["valid"]["labels"] = content["valid"]["labels"][:, :3]
     save(tmp_path, "iemocap_data.pkl", content)
     assert "labels have shape (3, 3, 2); expected (N, 4, 2)" in failure("iemocap/mult", tmp_path)
+    content = mult(False)
+    content["train"]["id"] = content["train"]["id"][:2]
+    save(tmp_path, "iemocap_data.pkl", content)
+    assert "'train': 2 ids; expected 3" in failure("iemocap/mult", tmp_path)
 
 
 # --- MOSEI's emotions ----------------------------------------------------------------------------

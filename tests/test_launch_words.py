@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
-from test_datasets_cmu_mosi import write_mmsa
+from test_datasets_mmsa import write_mmsa
 
 from haemsa_jax.training.checkpoint import load_trained
 

@@ -1,100 +1,19 @@
-"""The search, on a supernet that is not ours: masks, data and loss of its own."""
+"""The search, on a supernet that is not ours."""
 
 import dataclasses
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
+from foreign import CONFIG, TABLE, make_data, make_problem
 
 from haemsa_jax.config import NetworkConfig, TaskSpec, TrainConfig
 from haemsa_jax.errors import InputError
-from haemsa_jax.evolution import algorithms
-from haemsa_jax.evolution.genes import Gene, Table
 from haemsa_jax.evolution.run import run_search
 from haemsa_jax.evolution.search import make_search
-from haemsa_jax.evolution.state import Problem, SearchConfig
 from haemsa_jax.training.checkpoint import Experiment
 
-TABLE = Table(
-    (
-        Gene("inputs", "inputs", "mask", "what is read", ("signal", "noise", "more noise"), True),
-        Gene("units", "width", "mask", "hidden units", tuple(f"h{i}" for i in range(6)), True),
-        Gene("activation", "width", "choice", "nonlinearity", ("none", "relu", "square")),
-        Gene("rate", "training", "scale", "learning rate", low=1e-3, high=0.3, log=True),
-    )
-)
-OPTIMISER = optax.trace(0.9)
-
-
-class Masked(nn.Module):
-    """A perceptron whose inputs and hidden units can be shut."""
-
-    @nn.compact
-    def __call__(self, x, inputs, units, activation):
-        hidden = nn.Dense(6)(x * inputs)
-        kinds = jnp.stack([hidden, nn.relu(hidden), hidden**2])
-        return nn.Dense(1)(kinds[activation] * units)[..., 0]
-
-
-def apply(params, x, said):
-    return Masked().apply(params, x, said["inputs"], said["units"], said["activation"])
-
-
-def make_problem(explosive: float = np.inf) -> Problem:
-    """Learning rates over `explosive` turn weights into NaN."""
-
-    def init(key, data):
-        said = TABLE.decode(jnp.zeros(TABLE.size))
-        params = Masked().init(key, data["x"], said["inputs"], said["units"], said["activation"])
-        return params, OPTIMISER.init(params)
-
-    def train(member, genome, data, key, start, count):
-        said = TABLE.decode(genome)
-
-        def loss(params, rows):
-            return jnp.mean((apply(params, data["x"][rows], said) - data["y"][rows]) ** 2)
-
-        def body(index, member):
-            params, moments = member
-            batch = jax.random.fold_in(key, start + index)
-            rows = jax.random.randint(batch, (16,), 0, len(data["x"]))
-            grads, moments = OPTIMISER.update(jax.grad(loss)(params, rows), moments)
-            rate = jnp.where(said["rate"] > explosive, jnp.nan, said["rate"])
-            clipped = jax.tree.map(lambda g: jnp.clip(g, -1.0, 1.0), grads)
-            return jax.tree.map(lambda p, g: p - rate * g, params, clipped), moments
-
-        return jax.lax.fori_loop(0, count, body, member)
-
-    def evaluate(member, genome, data):
-        wrong = apply(member[0], data["v"], TABLE.decode(genome)) - data["w"]
-        scale = jnp.std(data["w"])
-        return jnp.stack([jnp.sqrt(jnp.mean(wrong**2)), jnp.mean(jnp.abs(wrong))]) / scale
-
-    return Problem(
-        table=TABLE,
-        default=TABLE.from_json(
-            {"inputs": ["signal", "noise", "more noise"], "units": ["h0", "h1"],
-             "activation": "none", "rate": 0.01}
-        ),
-        objectives=("root mean square", "absolute"),
-        init=init,
-        train=train,
-        evaluate=evaluate,
-        size=lambda genome: TABLE.decode(genome)["units"].mean(),
-    )  # fmt: skip
-
-
-def make_data(seed: int) -> dict[str, jax.Array]:
-    """y is the square of one input; the other two are noise."""
-    rng = np.random.default_rng(seed)
-    x, v = rng.normal(size=(2, 64, 3)).astype(np.float32)
-    return {"x": x, "y": x[:, 0] ** 2, "v": v, "w": v[:, 0] ** 2}
-
-
-CONFIG = SearchConfig(population=8, generations=6, steps=5, head_start=10, price=0.05)
 EXPERIMENT = Experiment(
     NetworkConfig({"d": {"text": 1}}, {"d:t": TaskSpec("t", "regression", ("mae",), range=(0, 1))}),
     TrainConfig(),
@@ -355,33 +274,6 @@ def test_a_random_search_is_random_and_costs_the_same(search, data, result):
     np.testing.assert_allclose(history.fitness[0], result.history.fitness[0], rtol=1e-6)
     assert len(np.unique(history.genomes.reshape(-1, TABLE.size), axis=0)) == 6 * 8
     np.testing.assert_array_equal(history.living, np.arange(48).reshape(6, 8))
-
-
-# Evosax's own use of optax.
-@pytest.mark.filterwarnings("ignore:optax.global_norm is deprecated:DeprecationWarning")
-@pytest.mark.parametrize("name", algorithms.names())
-def test_every_algorithm(name, data):
-    config = SearchConfig(name, population=8, generations=3, steps=2, head_start=3)
-    result = make_search(make_problem(), config, jax.local_devices()[:1])(jax.random.key(0), data)
-    history = result.history
-    assert np.isfinite(history.fitness).all()
-    assert result.fitness == history.fitness.min()
-    assert np.isfinite(history.genomes).all()
-    assert len(np.unique(history.genomes[-1], axis=0)) > 1
-    for generation in range(1, 3):
-        assert np.isin(history.parents[generation], history.living[generation - 1]).all()
-
-
-def test_an_unknown_algorithm():
-    with pytest.raises(InputError, match=r"'Magic' does not fit; choose from .*MixedGA"):
-        make_search(make_problem(), dataclasses.replace(CONFIG, algorithm="Magic"))
-    with pytest.raises(InputError, match="no gene 'colour'; choose from the levels inputs, width"):
-        make_search(make_problem(), dataclasses.replace(CONFIG, fixed=("colour",)))
-    odd = dataclasses.replace(CONFIG, algorithm="ESMC", population=5)
-    with pytest.raises(InputError, match="ESMC does not work with a population of 5"):
-        make_search(make_problem(), odd, jax.local_devices()[:1])
-    with pytest.raises(InputError, match=r"PersistentES.*unrolled"):
-        make_search(make_problem(), dataclasses.replace(CONFIG, algorithm="PersistentES"))
 
 
 def test_a_search_that_was_stopped_goes_on(search, result, data, tmp_path):

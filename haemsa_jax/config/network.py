@@ -5,7 +5,7 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from haemsa_jax.config.checks import require
+from haemsa_jax.config.checks import require, require_each
 from haemsa_jax.config.task import TaskSpec, dataset_of
 from haemsa_jax.config.text import TextConfig
 
@@ -69,18 +69,15 @@ class NetworkConfig:
     text: TextConfig | None = None
 
     def __post_init__(self):
-        for name in (
+        positive = (
             "width", "depth", "heads", "expansion", "kernel", "link_width", "fusion_rank",
             "max_offset", "clip",
-        ):  # fmt: skip
-            value = getattr(self, name)
-            require(value > 0, f"network: {name}={value} must be positive")
-        for name in ("width", "link_width"):
-            value = getattr(self, name)
-            require(
-                value % self.heads == 0,
-                f"network: {name}={value} must be a multiple of heads={self.heads}",
-            )
+        )  # fmt: skip
+        require_each(self, "network", positive, lambda x: x > 0, "must be positive")
+        require_each(
+            self, "network", ("width", "link_width"), lambda x: x % self.heads == 0,
+            f"must be a multiple of heads={self.heads}",
+        )  # fmt: skip
         require(self.kernel % 2 == 1, f"network: kernel={self.kernel} must be odd")
         require(bool(self.tasks), "network: at least one task is needed")
         for task_id in self.tasks:

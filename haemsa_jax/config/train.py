@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from haemsa_jax.config.checks import require
+from haemsa_jax.config.checks import require, require_each
 
 TASK_WEIGHTINGS = ("fixed", "uncertainty")
 # Losses for rare classes, each off at 0.
@@ -74,22 +74,19 @@ class TrainConfig:
     patience: int = 0
 
     def __post_init__(self):
-        for name in (
+        positive = (
             "seeds", "epochs", "batch_size", "evaluate_every", "learning_rate", "clip_norm",
-        ):  # fmt: skip
-            value = getattr(self, name)
-            require(value > 0, f"training: {name}={value} must be positive")
-        for name in (
+        )  # fmt: skip
+        not_negative = (
             "weight_decay", "auxiliary", "patience", "seed", "encoder_rate", "layer_decay",
             "sampling_temperature", *IMBALANCE,
-        ):  # fmt: skip
-            value = getattr(self, name)
-            require(value >= 0, f"training: {name}={value} must not be negative")
-        for name in (
+        )  # fmt: skip
+        shares = (
             "warmup", "dropout", "input_dropout", "modality_dropout", "encoder_dropout", "ema",
-        ):  # fmt: skip
-            value = getattr(self, name)
-            require(0 <= value < 1, f"training: {name}={value} must lie in [0, 1)")
+        )  # fmt: skip
+        require_each(self, "training", positive, lambda x: x > 0, "must be positive")
+        require_each(self, "training", not_negative, lambda x: x >= 0, "must not be negative")
+        require_each(self, "training", shares, lambda x: 0 <= x < 1, "must lie in [0, 1)")
         require(
             self.regression_loss in ("l1", "l2", "huber"),
             f"training: regression_loss={self.regression_loss!r} is unknown; "

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from flax import struct
 
+from haemsa_jax.config.checks import require_each
 from haemsa_jax.errors import InputError
 from haemsa_jax.evolution.genes import Table
 
@@ -67,12 +68,13 @@ class SearchConfig:
     fixed: tuple[str, ...] = ()
 
     def __post_init__(self):
-        for name, least in (("population", 2), ("generations", 1), ("steps", 1)):
-            if getattr(self, name) < least:
-                raise InputError(f"search: {name}={getattr(self, name)} must be at least {least}")
-        for name in ("price", "head_start"):
-            if getattr(self, name) < 0:
-                raise InputError(f"search: {name}={getattr(self, name)} must not be negative")
+        require_each(self, "search", ("population",), lambda x: x >= 2, "must be at least 2")
+        require_each(
+            self, "search", ("generations", "steps"), lambda x: x >= 1, "must be at least 1"
+        )
+        require_each(
+            self, "search", ("price", "head_start"), lambda x: x >= 0, "must not be negative"
+        )
         if self.inherit not in INHERIT:
             raise InputError(
                 f"search: inherit={self.inherit!r} is unknown; choose from {', '.join(INHERIT)}"

@@ -292,10 +292,9 @@ def label_reference(network: NetworkConfig, datasets: Mapping[str, Dataset], tas
 
 def _spans(start: int, total: int, *looks: int) -> list[tuple[int, int]]:
     """Blocks of steps [first, stop) from `start` on, which end where there is something to do."""
-    ends = {step for every in looks for step in range(0, total, every)} | {total}
     spans = []
     while start < total:
-        stop = min([start + BLOCK, *(end for end in ends if end > start)])
+        stop = min(start + BLOCK, total, *((start // every + 1) * every for every in looks))
         spans.append((start, stop))
         start = stop
     return spans

@@ -68,7 +68,7 @@ class Builder(HaemsaBuilder):
     """
 
     VERSION = tfds.core.Version("1.1.0")
-    MANUAL_DOWNLOAD_INSTRUCTIONS = f"{standard.SOURCE}; or {mmsa.source('MOSI')}"
+    MANUAL_DOWNLOAD_INSTRUCTIONS = f"{standard.SOURCE}; or {misa.SOURCE}; or {mmsa.source('MOSI')}"
     BUILDER_CONFIGS = builder_configs(CARDS)
 
     @property

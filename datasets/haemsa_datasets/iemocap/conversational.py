@@ -44,8 +44,9 @@ def read_conversational(raw_dir: Path, widths: Mapping[str, int]) -> dict[str, l
     """
     path = find_file([raw_dir / name for name in FILES], SOURCE)
     content = read_pickle(path)
-    if not isinstance(content, tuple | list) or len(content) < 9:
-        raise InputError(f"{path}: expected a tuple of nine, from video ids to test ids")
+    nine = isinstance(content, tuple | list) and len(content) >= 9
+    if not nine or not all(isinstance(part, dict) for part in content[:7]):
+        raise InputError(f"{path}: expected a tuple of nine: seven dicts, train ids, test ids")
     train, test = sorted(content[7]), sorted(content[8])
     held = train[::_VALIDATION]
     splits = {"train": [v for v in train if v not in held], "validation": held, "test": test}

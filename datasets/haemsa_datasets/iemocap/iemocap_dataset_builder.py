@@ -65,5 +65,6 @@ class Builder(HaemsaBuilder):
         return CARDS[self.builder_config.name]
 
     def read(self, raw_dir: Path | None) -> dict[str, list[Sample]]:
-        read = mult.read_mult if self.builder_config.name == "mult" else None
-        return (read or conversational.read_conversational)(raw_dir, self.card.widths)
+        if self.builder_config.name == "mult":
+            return mult.read_mult(raw_dir, self.card.widths)
+        return conversational.read_conversational(raw_dir, self.card.widths)

@@ -17,7 +17,10 @@ from haemsa_jax.config import TaskSpec
 from haemsa_jax.errors import InputError
 
 FILES = "iemocap_data.pkl", "iemocap_data_noalign.pkl"
-SOURCE = f"{FILES[0]} (aligned) or {FILES[1]}, as the README of GitHub yaohungt/Multimodal-Transformer links them"  # noqa: E501
+SOURCE = (
+    f"{FILES[0]} (aligned) or {FILES[1]}, as the README of GitHub yaohungt/Multimodal-Transformer "
+    "links them"
+)
 CLASSES = ("neutral", "happy", "sad", "angry")
 EMOTIONS = TaskSpec("emotions", "multilabel", ("f1_mean", "wacc_mean"), CLASSES)
 _SPLITS = {"train": "train", "validation": "valid", "test": "test"}
@@ -54,7 +57,9 @@ def _split(path: Path, content, key: str, widths: Mapping[str, int]) -> list[Sam
                 f"{width})"
             )
         features[modality], masks[modality] = values, span_mask(values, None)
-    names = np.ravel(fields["id"]).tolist() if "id" in fields else range(len(labels))
+    names = np.ravel(fields["id"]).tolist() if "id" in fields else list(range(len(labels)))
+    if len(names) != len(labels):
+        raise InputError(f"{where}: {len(names)} ids; expected {len(labels)}, one a sample")
     return [
         Sample(
             id=f"{key}_{row}_{name}",
@@ -64,5 +69,5 @@ def _split(path: Path, content, key: str, widths: Mapping[str, int]) -> list[Sam
             labels={EMOTIONS.name: labels[row, :, 1].astype(np.float32)},
             origin=f"{where}, sample {row}",
         )
-        for row, name in zip(range(len(labels)), names, strict=False)
+        for row, name in enumerate(names)
     ]

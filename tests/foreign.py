@@ -1,0 +1,88 @@
+"""A supernet that is not ours: masks, data and loss of its own, for `haemsa_jax.evolution`."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from haemsa_jax.evolution.genes import Gene, Table
+from haemsa_jax.evolution.state import Problem, SearchConfig
+
+TABLE = Table(
+    (
+        Gene("inputs", "inputs", "mask", "what is read", ("signal", "noise", "more noise"), True),
+        Gene("units", "width", "mask", "hidden units", tuple(f"h{i}" for i in range(6)), True),
+        Gene("activation", "width", "choice", "nonlinearity", ("none", "relu", "square")),
+        Gene("rate", "training", "scale", "learning rate", low=1e-3, high=0.3, log=True),
+    )
+)
+OPTIMISER = optax.trace(0.9)
+
+
+class Masked(nn.Module):
+    """A perceptron whose inputs and hidden units can be shut."""
+
+    @nn.compact
+    def __call__(self, x, inputs, units, activation):
+        hidden = nn.Dense(6)(x * inputs)
+        kinds = jnp.stack([hidden, nn.relu(hidden), hidden**2])
+        return nn.Dense(1)(kinds[activation] * units)[..., 0]
+
+
+def apply(params, x, said):
+    return Masked().apply(params, x, said["inputs"], said["units"], said["activation"])
+
+
+def make_problem(explosive: float = np.inf) -> Problem:
+    """Learning rates over `explosive` turn weights into NaN."""
+
+    def init(key, data):
+        said = TABLE.decode(jnp.zeros(TABLE.size))
+        params = Masked().init(key, data["x"], said["inputs"], said["units"], said["activation"])
+        return params, OPTIMISER.init(params)
+
+    def train(member, genome, data, key, start, count):
+        said = TABLE.decode(genome)
+
+        def loss(params, rows):
+            return jnp.mean((apply(params, data["x"][rows], said) - data["y"][rows]) ** 2)
+
+        def body(index, member):
+            params, moments = member
+            batch = jax.random.fold_in(key, start + index)
+            rows = jax.random.randint(batch, (16,), 0, len(data["x"]))
+            grads, moments = OPTIMISER.update(jax.grad(loss)(params, rows), moments)
+            rate = jnp.where(said["rate"] > explosive, jnp.nan, said["rate"])
+            clipped = jax.tree.map(lambda g: jnp.clip(g, -1.0, 1.0), grads)
+            return jax.tree.map(lambda p, g: p - rate * g, params, clipped), moments
+
+        return jax.lax.fori_loop(0, count, body, member)
+
+    def evaluate(member, genome, data):
+        wrong = apply(member[0], data["v"], TABLE.decode(genome)) - data["w"]
+        scale = jnp.std(data["w"])
+        return jnp.stack([jnp.sqrt(jnp.mean(wrong**2)), jnp.mean(jnp.abs(wrong))]) / scale
+
+    return Problem(
+        table=TABLE,
+        default=TABLE.from_json(
+            {"inputs": ["signal", "noise", "more noise"], "units": ["h0", "h1"],
+             "activation": "none", "rate": 0.01}
+        ),
+        objectives=("root mean square", "absolute"),
+        init=init,
+        train=train,
+        evaluate=evaluate,
+        size=lambda genome: TABLE.decode(genome)["units"].mean(),
+    )  # fmt: skip
+
+
+def make_data(seed: int) -> dict[str, jax.Array]:
+    """y is the square of one input; the other two are noise."""
+    rng = np.random.default_rng(seed)
+    x, v = rng.normal(size=(2, 64, 3)).astype(np.float32)
+    return {"x": x, "y": x[:, 0] ** 2, "v": v, "w": v[:, 0] ** 2}
+
+
+CONFIG = SearchConfig(population=8, generations=6, steps=5, head_start=10, price=0.05)

@@ -1,0 +1,42 @@
+"""Every algorithm of evosax that fits, and our own, in a search."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from foreign import CONFIG, make_data, make_problem
+
+from haemsa_jax.errors import InputError
+from haemsa_jax.evolution import algorithms
+from haemsa_jax.evolution.search import make_search
+from haemsa_jax.evolution.state import SearchConfig
+
+
+# Evosax's own use of optax.
+@pytest.mark.filterwarnings("ignore:optax.global_norm is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("name", algorithms.names())
+def test_every_algorithm(name):
+    config = SearchConfig(name, population=8, generations=3, steps=2, head_start=3)
+    result = make_search(make_problem(), config, jax.local_devices()[:1])(
+        jax.random.key(0), make_data(0)
+    )
+    history = result.history
+    assert np.isfinite(history.fitness).all()
+    assert result.fitness == history.fitness.min()
+    assert np.isfinite(history.genomes).all()
+    assert len(np.unique(history.genomes[-1], axis=0)) > 1
+    for generation in range(1, 3):
+        assert np.isin(history.parents[generation], history.living[generation - 1]).all()
+
+
+def test_an_unknown_algorithm():
+    with pytest.raises(InputError, match=r"'Magic' does not fit; choose from .*MixedGA"):
+        make_search(make_problem(), dataclasses.replace(CONFIG, algorithm="Magic"))
+    with pytest.raises(InputError, match="no gene 'colour'; choose from the levels inputs, width"):
+        make_search(make_problem(), dataclasses.replace(CONFIG, fixed=("colour",)))
+    odd = dataclasses.replace(CONFIG, algorithm="ESMC", population=5)
+    with pytest.raises(InputError, match="ESMC does not work with a population of 5"):
+        make_search(make_problem(), odd, jax.local_devices()[:1])
+    with pytest.raises(InputError, match=r"PersistentES.*unrolled"):
+        make_search(make_problem(), dataclasses.replace(CONFIG, algorithm="PersistentES"))

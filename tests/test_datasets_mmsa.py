@@ -1,0 +1,209 @@
+"""MMSA's pickles, written in exactly their format."""
+
+import os
+import pickle
+
+import numpy as np
+import pytest
+from test_datasets_cmu_mosi import failure
+
+import haemsa_datasets
+from haemsa_datasets.mmsa import span_mask, text_mask
+
+TOTAL = {"text": 6, "audio": 9, "vision": 12}
+DIMS = {"text": 768, "audio": 5, "vision": 20}
+LENGTHS = {"text": [6, 2, 3], "audio": [4, 9, 1], "vision": [5, 3, 12]}
+
+
+def measured(modality, row):
+    """What was measured: [length, width], no zero vector at either end."""
+    length, width = LENGTHS[modality][row], DIMS[modality]
+    return np.arange(1, length * width + 1, dtype=np.float32).reshape(length, width) / 100 + row
+
+
+def pad(tokens, total, front):
+    gap = [(total - len(tokens), 0) if front else (0, total - len(tokens)), (0, 0)]
+    return np.pad(tokens, gap)
+
+
+def mmsa_split(key, front, aligned):
+    """Three samples in MMSA's format, the second video's clips out of order."""
+    total = dict.fromkeys(TOTAL, 12) if aligned else TOTAL
+    text_bert = np.zeros((3, 3, total["text"]), np.float32)
+    for row, length in enumerate(LENGTHS["text"]):
+        place = slice(-length, None) if front else slice(length)
+        text_bert[row, 0, place], text_bert[row, 1, place] = 101, 1
+    fields = {
+        "raw_text": np.array(["the first", "later", "earlier"]),
+        "id": [f"{key}A$_$1", f"{key}B$_$10", f"{key}B$_$9"],
+        "text_bert": text_bert,
+        "regression_labels": np.array([-3.0, 0.4, 2.0]),
+        "annotations": ["Negative", "Positive", "Positive"],
+        "classification_labels": np.array([0, 2, 2]),
+        **{m: np.stack([pad(measured(m, r), total[m], front) for r in range(3)]) for m in DIMS},
+    }
+    if not aligned:
+        fields |= {f"{m}_lengths": LENGTHS[m] for m in ("audio", "vision")}
+    return fields
+
+
+def write_mmsa(tmp_path, front, aligned, change=lambda content: None, folder="Processed"):
+    content = {key: mmsa_split(key, front, aligned) for key in ("train", "valid", "test")}
+    change(content)
+    name = "aligned_50.pkl" if aligned else "unaligned_50.pkl"
+    path = tmp_path / "raw" / folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(pickle.dumps(content))
+    return path
+
+
+@pytest.mark.parametrize("front", [False, True], ids=["behind", "in front"])
+@pytest.mark.parametrize("aligned", [False, True], ids=["unaligned", "aligned"])
+@pytest.mark.parametrize("folder", ["", "Processed"])
+def test_mmsa_round_trip_however_padded(tmp_path, front, aligned, folder):
+    write_mmsa(tmp_path, front, aligned, folder=folder)
+    name = f"cmu_mosi/mmsa_{'aligned' if aligned else 'unaligned'}"
+    haemsa_datasets.prepare(name, tmp_path / "raw", tmp_path)
+    dataset = haemsa_datasets.load(name, tmp_path)
+    test = dataset.splits["test"]
+    order = [0, 2, 1]
+    assert test.ids == ["testA$_$1", "testB$_$9", "testB$_$10"]
+    assert test.words == ["the first", "earlier", "later"]
+    np.testing.assert_array_equal(test.group, [0, 1, 1])
+    np.testing.assert_allclose(test.labels["sentiment"], [-3.0, 2.0, 0.4])
+    for modality, lengths in LENGTHS.items():
+        assert test.features[modality].shape == (3, max(lengths), DIMS[modality])
+        for place, row in enumerate(order):
+            np.testing.assert_array_equal(
+                test.features[modality][place][test.masks[modality][place]],
+                measured(modality, row),
+            )
+
+
+def test_mmsa_values_that_are_not_finite(tmp_path):
+    def spoil(content):
+        content["train"]["audio"][0, 1, 2] = np.nan
+        content["train"]["audio"][1, 0, :] = -np.inf
+        content["test"]["audio"][2, 0, 3] = -np.inf
+
+    write_mmsa(tmp_path, front=False, aligned=False, change=spoil)
+    metadata = haemsa_datasets.prepare("cmu_mosi/mmsa_unaligned", tmp_path / "raw", tmp_path)
+    assert metadata["summary"]["replaced"]["audio"] == {"values": 7, "samples": 3}
+    assert metadata["summary"]["replaced"]["text"] == {"values": 0, "samples": 0}
+    assert metadata["summary"]["lengths"]["audio"] == {"min": 1, "median": 4.0, "max": 9}
+    train = np.concatenate([measured("audio", row) for row in range(3)]).astype(float)
+    train[1, 2] = np.nan
+    train[4] = np.nan
+    splits = haemsa_datasets.load("cmu_mosi/mmsa_unaligned", tmp_path).splits
+    mean = np.nanmean(train, axis=0)
+    np.testing.assert_allclose(splits["train"].features["audio"][0, 1, 2], mean[2], rtol=1e-6)
+    np.testing.assert_allclose(splits["train"].features["audio"][2, 0], mean, rtol=1e-6)
+    np.testing.assert_allclose(splits["test"].features["audio"][1, 0, 3], mean[3], rtol=1e-6)
+
+
+def test_mmsa_zeros_alone_are_an_absent_modality(tmp_path):
+    def drop(content):
+        content["train"]["vision"][1] = 0
+
+    write_mmsa(tmp_path, front=False, aligned=False, change=drop)
+    haemsa_datasets.prepare("cmu_mosi/mmsa_unaligned", tmp_path / "raw", tmp_path)
+    train = haemsa_datasets.load("cmu_mosi/mmsa_unaligned", tmp_path, ["train"]).splits["train"]
+    np.testing.assert_array_equal(train.presence["vision"], [True, True, False])
+
+
+def first(**fields):
+    """A change of fields in the training split."""
+    return lambda content: content["train"].update(fields)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.pop("valid"), "expected a dict of train, valid, test; no 'valid'"),
+        (lambda c: c["test"].pop("audio"), "'test': field 'audio' is missing; it has raw_text, id"),
+        (
+            first(audio=np.ones((3, 9, 74), np.float32)),
+            "'train': audio has shape (3, 9, 74); expected (3, T, 5)",
+        ),
+        (
+            first(regression_labels=np.array([0.0, np.nan, 1.0])),
+            "'train', sample 1: label nan of sample 'trainB$_$10' for task 'sentiment' is not",
+        ),
+        (
+            first(regression_labels=np.array([0.0, 1.0])),
+            "'train': 2 regression_labels; expected 3, one a sample",
+        ),
+        (
+            first(id=["a$_$1", "b[2]", "c$_$3"]),
+            "'train', sample 1: id 'b[2]' is not of the form VIDEO$_$CLIP",
+        ),
+        (
+            first(**{m: np.zeros((3, TOTAL[m], DIMS[m])) for m in DIMS}),
+            "sample 'trainA$_$1' has no modality at all; at least one of text, audio, vision",
+        ),
+        (first(id=["testA$_$1", "x$_$1", "y$_$1"]), "id 'testA$_$1' was already used in"),
+        (
+            lambda c: c.update(valid={name: field[:0] for name, field in c["valid"].items()}),
+            "split 'validation' is empty",
+        ),
+    ],
+)
+def test_mmsa_files_that_do_not_fit(tmp_path, change, message):
+    path = write_mmsa(tmp_path, front=False, aligned=False, change=change)
+    found = failure("mmsa_unaligned", tmp_path / "raw", tmp_path)
+    assert message in found
+    assert str(path) in found or "is empty" in found
+
+
+def test_mmsa_file_that_runs_code(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return os.system, (f"touch {tmp_path / 'trace'}",)
+
+    path = write_mmsa(tmp_path, False, True, lambda content: content.update(extra=Trap()))
+    message = failure("mmsa_aligned", tmp_path / "raw", tmp_path)
+    assert f"{path}: the pickle wants to call {os.system.__module__}.system" in message
+    assert not (tmp_path / "trace").exists()
+
+
+def test_mmsa_missing_file_names_both_places(tmp_path):
+    write_mmsa(tmp_path, front=True, aligned=True)
+    message = failure("mmsa_unaligned", tmp_path / "raw", tmp_path)
+    raw = tmp_path / "raw"
+    assert f"{raw / 'unaligned_50.pkl'} or {raw / 'Processed' / 'unaligned_50.pkl'} is missing" in (
+        message
+    )
+    assert "GitHub thuiar/MMSA" in message
+
+
+def test_bert_mask_counts_where_padding_is_not_zero():
+    """Padded text can be non-zero; a zero vector inside the span of audio is no padding."""
+    text = np.ones((1, 4, 2))
+    bert = np.array([[[101, 7, 102, 0], [1, 1, 1, 0], [0, 0, 0, 0]]])
+    np.testing.assert_array_equal(text_mask(text, bert), [[True, True, True, False]])
+    audio = np.array([[0, 1, 0, 2, 0]])[..., None]
+    np.testing.assert_array_equal(span_mask(audio, None), [[False, True, True, True, False]])
+
+
+def test_bert_mask_gives_way_where_it_calls_zeros_a_token():
+    """MMSA's aligned text is padded in front, while `text_bert` may be padded behind."""
+    text = np.array([[0, 0, 1, 1, 1]])[..., None]
+    bert = np.array([[[101, 7, 102, 0, 0], [1, 1, 1, 0, 0], [0] * 5]])
+    np.testing.assert_array_equal(text_mask(text, bert), [[False, False, True, True, True]])
+    other_length = np.zeros((1, 3, 8))
+    np.testing.assert_array_equal(text_mask(text, other_length), [[False, False, True, True, True]])
+
+
+@pytest.mark.parametrize(
+    ("values", "length", "mask"),
+    [
+        ([1, 0, 0, 0, 0], 3, "11100"),  # quiet tokens inside the length stay
+        ([0, 0, 0, 2, 0], 3, "00111"),
+        ([0, 1, 2, 3, 0], 2, "01110"),  # the length does not fit: what is not zero counts
+        ([1, 2, 3, 4, 5], 9, "11111"),
+        ([0, 0, 0, 0, 0], 2, "00000"),
+    ],
+)
+def test_lengths_say_where_a_sequence_ends(values, length, mask):
+    found = span_mask(np.array([values])[..., None], np.array([length]))
+    np.testing.assert_array_equal(found, [[bit == "1" for bit in mask]])
