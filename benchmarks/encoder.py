@@ -1,9 +1,10 @@
-"""Speed of a text encoder's forward pass, beside Hugging Face's in PyTorch.
+"""Speed of a text encoder: its forward pass beside Hugging Face's in PyTorch, and its gradient.
 
-  python -m benchmarks.encoder [--text=minilm] [--batch_size=32] [--tokens=32]
+  python -m benchmarks.encoder [--text=minilm] [--batch_size=32] [--tokens=32] [--rank=16]
 
 The same weights on the same token numbers, 32-bit floats. Medians within this one run, in turns;
-compare ratios, not runs. Without torch and transformers ours is measured alone.
+compare ratios, not runs. Without torch and transformers ours is measured alone. The gradient is
+that by all weights, and that by adapters beside them.
 """
 
 import os
@@ -18,12 +19,14 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks.timing import median_seconds
-from haemsa_jax.models.encoder import Encoder
+from haemsa_jax.models.encoder import Encoder, split_adapters
+from haemsa_jax.models.haemsa import overlaid
 from haemsa_jax.text import read_pretrained
 
 _TEXT = flags.DEFINE_string("text", "minilm", "Name or folder of the encoder.")
 _BATCH = flags.DEFINE_integer("batch_size", 32, "Texts at a time.")
 _TOKENS = flags.DEFINE_integer("tokens", 32, "Tokens of each.")
+_RANK = flags.DEFINE_integer("rank", 16, "Thickness of the adapters.")
 ROUNDS = 5
 
 
@@ -39,7 +42,7 @@ def main(argv: list[str]) -> None:
     def ours():
         return jax.block_until_ready(forward(params, ids, mask))
 
-    sides = {"HAEMSA": ours}
+    sides = {"HAEMSA": ours, **gradients(pretrained, ids, mask)}
     theirs = reference(pretrained.folder, ids, mask)
     if theirs:
         sides["transformers"] = theirs
@@ -55,6 +58,26 @@ def main(argv: list[str]) -> None:
         print(f"{name:14}{1e3 * value:10.1f} ms{shape[0] / value:10.1f} texts/s")
     if theirs:
         print(f"ratio of rates {median['transformers'] / median['HAEMSA']:.2f}")
+
+
+def gradients(pretrained, ids, mask):
+    """The gradient of some loss, by all of the encoder and by adapters alone."""
+    config, key = pretrained.config, jax.random.key(0)
+    whole = jax.device_put(dict(pretrained.params))
+    adapted = Encoder(config, _RANK.value)
+    adapters, _ = split_adapters(jax.jit(adapted.init)(key, ids, mask)["params"])
+
+    def loss(encoder, params):
+        return (encoder.apply({"params": params}, ids, mask) ** 2).mean()
+
+    by_all = jax.jit(jax.grad(lambda params: loss(Encoder(config), params)))
+    by_adapters = jax.jit(
+        jax.grad(lambda own, params: loss(adapted, overlaid(params, own)), argnums=0)
+    )
+    return {
+        "gradient, all": lambda: jax.block_until_ready(by_all(whole)),
+        "adapters": lambda: jax.block_until_ready(by_adapters(adapters, whole)),
+    }
 
 
 def reference(folder, ids, mask):

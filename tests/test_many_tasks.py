@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import bare
 
 from haemsa_jax.config import IMBALANCE, NetworkConfig, TrainConfig
 from haemsa_jax.data import Dataset
@@ -122,7 +123,7 @@ def test_conflict_of_tasks(solo, lone, tmp_path):
 
     splits = {name: cut(split) for name, split in solo.splits.items()}
     data = dataclasses.replace(solo, tasks=tasks, splits=splits)
-    network = dataclasses.replace(lone, tasks={f"talks:{n}": t for n, t in tasks.items()})
+    network = bare(lone, tasks={f"talks:{n}": t for n, t in tasks.items()})
     config = dataclasses.replace(
         CONFIG, epochs=2, batch_size=64, task_weighting="uncertainty", sampling_temperature=1.0
     )
@@ -169,7 +170,7 @@ def other(lone, solo):
 
     splits = {name: named(split) for name, split in solo.splits.items()}
     data = Dataset("films", solo.widths, tasks, splits, conversational=True)
-    network = dataclasses.replace(
+    network = bare(
         lone, widths={"films": dict(solo.widths)}, context={},
         tasks={f"films:{name}": task for name, task in tasks.items()},
     )  # fmt: skip

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import bare
 
 from haemsa_jax.config import TextConfig, TrainConfig, network_from_json, to_json
 from haemsa_jax.data.batches import (
@@ -35,6 +36,7 @@ from haemsa_jax.training.state import (
     hyper_from_config,
     init_params,
     init_state,
+    pack,
 )
 from haemsa_jax.training.warm_start import take
 
@@ -72,7 +74,7 @@ def network(slim, spoken, pretrained):
     text = TextConfig(
         str(FOLDER), pretrained.fingerprint, 24, "tuned", (spoken.name,), pretrained.config
     )
-    return dataclasses.replace(
+    return bare(
         slim, widths={spoken.name: dict(spoken.widths)}, text=text, context={},
         tasks={f"{spoken.name}:score": spoken.tasks["score"]},
     )  # fmt: skip
@@ -222,7 +224,7 @@ def test_the_lower_a_layer_the_slower(network, pretrained):
     config = dataclasses.replace(CONFIG, clip_norm=1e9)
     hyper = hyper_from_config(dataclasses.replace(config, weight_decay=2.0), network)
     grads = jax.tree.map(lambda p: jnp.full(p.shape, 3.0), params)
-    state = apply_gradients(init_state(params), grads, hyper, jnp.float32(0.1), config)
+    state = apply_gradients(init_state(params), pack(grads)[0], hyper, jnp.float32(0.1), config)
     moved = jax.tree.map(lambda a, b: np.asarray(a - b), params, state.params)
     for name, expected in (("wide", [0.025, 0.05]), ("query", [0.025, 0.05])):
         kernel = moved["encoder"]["layers"][name]["kernel"]

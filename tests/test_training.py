@@ -25,6 +25,7 @@ from haemsa_jax.training.state import (
     hyper_from_config,
     init_state,
     learning_rate,
+    pack,
     stack,
 )
 
@@ -35,14 +36,14 @@ CONFIG = TrainConfig(
 
 
 @pytest.fixture(scope="module")
-def datasets(pair):
-    return {pair.name: pair}
+def datasets(solo):
+    return {solo.name: solo}
 
 
 @pytest.fixture(scope="module")
-def train(slim, datasets):
+def train(lone, datasets):
     """Two seeds on 70 samples in batches of 16: 5 steps an epoch, 40 in all, validated every 10."""
-    return make_train(slim, CONFIG, datasets, jax.local_devices()[:1], checkpoint_every=17)
+    return make_train(lone, CONFIG, datasets, jax.local_devices()[:1], checkpoint_every=17)
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +53,9 @@ def whole(train, tmp_path_factory):
     return directory, train(directory)
 
 
-def newest_state(directory, slim):
+def newest_state(directory, lone):
     with Checkpoints(directory, "latest") as checkpoints:
-        return checkpoints.load(checkpoint.abstract_trees(Experiment(slim, CONFIG))[0])
+        return checkpoints.load(checkpoint.abstract_trees(Experiment(lone, CONFIG))[0])
 
 
 def test_it_learns_and_logs_every_step(whole):
@@ -66,7 +67,7 @@ def test_it_learns_and_logs_every_step(whole):
     assert [row["step"] for row in validations] == [10, 20, 30, 40]
     losses = np.array([row["loss"] for row in rows if row["kind"] == "train"])
     assert losses.shape == (40, 2)
-    assert (losses[-5:].mean(axis=0) < 0.8 * losses[:5].mean(axis=0)).all()
+    assert (losses[-5:].mean(axis=0) < 0.9 * losses[:5].mean(axis=0)).all()
     assert (losses[:, 0] != losses[:, 1]).all()
     assert progress["step"] == 40
     scores = np.array([row["score"] for row in validations])
@@ -80,7 +81,7 @@ class KilledError(Exception):
 
 
 @pytest.mark.parametrize("last", [17, 19, 20, 33])
-def test_a_killed_run_resumes_bit_for_bit(train, whole, slim, tmp_path, last):
+def test_a_killed_run_resumes_bit_for_bit(train, whole, lone, tmp_path, last):
     """Stopped after `last` logged steps, between whatever checkpoints there were."""
 
     def stop(row):
@@ -93,7 +94,7 @@ def test_a_killed_run_resumes_bit_for_bit(train, whole, slim, tmp_path, last):
     assert progress == whole[1]
     assert log.read(tmp_path) == log.read(whole[0])
     jax.tree.map(
-        np.testing.assert_array_equal, newest_state(tmp_path, slim), newest_state(whole[0], slim)
+        np.testing.assert_array_equal, newest_state(tmp_path, lone), newest_state(whole[0], lone)
     )
     jax.tree.map(
         np.testing.assert_array_equal, load_trained(tmp_path).params, load_trained(whole[0]).params
@@ -106,19 +107,19 @@ def test_a_finished_run_is_left_alone(train, whole):
     assert (whole[0] / "log.jsonl").read_bytes() == before
 
 
-def test_seeds_side_by_side_are_seeds_alone(slim, datasets, whole, tmp_path):
+def test_seeds_side_by_side_are_seeds_alone(lone, datasets, whole, tmp_path):
     alone = dataclasses.replace(CONFIG, seed=1, seeds=1)
-    progress = make_train(slim, alone, datasets, jax.local_devices()[:1])(tmp_path)
+    progress = make_train(lone, alone, datasets, jax.local_devices()[:1])(tmp_path)
     together = np.array([row["loss"][1] for row in log.read(whole[0]) if row["kind"] == "train"])
     losses = np.array([row["loss"][0] for row in log.read(tmp_path) if row["kind"] == "train"])
     np.testing.assert_allclose(losses, together, atol=1e-4)
     assert progress["best_score"][0] == pytest.approx(whole[1]["best_score"][1], abs=1e-3)
 
 
-def test_each_seed_keeps_its_own_best(slim, datasets, whole):
+def test_each_seed_keeps_its_own_best(lone, datasets, whole):
     """What was selected scores what the log says of that step, seed by seed."""
     trained = load_trained(whole[0])
-    validate = loop.make_validate(slim, datasets, "validation", jax.local_devices()[:1])
+    validate = loop.make_validate(lone, datasets, "validation", jax.local_devices()[:1])
     _, scores = validate(trained.params, trained.constants, trained.architectures)
     np.testing.assert_allclose(scores, whole[1]["best_score"], atol=1e-6)
 
@@ -135,7 +136,7 @@ def test_a_second_run_compiles_nothing(train, whole, tmp_path):
     assert log.read(tmp_path)[0]["loss"] != log.read(whole[0])[0]["loss"]
 
 
-def test_one_device_or_eight_give_the_same_to_1e_5(slim, datasets, pair):
+def test_one_device_or_eight_give_the_same_to_1e_5(slim, pair):
     params = jax.jit(lambda key: init_variables(Haemsa(slim), key)[0])(jax.random.key(0))
     results = []
     for devices in (jax.local_devices()[:1], jax.local_devices()):
@@ -143,7 +144,7 @@ def test_one_device_or_eight_give_the_same_to_1e_5(slim, datasets, pair):
         member = init_state(params), default_architecture(slim), hyper_from_config(CONFIG, slim)
         state, architecture, hyper = stack(member, 1)
         arrays = [
-            state, make_constants(slim, datasets), architecture, hyper,
+            state, make_constants(slim, {"talks": pair}), architecture, hyper,
             {"talks": device_split(pair.splits["train"])}, jax.random.key(1)[None],
         ]  # fmt: skip
         state, *others = parallel.replicate(arrays, devices)
@@ -160,53 +161,53 @@ def test_one_device_or_eight_give_the_same_to_1e_5(slim, datasets, pair):
     assert (one_losses[15:] == 0).all()
 
 
-def test_the_state_holds_arrays_only(slim):
-    state = checkpoint.abstract_trees(Experiment(slim, CONFIG))[0]
+def test_the_state_holds_arrays_only(lone):
+    state = checkpoint.abstract_trees(Experiment(lone, CONFIG))[0]
     for leaf in jax.tree.leaves(state):
         assert not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def test_early_stopping(slim, datasets, tmp_path):
+def test_early_stopping(lone, datasets, tmp_path):
     # Without averaging, whose rounding might look like progress.
     still = dataclasses.replace(CONFIG, learning_rate=1e-30, patience=1, ema=0.0)
-    progress = make_train(slim, still, datasets, jax.local_devices()[:1])(tmp_path)
+    progress = make_train(lone, still, datasets, jax.local_devices()[:1])(tmp_path)
     assert progress["step"] < 40
     assert progress["stale"] == 1
 
 
-def test_a_diverging_run_names_step_and_task(slim, datasets, pair, tmp_path):
+def test_a_diverging_run_names_step_and_task(lone, datasets, solo, tmp_path):
     wild = dataclasses.replace(CONFIG, learning_rate=1e30)
-    train = make_train(slim, wild, datasets, jax.local_devices()[:1], checkpoint_every=1)
+    train = make_train(lone, wild, datasets, jax.local_devices()[:1], checkpoint_every=1)
     with pytest.raises(
         NonFiniteLossError, match=r"'talks:\w+' is (nan|inf) at step \d+ with seed 0 \(block of"
     ):
         train(tmp_path)
     # The last checkpoint is from before.
-    saved = newest_state(tmp_path, slim)
+    saved = newest_state(tmp_path, lone)
     assert saved.step.tolist() == [log.read(tmp_path)[-1]["step"]] * 2
 
 
-def test_another_configuration_does_not_resume(slim, datasets, whole):
+def test_another_configuration_does_not_resume(lone, datasets, whole):
     other = dataclasses.replace(CONFIG, dropout=0.5)
     with pytest.raises(InputError) as error:
-        make_train(slim, other, datasets, jax.local_devices()[:1])(whole[0])
+        make_train(lone, other, datasets, jax.local_devices()[:1])(whole[0])
     assert "train.dropout: 0.1 there, 0.5 asked" in str(error.value)
     assert "--overwrite" in str(error.value)
-    wider = dataclasses.replace(slim, width=16)
+    wider = dataclasses.replace(lone, width=16)
     with pytest.raises(InputError, match=r"network\.width: 8 there, 16 asked"):
         make_train(wider, CONFIG, datasets, jax.local_devices()[:1])(whole[0])
 
 
-def test_a_batch_must_divide_over_devices(slim, datasets):
+def test_a_batch_must_divide_over_devices(lone, datasets):
     odd = dataclasses.replace(CONFIG, batch_size=12)
     with pytest.raises(InputError, match="batch_size=12 does not divide over 8 devices"):
-        make_train(slim, odd, datasets, jax.local_devices())
+        make_train(lone, odd, datasets, jax.local_devices())
 
 
-def test_tasks_in_another_order_are_another_run(slim, tmp_path):
+def test_tasks_in_another_order_are_another_run(lone, tmp_path):
     """Masks and queries are numbered by task."""
-    saved = Experiment(slim, CONFIG).to_json()
-    turned = dataclasses.replace(slim, tasks=dict(reversed(slim.tasks.items())))
+    saved = Experiment(lone, CONFIG).to_json()
+    turned = dataclasses.replace(lone, tasks=dict(reversed(lone.tasks.items())))
     with pytest.raises(InputError, match=r"network.tasks: talks:score, .* there, talks:tags, "):
         checkpoint.check_same(tmp_path, saved, Experiment(turned, CONFIG))
 
@@ -229,7 +230,7 @@ def test_no_checkpoint(tmp_path):
         load_trained(tmp_path)
 
 
-def test_evaluation_reads_what_training_selected(whole, datasets, pair):
+def test_evaluation_reads_what_training_selected(whole, datasets, solo):
     trained = load_trained(whole[0])
     evaluated = evaluate(trained, datasets, "validation", jax.local_devices()[:2])
     rows = {row["step"]: row for row in log.read(whole[0]) if row["kind"] == "validation"}
@@ -239,15 +240,15 @@ def test_evaluation_reads_what_training_selected(whole, datasets, pair):
                 logged = rows[best][f"{task_id}/{name}"][seed]
                 assert values[seed] == pytest.approx(logged, abs=1e-6)
     tags = evaluated["talks:tags"]
-    assert len(tags.ids) == pair.splits["validation"].labelled["tags"].sum() == len(tags.truth)
+    assert len(tags.ids) == solo.splits["validation"].labelled["tags"].sum() == len(tags.truth)
     assert evaluated["talks:mood"].predictions.sum(-1) == pytest.approx(1.0)
 
 
-def test_evaluation_refuses_other_data(whole, pair):
+def test_evaluation_refuses_other_data(whole, solo):
     trained = load_trained(whole[0])
-    narrow = {m: x[..., :3] for m, x in pair.splits["test"].features.items()}
-    split = dataclasses.replace(pair.splits["test"], features=narrow)
-    other = dataclasses.replace(pair, widths={m: 3 for m in narrow}, splits={"test": split})
+    narrow = {m: x[..., :3] for m, x in solo.splits["test"].features.items()}
+    split = dataclasses.replace(solo.splits["test"], features=narrow)
+    other = dataclasses.replace(solo, widths={m: 3 for m in narrow}, splits={"test": split})
     with pytest.raises(InputError, match="the network was trained on"):
         evaluate(trained, {"talks": other})
 
@@ -268,10 +269,10 @@ def test_schedule_by_hand():
     assert rate(100) == pytest.approx(0.0, abs=1e-6)
 
 
-def test_the_optimiser_is_optax_adamw(slim):
+def test_the_optimiser_is_optax_adamw(lone):
     params = {"w": jnp.array([[1.0, -2.0], [3.0, 4.0]]), "b": jnp.array([0.5, 0.5])}
     config = dataclasses.replace(CONFIG, clip_norm=0.1, ema=0.5, weight_decay=0.3)
-    hyper = hyper_from_config(config, slim)
+    hyper = hyper_from_config(config, lone)
     state = init_state(params)
     reference = optax.chain(
         optax.clip_by_global_norm(0.1),
@@ -280,7 +281,7 @@ def test_the_optimiser_is_optax_adamw(slim):
     expected, moments, average = params, reference.init(params), params
     for step in range(5):
         grads = jax.tree.map(lambda p, k=step: jnp.sin(p * (k + 1)), expected)
-        state = apply_gradients(state, grads, hyper, 0.01, config)
+        state = apply_gradients(state, pack(grads)[0], hyper, 0.01, config)
         updates, moments = reference.update(grads, moments, expected)
         expected = optax.apply_updates(expected, updates)
         keep = min(0.5, (1 + step) / (10 + step))

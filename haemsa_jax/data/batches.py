@@ -150,7 +150,7 @@ def shuffled_positions(
     start = step * batch_size
     first_epoch = start // count
     span = -(-batch_size // count) + 1
-    orders = jnp.concatenate([order(first_epoch + epoch) for epoch in range(span)])
+    orders = jax.vmap(order)(first_epoch + jnp.arange(span)).reshape(-1)
     return jax.lax.dynamic_slice(orders, (start - first_epoch * count,), (batch_size,))
 
 

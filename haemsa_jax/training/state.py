@@ -128,12 +128,15 @@ def learning_rate(peak: Array, step: Array, total: int, warmup: float) -> Array:
 
 
 def apply_gradients(
-    state: TrainState, grads: dict, hyper: Hyper, rate: Array, config: TrainConfig
+    state: TrainState, grads: Packed, hyper: Hyper, rate: Array, config: TrainConfig
 ) -> TrainState:
-    """One step of clipped AdamW (Loshchilov and Hutter 2019), weight decay on matrices alone."""
+    """One step of clipped AdamW (Loshchilov and Hutter 2019), weight decay on matrices alone.
+
+    `grads` are packed as `pack` does.
+    """
     params, unpack = pack(state.params)
     # The barrier keeps XLA from mixing the optimiser into the gradients' own operations.
-    grads = jax.lax.optimization_barrier(pack(grads)[0])
+    grads = jax.lax.optimization_barrier(grads)
     clip, adam = optax.clip_by_global_norm(config.clip_norm), optax.scale_by_adam()
     grads, _ = clip.update(grads, clip.init(grads))
     updates, moments = adam.update(grads, state.moments)

@@ -19,7 +19,7 @@ from haemsa_jax.models.architecture import Architecture
 from haemsa_jax.models.haemsa import Haemsa, Rates, slug, variables_of
 from haemsa_jax.sample import Sample
 from haemsa_jax.training.losses import combined, task_loss
-from haemsa_jax.training.state import Hyper, TrainState, apply_gradients, learning_rate
+from haemsa_jax.training.state import Hyper, TrainState, apply_gradients, learning_rate, pack
 
 Array = jax.Array
 STREAMS = ("init", "batch", "dropout", "presence")
@@ -85,6 +85,7 @@ def make_step(
             return combined(main + hyper.auxiliary * auxiliary, weights, params), main
 
         grads, losses = jax.grad(loss_of, has_aux=True)(state.params)
+        grads, _ = pack(grads)
         if axis is not None:
             grads, losses = jax.lax.pmean((grads, losses), axis)
         rate = learning_rate(hyper.learning_rate, clock, total_steps, config.warmup)
@@ -114,35 +115,41 @@ def make_batch(
     def batch(data, seed, step, hyper) -> dict[str, Any]:
         device = 0 if axis is None else jax.lax.axis_index(axis)
         sizes = batch_sizes(label_counts(network, data), config, devices)
-        before = dict(zip(sizes, np.cumsum([0, *sizes.values()]).tolist(), strict=False))
+        shares = {task_id: size // devices for task_id, size in sizes.items()}
+        # A key a sample, folded from its place in the whole batch: results do not depend on how
+        # many devices share it.
+        ends = np.cumsum([0, *sizes.values()])[:-1]
+        place = jnp.concatenate([
+            end + device * share + jnp.arange(share)
+            for end, share in zip(ends, shares.values(), strict=True)
+        ])  # fmt: skip
+        hide = _keys(stream(seed, "presence"), step, place)
+        keys = _keys(stream(seed, "dropout"), step, place)
+        starts = dict(zip(shares, np.cumsum([0, *shares.values()]).tolist(), strict=False))
         drawn: dict[str, Any] = {}
         for dataset in network.widths:
-            split, samples, labels, keys = data[dataset], [], {}, []
+            split, samples, labels, whose = data[dataset], [], {}, []
             context = network.context_of(dataset)
             for task_id in network.tasks_of(dataset):
                 index, name = network.task_index(task_id), network.tasks[task_id].name
-                rows, share = split.rows[name], sizes[task_id] // devices
-                first = device * share
+                rows, share = split.rows[name], shares[task_id]
                 places = drawn_places(
                     seed, index, step, sizes[task_id], rows.shape[0], split.lengths.get(name)
                 )
-                mine = rows[jax.lax.dynamic_slice(places, (first,), (share,))]
-                # A key a sample, folded from its place in the whole batch: results do not depend
-                # on how many devices share it.
-                place = before[task_id] + first + jnp.arange(share)
+                mine = rows[jax.lax.dynamic_slice(places, (device * share,), (share,))]
 
                 def sample_of(row, split=split, index=index, context=context):
                     return gather(split, row, jnp.int32(index), *context)
 
-                sample = jax.vmap(sample_of)(mine)
-                hide = _keys(stream(seed, "presence"), step, place)
-                samples.append(
-                    jax.vmap(drop_modalities, (0, 0, None))(hide, sample, hyper.modality_dropout)
-                )
+                samples.append(jax.vmap(sample_of)(mine))
                 labels[task_id] = split.labels[name][mine]
-                keys.append(_keys(stream(seed, "dropout"), step, place))
-            join = lambda *parts: jnp.concatenate(parts)  # noqa: E731
-            drawn[dataset] = (jax.tree.map(join, *samples), labels, join(*keys))
+                whose.append(np.arange(share) + starts[task_id])
+            whose = np.concatenate(whose)
+            samples = jax.tree.map(lambda *parts: jnp.concatenate(parts), *samples)
+            samples = jax.vmap(drop_modalities, (0, 0, None))(
+                hide[whose], samples, hyper.modality_dropout
+            )
+            drawn[dataset] = samples, labels, keys[whose]
         return drawn
 
     return batch
