@@ -86,9 +86,8 @@ def measure_haemsa() -> tuple[dict[str, float], int]:
         make_constants(network, {"random": dataset}), default_architecture(network),
     )  # fmt: skip
     split = device_split(dataset.splits["train"])
-    state, architectures, hypers = stack(
-        (init_state(params), architecture, hyper_from_config(config, network)), 1
-    )
+    state, hyper = init_state(params, len(WIDTHS)), hyper_from_config(config, network)
+    state, architectures, hypers = stack((state, architecture, hyper), 1)
     arrays = [state, constants, architectures, hypers, {"random": split}, jax.random.key(1)[None]]
     state, *fixed = parallel.replicate(arrays, devices)
 

@@ -8,6 +8,14 @@ best ones together; several runs count as seeds of one another. Prints a table w
 standard deviation over seeds, and writes into OUT_DIR: `SPLIT.json` (raw values), `SPLIT.md` (the
 table), `SPLIT.png` (predictions against truth, and the gates of every level) and
 `SPLIT_predictions.csv`.
+
+  python -m launch.evaluate --run_dir=runs/hazumi --protocol=utterance --baselines
+  python -m launch.evaluate --run_dir=runs/hazumi --protocol=patterns \\
+    --beside=plain=runs/plain,specialists=runs/only_{pattern}
+
+With a `--protocol` the split is read with modalities missing: `patterns` (each subset of them),
+`utterance` (each modality of each utterance with a rate) or `frame` (each token with a rate), the
+same losses for every model. OUT_DIR then gets `SPLIT_PROTOCOL.json`, `.md` and `.png`.
 """
 
 import csv
@@ -16,14 +24,16 @@ from pathlib import Path
 
 import numpy as np
 from absl import flags
+from tqdm import tqdm
 
 import haemsa_datasets
 from haemsa_jax.config import FUSION_OPERATORS, LOCAL_EXPERTS, dataset_of
-from haemsa_jax.data import SPLITS
+from haemsa_jax.data import SPLITS, Dataset
+from haemsa_jax.data.missing import PROTOCOLS
 from haemsa_jax.errors import InputError
-from haemsa_jax.reporting import baselines, tables
+from haemsa_jax.reporting import baselines, robustness, tables
 from haemsa_jax.reporting.figures import TaskReport, evaluation_figure
-from haemsa_jax.training.checkpoint import load_trained
+from haemsa_jax.training.checkpoint import Trained, load_trained
 from haemsa_jax.training.evaluation import TaskEvaluation, evaluate, pool
 from haemsa_jax.training.metrics import BY_CLASS
 from launch import cli, words
@@ -41,6 +51,15 @@ _ENSEMBLE = flags.DEFINE_integer(
     0,
     "Also average predictions of so many networks of a run, of a search the best.",
 )
+_PROTOCOL = flags.DEFINE_enum(
+    "protocol", None, PROTOCOLS, "How modalities are missing; by default none are."
+)
+_MASK_SEED = flags.DEFINE_integer("mask_seed", 0, "Of what is missing under a protocol.")
+_BESIDE = flags.DEFINE_list(
+    "beside", [],
+    "NAME=RUN_DIR, a comma list of other runs to measure under the same protocol; {pattern} in "
+    "RUN_DIR stands for the modalities that are there.",
+)  # fmt: skip
 cli.define_resident_flag()
 
 
@@ -59,10 +78,15 @@ def main() -> None:
             network.tasks, network.modalities, network.depth, network.text,
         ):  # fmt: skip
             raise InputError(f"{directory} is on other tasks or words than {directories[0]}")
-    splits = SPLITS if _BASELINES.value else (split,)
+    splits = SPLITS if _BASELINES.value or _PROTOCOL.value else (split,)
     datasets = {
         name: words.load(name, _DATA_DIR.value, splits, network.text) for name in network.widths
     }
+    if _PROTOCOL.value:
+        _missing(runs, datasets, out)
+        return
+    if _BESIDE.value:
+        raise InputError("--beside is for a --protocol; without one, give several to --run_dir")
     resident = flags.FLAGS.resident_mib << 20
     each = [
         evaluate(run, datasets, split, ensemble=_ENSEMBLE.value, resident=resident) for run in runs
@@ -90,6 +114,46 @@ def main() -> None:
     evaluation_figure(reports, out / f"{split}.png")
     _write_predictions(out / f"{split}_predictions.csv", evaluated)
     print(f"written: {out / split}.json, .md, .png and _predictions.csv")
+
+
+def _missing(runs: list[Trained], datasets: dict[str, Dataset], out: Path) -> None:
+    """Everything under a protocol of missing modalities."""
+    protocol, split, loaded = _PROTOCOL.value, _SPLIT.value, {}
+
+    def runs_in(place: str):
+        def of(condition: str) -> list[Trained]:
+            if "{pattern}" in place and protocol != "patterns":
+                raise InputError(f"--beside: {place} needs --protocol=patterns")
+            directory = place.replace("{pattern}", condition)
+            if directory not in loaded:
+                loaded[directory] = load_trained(directory)
+            return [loaded[directory]]
+
+        return of
+
+    models = {"HAEMSA": lambda condition: runs}
+    for entry in _BESIDE.value:
+        name, _, place = entry.partition("=")
+        if not name or not place:
+            raise InputError(f"--beside={entry}: expected NAME=RUN_DIR")
+        models[name] = runs_in(place)
+    with tqdm(unit="condition", dynamic_ncols=True) as bar:
+
+        def observe(model: str, condition: str) -> None:
+            bar.set_description(f"{model}, {condition}")
+            bar.update()
+
+        found = robustness.measure(
+            models, datasets, split, protocol, _MASK_SEED.value, _BASELINES.value, observe
+        )
+    table = robustness.markdown(protocol, found)
+    print(f"{split} split, protocol {protocol}, losses of seed {_MASK_SEED.value}\n\n{table}")
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / f"{split}_{protocol}"
+    path.with_suffix(".json").write_text(json.dumps(found, indent=1))
+    path.with_suffix(".md").write_text(table)
+    robustness.figure(protocol, found, path.with_suffix(".png"))
+    print(f"written: {path}.json, .md and .png")
 
 
 def _yardsticks(dataset, task: str) -> dict:

@@ -3,11 +3,21 @@
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
 from absl import flags
 
-from haemsa_jax.config import PRECISIONS, TEXT_MODES, NetworkConfig, TaskSpec, TextConfig
+from haemsa_jax.config import (
+    PRECISIONS,
+    TEXT_MODES,
+    NetworkConfig,
+    TaskSpec,
+    TextConfig,
+    dataset_of,
+)
 from haemsa_jax.data import Dataset
 from haemsa_jax.errors import InputError
+from haemsa_jax.evolution.genome import parts_of
+from haemsa_jax.models.architecture import default_architecture
 from launch import cli, words
 
 flags.disclaim_key_flags()
@@ -119,6 +129,23 @@ def patterns(entries: Sequence[str], modalities: Sequence[str]) -> list[tuple[st
             f"--patterns={','.join(entries)}: no pattern has a modality of {', '.join(modalities)}"
         )
     return found
+
+
+def restricted(network: NetworkConfig, names: str) -> NetworkConfig:
+    """The network of which nothing is built for other modalities than those, joined by +."""
+    wanted = names.split("+")
+    for name in wanted:
+        if name not in network.modalities:
+            raise InputError(
+                f"--modalities={names}: {name!r} is none of {', '.join(network.modalities)}"
+            )
+    for task_id in network.tasks:
+        if not {*wanted} & {*network.stems_of(dataset_of(task_id))}:
+            raise InputError(f"--modalities={names}: there is nothing left to read for {task_id}")
+    architecture = default_architecture(network)
+    keep = np.array([m in wanted for m in network.modalities], np.float32)
+    kept = architecture.replace(modalities=architecture.modalities * keep)
+    return dataclasses.replace(network, parts=parts_of(network, kept))
 
 
 def load_tasks(

@@ -41,6 +41,11 @@ _INIT_FROM = flags.DEFINE_string(
 _GRADIENTS = flags.DEFINE_bool(
     "gradients", False, "At every validation also log whether the tasks' gradients agree."
 )
+_MODALITIES = flags.DEFINE_string(
+    "modalities",
+    None,
+    "Those that tasks may read, joined by +, such as text+audio; all by default.",
+)
 _TASK_WEIGHTS = flags.DEFINE_list("task_weights", [], "TASK=weight, a comma list; others weigh 1.")
 _CHECKPOINT_EVERY = flags.DEFINE_integer("checkpoint_every", 500, "Steps between checkpoints.")
 tasks.define_flags()
@@ -61,10 +66,14 @@ def main() -> None:
     if _TASK_WEIGHTS.value:
         weights = tasks.task_weights(_TASK_WEIGHTS.value, network.tasks)
         config = dataclasses.replace(config, task_weights=weights)
+    if _MODALITIES.value is not None:
+        network = tasks.restricted(network, _MODALITIES.value)
     start = Start(default_architecture(network), {}, {})
     if network.text and network.text.mode != "frozen":
         params = {"encoder": words.read_encoder(network.text.encoder).params}
         start = dataclasses.replace(start, params=params)
+    if found and _MODALITIES.value is not None:
+        raise InputError("--modalities and --genome both say what tasks read; give one of them")
     if found:
         network, start = begin(found, network, inherit=_WEIGHTS.value == "inherited")
     if _INIT_FROM.value is not None:

@@ -61,7 +61,8 @@ def with_test_labels(dataset, task, labels):
 def test_rows_and_their_order(dataset):
     rows = baselines.evaluate(dataset, "valence", past=1)
     context = "ridge all + context"
-    assert list(rows) == ["median", "ridge text", "ridge audio", "ridge all", context]
+    alone = ["ridge text", "ridge audio"]
+    assert list(rows) == ["median", *alone, "late fusion", "ridge all", context]
     assert all(list(row) == ["mae", "corr"] for row in rows.values())
     mae = {name: row["mae"] for name, row in rows.items()}
     assert mae["ridge text"] < 0.9 * mae["median"]  # text is most of the label
@@ -114,8 +115,18 @@ def test_rare_labels_get_a_threshold_of_their_own(dataset):
 def test_labels_of_the_test_split_decide_nothing(dataset):
     labels = dataset.splits["test"].labels["valence"]
     shuffled = with_test_labels(dataset, "valence", labels[::-1].copy())
-    predictions = [baselines._ridge(d, "valence", ("text",), 1) for d in (dataset, shuffled)]
+    predictions = [
+        baselines.fit(d, "valence", 1)["ridge all + context"](d.splits["test"])
+        for d in (dataset, shuffled)
+    ]
     np.testing.assert_array_equal(*predictions)
+
+
+def test_late_fusion_is_the_mean_of_what_modalities_say(dataset):
+    test = dataset.splits["test"]
+    fitted = baselines.fit(dataset, "valence", 0)
+    alone = [fitted[f"ridge {m}"](test) for m in WIDTHS]
+    np.testing.assert_allclose(fitted["late fusion"](test), np.mean(alone, axis=0))
 
 
 def test_features_by_hand():
@@ -128,10 +139,11 @@ def test_features_by_hand():
         {"text": mask, "audio": np.ones((4, 1), bool)},
         {}, {}, np.zeros(4, np.int32), list("abcd"),
     )  # fmt: skip
-    dataset = Dataset("tiny", {"text": 1, "audio": 1}, {}, {"train": split})
     z = np.sqrt(3 / 2)
     expected = [[-z, 1, 0, 1], [z, 1, 0, 1], [0, 0, 0, 1], [0, 1, 0, 1]]
-    found = baselines._features(dataset, ("text", "audio"))["train"]
+    found = np.concatenate(
+        [baselines._columns(m, *baselines._scale(split, m), split) for m in ("text", "audio")], 1
+    )
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
@@ -139,8 +151,8 @@ def test_outliers_are_clipped(dataset):
     test = dataset.splits["test"]
     features = {**test.features, "text": 1e6 * np.nan_to_num(test.features["text"])}
     far = dataclasses.replace(test, features=features)
-    far = dataclasses.replace(dataset, splits={**dataset.splits, "test": far})
-    assert np.abs(baselines._features(far, ("text",))["test"]).max() == baselines.CLIP
+    scale = baselines._scale(dataset.splits["train"], "text")
+    assert np.abs(baselines._columns("text", *scale, far)).max() == baselines.CLIP
 
 
 def test_past_stays_within_its_group():

@@ -6,12 +6,12 @@ import signal
 import subprocess
 from pathlib import Path
 
-import haemsa_datasets
 import jax
 import numpy as np
 import pytest
 from conftest import ROOT, SPOKEN, bare, stop_when
 
+import haemsa_datasets
 from haemsa_jax.config import NetworkConfig, TrainConfig
 from haemsa_jax.training import checkpoint, log
 from haemsa_jax.training.checkpoint import load_trained
@@ -80,6 +80,23 @@ def test_evaluation_writes_table_picture_and_predictions(launch, trained, data_d
     assert len(mine) == 800
     error = sum(abs(float(r["truth"]) - float(r["prediction"])) for r in mine) / 800
     assert error == pytest.approx(results["planted:sentiment"]["HAEMSA"]["mae"][1], abs=1e-6)
+
+
+def test_missing_modalities_are_the_same_for_every_model(launch, trained, data_dir, tmp_path):
+    done = launch(
+        "evaluate", f"--run_dir={trained}", f"--data_dir={data_dir}", "--protocol=patterns",
+        "--baselines", f"--beside=again={trained}", f"--out_dir={tmp_path}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "test_patterns.json").read_text())["planted:sentiment"]
+    assert list(found) == ["HAEMSA", "again", "late fusion", "ridge all"]
+    assert found["HAEMSA"] == found["again"]
+    assert len(found["HAEMSA"]) == 7
+    # This network reads text alone.
+    assert found["HAEMSA"]["text"] == found["HAEMSA"]["text+audio+vision"]
+    assert found["HAEMSA"]["audio"] != found["HAEMSA"]["text"]
+    assert "average" in (tmp_path / "test_patterns.md").read_text()
+    assert (tmp_path / "test_patterns.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_run_killed_by_the_system_resumes_bit_for_bit(
@@ -163,6 +180,10 @@ REFUSED = [
     ("train", ["--tasks=planted", "--init_from=/nowhere"], ["/nowhere holds no trained network"]),
     ("train", ["--tasks=planted", "--task_weighting=no"], ["task_weighting='no'", "uncertainty"]),
     ("train", ["--tasks=planted", "--focal=-1"], ["focal=-1.0 must not be negative"]),
+    ("train", ["--tasks=planted", "--modalities=smell"], ["--modalities=smell", "vision"]),
+    ("train", ["--tasks=planted", "--moments=1"], ["moments=1.0", "sharing='whole'", "split"]),
+    ("train", ["--tasks=planted", "--sharing=half"], ["sharing='half' is unknown", "imputed"]),
+    ("evaluate", ["--run_dir=/tmp", "--protocol=some"], ["--protocol=some", "patterns"]),
     ("evaluate", ["--run_dir="], ["--run_dir is empty"]),
     ("evaluate", ["--run_dir=/a,/b"], ["--out_dir is missing"]),
     ("evaluate", ["--run_dir=/nowhere"], ["/nowhere holds no trained network", "launch.train"]),

@@ -19,6 +19,7 @@ from haemsa_jax.training.constants import make_constants
 @pytest.fixture(scope="module")
 def setting(talks, small):
     """A network with gates and heads away from their neutral start, and a batch of samples."""
+    small = dataclasses.replace(small, sharing="imputed")
     module = Haemsa(small)
     params, _ = jax.jit(lambda key: init_variables(module, key))(jax.random.key(0))
     params = stirred(params)
@@ -191,7 +192,9 @@ def test_a_block_that_is_not_in_use_says_nothing(setting, run):
 
 def test_a_modality_that_a_task_may_not_read_is_absent_for_it(setting, run):
     module, params, _, samples = setting
-    architecture = default_architecture(module.config)
+    everything = default_architecture(module.config)
+    # What may not be read is not guessed either, as what is absent is.
+    architecture = everything.replace(imputed=jnp.zeros_like(everything.imputed))
     blind = architecture.replace(modalities=architecture.modalities.at[1, 0].set(0.0))
     hidden = samples.replace(
         masks={
@@ -199,7 +202,7 @@ def test_a_modality_that_a_task_may_not_read_is_absent_for_it(setting, run):
             "text": samples.masks["text"] & (samples.task != 1)[:, None],
         }
     )
-    assert_same(run(params, samples, blind), run(params, hidden))
+    assert_same(run(params, samples, blind), run(params, hidden, architecture))
 
 
 def test_a_data_set_without_a_modality(small):

@@ -3,6 +3,7 @@
 HAEMSA_GENOMES=300 tries as many random genomes, a second each.
 """
 
+import dataclasses
 import os
 
 import jax
@@ -21,8 +22,14 @@ from haemsa_jax.evolution.specialise import specialise
 from haemsa_jax.models.haemsa import Haemsa, Rates, init_variables
 from haemsa_jax.training.constants import make_constants
 
-GENOMES = int(os.environ.get("HAEMSA_GENOMES", "20"))
+GENOMES = int(os.environ.get("HAEMSA_GENOMES", "16"))
 PATTERNS = [(t, a, v) for t in (0, 1) for a in (0, 1) for v in (0, 1) if t + a + v]
+
+
+@pytest.fixture(scope="module")
+def deep(deep):
+    """With all that can be shut."""
+    return dataclasses.replace(deep, sharing="imputed")
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +79,10 @@ def test_the_small_network_says_the_same(deep, setting):
                 jnp.where(there, said.auxiliary[task_id][mine], 0),
                 jnp.where(there, expected.auxiliary[task_id][mine], 0),
             )
-        for name in ("presence", "local_gates", "link_weights", "fusion_gates", "summaries"):
+        for name in (
+            "presence", "local_gates", "link_weights", "fusion_gates", "specific_gates",
+            "summaries",
+        ):  # fmt: skip
             close(getattr(said, name), getattr(expected, name))
         sizes.append(count_parameters(cut))
     assert min(sizes) < 0.3 * count_parameters(params)
@@ -100,11 +110,14 @@ def count_flops(jaxpr):
     return total
 
 
-def test_size_is_counted_exactly(talks, deep):
+@pytest.mark.parametrize("sharing", ["whole", "imputed"])
+def test_size_is_counted_exactly(talks, deep, sharing):
     """Two data sets, one of them without audio, so that every sum over data sets is exercised."""
     tasks = {**deep.tasks, "words:score": deep.tasks["talks:score"]}
     widths = {**deep.widths, "words": {"text": 7, "vision": 4}}
-    network = NetworkConfig(widths, tasks, width=8, depth=2, heads=2, link_width=4, fusion_rank=2)
+    network = NetworkConfig(
+        widths, tasks, width=8, depth=2, heads=2, link_width=4, fusion_rank=2, sharing=sharing
+    )
     params, constants = jax.eval_shape(
         lambda key: init_variables(Haemsa(network), key), jax.random.key(0)
     )
@@ -112,7 +125,7 @@ def test_size_is_counted_exactly(talks, deep):
     params, constants = zeros(params), zeros(constants)
     tokens = {"talks": {"text": 3, "audio": 5, "vision": 2}, "words": {"text": 4, "vision": 6}}
     predict = jax.jit(lambda a: size(network, a, tokens))
-    for architecture in architectures(network, 24):
+    for architecture in architectures(network, 12):
         small, cut, constants_cut = specialise(network, params, constants, architecture)
         expected, _ = jax.eval_shape(
             lambda key, small=small: init_variables(Haemsa(small), key), jax.random.key(0)

@@ -224,7 +224,7 @@ def test_the_lower_a_layer_the_slower(network, pretrained):
     config = dataclasses.replace(CONFIG, clip_norm=1e9)
     hyper = hyper_from_config(dataclasses.replace(config, weight_decay=2.0), network)
     grads = jax.tree.map(lambda p: jnp.full(p.shape, 3.0), params)
-    state = apply_gradients(init_state(params), pack(grads)[0], hyper, jnp.float32(0.1), config)
+    state = apply_gradients(init_state(params, 1), pack(grads)[0], hyper, jnp.float32(0.1), config)
     moved = jax.tree.map(lambda a, b: np.asarray(a - b), params, state.params)
     for name, expected in (("wide", [0.025, 0.05]), ("query", [0.025, 0.05])):
         kernel = moved["encoder"]["layers"][name]["kernel"]

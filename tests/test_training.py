@@ -9,11 +9,10 @@ import numpy as np
 import optax
 import pytest
 
-from haemsa_jax.config import TrainConfig
+from haemsa_jax.config import OPTIONS, TrainConfig
 from haemsa_jax.data.batches import device_split
 from haemsa_jax.errors import InputError
 from haemsa_jax.models.architecture import default_architecture
-from haemsa_jax.models.haemsa import Haemsa, init_variables
 from haemsa_jax.training import checkpoint, log, loop, parallel
 from haemsa_jax.training.checkpoint import Checkpoints, Experiment, load_trained
 from haemsa_jax.training.constants import make_constants
@@ -23,6 +22,7 @@ from haemsa_jax.training.state import (
     apply_gradients,
     averaged_params,
     hyper_from_config,
+    init_params,
     init_state,
     learning_rate,
     pack,
@@ -137,25 +137,33 @@ def test_a_second_run_compiles_nothing(train, whole, tmp_path):
 
 
 def test_one_device_or_eight_give_the_same_to_1e_5(slim, pair):
-    params = jax.jit(lambda key: init_variables(Haemsa(slim), key)[0])(jax.random.key(0))
+    """With everything on that compares samples, views or modalities of a batch."""
+    network = dataclasses.replace(slim, sharing="imputed")
+    config = dataclasses.replace(CONFIG, **dict.fromkeys(OPTIONS, 0.2))
+    fresh = jax.jit(lambda key: init_params(network, config, key))
     results = []
     for devices in (jax.local_devices()[:1], jax.local_devices()):
-        block = parallel.make_block(slim, CONFIG, 40, loop.BLOCK, devices)
-        member = init_state(params), default_architecture(slim), hyper_from_config(CONFIG, slim)
+        block = parallel.make_block(network, config, 40, loop.BLOCK, devices)
+        member = (
+            init_state(fresh(jax.random.key(0)), 2), default_architecture(network),
+            hyper_from_config(config, network),
+        )  # fmt: skip
         state, architecture, hyper = stack(member, 1)
         arrays = [
-            state, make_constants(slim, {"talks": pair}), architecture, hyper,
+            state, make_constants(network, {"talks": pair}), architecture, hyper,
             {"talks": device_split(pair.splits["train"])}, jax.random.key(1)[None],
         ]  # fmt: skip
         state, *others = parallel.replicate(arrays, devices)
         first, _ = block(state, *others, np.int32(1))
         _, losses = block(state, *others, np.int32(15))  # three epochs
         # Adam's first moment is a tenth of the clipped gradient.
-        results.append(jax.device_get((first.moments.mu["rest"], losses)))
+        results.append(jax.device_get((first.moments.mu["rest"], first.lead, losses)))
     assert len(devices) == 8
-    (one, one_losses), (eight, eight_losses) = results
+    (one, one_lead, one_losses), (eight, eight_lead, eight_losses) = results
     assert np.abs(one).max() > 1e-3
+    assert (one_lead != 1).all()
     np.testing.assert_allclose(one, eight, atol=1e-5)
+    np.testing.assert_allclose(one_lead, eight_lead, atol=1e-5)
     np.testing.assert_allclose(one_losses, eight_losses, atol=1e-5)
     assert (one_losses[:15] > 0).all()
     assert (one_losses[15:] == 0).all()
@@ -273,7 +281,7 @@ def test_the_optimiser_is_optax_adamw(lone):
     params = {"w": jnp.array([[1.0, -2.0], [3.0, 4.0]]), "b": jnp.array([0.5, 0.5])}
     config = dataclasses.replace(CONFIG, clip_norm=0.1, ema=0.5, weight_decay=0.3)
     hyper = hyper_from_config(config, lone)
-    state = init_state(params)
+    state = init_state(params, 1)
     reference = optax.chain(
         optax.clip_by_global_norm(0.1),
         optax.adamw(0.01, weight_decay=0.3, mask={"w": True, "b": False}),

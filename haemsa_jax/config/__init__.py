@@ -8,6 +8,7 @@ from haemsa_jax.config.network import (
     FUSION_OPERATORS,
     LOCAL_EXPERTS,
     MODALITIES,
+    SHARING,
     NetworkConfig,
     Parts,
 )
@@ -21,11 +22,19 @@ from haemsa_jax.config.plain import (
 )
 from haemsa_jax.config.task import KINDS, METRICS, TaskSpec, dataset_of
 from haemsa_jax.config.text import ACTIVATIONS, PRECISIONS, TEXT_MODES, EncoderConfig, TextConfig
-from haemsa_jax.config.train import IMBALANCE, TASK_WEIGHTINGS, TrainConfig
+from haemsa_jax.config.train import (
+    IMBALANCE,
+    OPTIONS,
+    SHARING_LOSSES,
+    TASK_WEIGHTINGS,
+    TrainConfig,
+    check_together,
+)
 
 __all__ = [
     "ACTIVATIONS", "FUSION_OPERATORS", "IMBALANCE", "KINDS", "LOCAL_EXPERTS", "METRICS",
-    "MODALITIES", "PRECISIONS", "TASK_WEIGHTINGS", "TEXT_MODES", "EncoderConfig", "NetworkConfig",
-    "Parts", "TaskSpec", "TextConfig", "TrainConfig", "dataset_of", "network_from_json",
-    "parts_from_json", "task_from_json", "text_from_json", "to_json", "train_from_json",
+    "MODALITIES", "OPTIONS", "PRECISIONS", "SHARING", "SHARING_LOSSES", "TASK_WEIGHTINGS",
+    "TEXT_MODES", "EncoderConfig", "NetworkConfig", "Parts", "TaskSpec", "TextConfig",
+    "TrainConfig", "check_together", "dataset_of", "network_from_json", "parts_from_json",
+    "task_from_json", "text_from_json", "to_json", "train_from_json",
 ]  # fmt: skip

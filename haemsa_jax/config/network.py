@@ -12,6 +12,7 @@ from haemsa_jax.config.text import TextConfig
 MODALITIES = ("text", "audio", "vision")
 LOCAL_EXPERTS = ("pointwise", "convolution", "attention", "recurrence")
 FUSION_OPERATORS = ("concat", "tensor", "attention", "gated_sum")
+SHARING = ("whole", "split", "imputed")
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,16 @@ class Parts:
       local: per modality that some task reads, the local experts of every block in use.
       links: (source, target) of every cross-modal link.
       fusion: global experts that some task uses.
+      specific: modalities whose specific part some task hears.
+      imputed: modalities whose shared part is guessed where they are absent.
     """
 
     modalities: Mapping[str, tuple[str, ...]]
     local: Mapping[str, tuple[tuple[str, ...], ...]]
     links: tuple[tuple[str, str], ...]
     fusion: tuple[str, ...]
+    specific: tuple[str, ...] = ()
+    imputed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,9 @@ class NetworkConfig:
       kernel: tokens that the temporal convolution sees; odd.
       link_width: width of queries, keys and values of a cross-modal link; divided by `heads`.
       fusion_rank: rank of the tensor-fusion operator.
+      sharing: what a modality sends upward: `whole`, its summary; `split`, a shared part, which the
+        global experts read, and a specific one, which goes past them to the heads; `imputed`, the
+        same, and an absent modality's shared part is guessed from those of the others.
       context: per conversational data set, utterances (before, after) the target that a sample
         sees; data sets not named see the target alone.
       max_offset: utterances farther than this from the target share a position code.
@@ -62,6 +70,7 @@ class NetworkConfig:
     kernel: int = 3
     link_width: int = 32
     fusion_rank: int = 4
+    sharing: str = "whole"
     context: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
     max_offset: int = 16
     clip: float = 5.0
@@ -79,6 +88,10 @@ class NetworkConfig:
             f"must be a multiple of heads={self.heads}",
         )  # fmt: skip
         require(self.kernel % 2 == 1, f"network: kernel={self.kernel} must be odd")
+        require(
+            self.sharing in SHARING,
+            f"network: sharing={self.sharing!r} is unknown; choose from {', '.join(SHARING)}",
+        )
         require(bool(self.tasks), "network: at least one task is needed")
         for task_id in self.tasks:
             dataset = dataset_of(task_id)
@@ -122,7 +135,19 @@ class NetworkConfig:
             local={m: (LOCAL_EXPERTS,) * self.depth for m in self.modalities},
             links=tuple((s, t) for t in self.modalities for s in self.modalities if s != t),
             fusion=FUSION_OPERATORS,
+            specific=self.modalities if self.splits else (),
+            imputed=self.modalities if self.imputes else (),
         )
+
+    @property
+    def splits(self) -> bool:
+        """Whether summaries are split into shared and specific parts."""
+        return self.sharing != "whole"
+
+    @property
+    def imputes(self) -> bool:
+        """Whether absent modalities' shared parts can be guessed."""
+        return self.sharing == "imputed" and len(self.modalities) > 1
 
     @property
     def built_modalities(self) -> tuple[str, ...]:

@@ -50,6 +50,8 @@ def parts_from_json(values: Mapping[str, Any]) -> Parts:
         local={m: tuple(tuple(block) for block in blocks) for m, blocks in values["local"].items()},
         links=tuple((source, target) for source, target in values["links"]),
         fusion=tuple(values["fusion"]),
+        specific=tuple(values["specific"]),
+        imputed=tuple(values["imputed"]),
     )
 
 

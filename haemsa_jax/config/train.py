@@ -5,10 +5,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from haemsa_jax.config.checks import require, require_each
+from haemsa_jax.config.network import NetworkConfig
 
 TASK_WEIGHTINGS = ("fixed", "uncertainty")
-# Losses for rare classes, each off at 0.
+# What is off at 0, and a gene of searches where it is on: losses for rare classes, losses on what
+# modalities share, teaching of partial views, and balance between modalities.
 IMBALANCE = ("class_balance", "focal", "logit_adjustment")
+SHARING_LOSSES = (
+    "moments", "contrast", "correlation", "orthogonality", "reconstruction", "imputation",
+)  # fmt: skip
+BALANCE = ("gradient_balance", "prediction_balance")
+OPTIONS = (*IMBALANCE, *SHARING_LOSSES, "distillation", *BALANCE)
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,18 @@ class TrainConfig:
       focal: what is predicted well weighs less: (1 - p) to the power of so much; 0 for all equally.
       logit_adjustment: so many times the classes' log-odds are added to the logits in training, so
         that without them rare classes are said more often; 0 for none.
+      moments: weight of the discrepancy of the moments of modalities' shared parts.
+      contrast: weight of shared parts knowing each other among those of other samples.
+      correlation: weight of each modality's shared part being a function of the others'.
+      orthogonality: weight of shared and specific parts not saying the same.
+      reconstruction: weight of both parts together still saying what the summary said.
+      imputation: weight of the error of guessing a shared part from those of other modalities.
+      distillation: weight of what is said with modalities hidden agreeing with what is said with
+        all of them; where it is on, every sample is seen both ways in one pass.
+      gradient_balance: how much slower the parameters of a modality learn that alone is ahead of
+        the others.
+      prediction_balance: how much more often than the others such a modality is hidden; 1 for up to
+        twice as often.
       task_weighting: `fixed`, or `uncertainty`, which learns a factor for each task.
       task_weights: task id to weight; tasks not named weigh 1.
       evaluate_every: epochs between validations.
@@ -68,6 +87,15 @@ class TrainConfig:
     class_balance: float = 0.0
     focal: float = 0.0
     logit_adjustment: float = 0.0
+    moments: float = 0.0
+    contrast: float = 0.0
+    correlation: float = 0.0
+    orthogonality: float = 0.0
+    reconstruction: float = 0.0
+    imputation: float = 0.0
+    distillation: float = 0.0
+    gradient_balance: float = 0.0
+    prediction_balance: float = 0.0
     task_weighting: str = "fixed"
     task_weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
     evaluate_every: int = 1
@@ -79,7 +107,7 @@ class TrainConfig:
         )  # fmt: skip
         not_negative = (
             "weight_decay", "auxiliary", "patience", "seed", "encoder_rate", "layer_decay",
-            "sampling_temperature", *IMBALANCE,
+            "sampling_temperature", *OPTIONS,
         )  # fmt: skip
         shares = (
             "warmup", "dropout", "input_dropout", "modality_dropout", "encoder_dropout", "ema",
@@ -101,6 +129,38 @@ class TrainConfig:
             require(weight >= 0, f"training: weight {weight} of {task_id!r} must not be negative")
 
     @property
-    def imbalance(self) -> tuple[str, ...]:
-        """The losses for rare classes that are on."""
-        return tuple(name for name in IMBALANCE if getattr(self, name))
+    def options(self) -> tuple[str, ...]:
+        """Those of `OPTIONS` that are on."""
+        return tuple(name for name in OPTIONS if getattr(self, name))
+
+    @property
+    def balances(self) -> bool:
+        """Whether it matters which modality is ahead."""
+        return any(name in BALANCE for name in self.options)
+
+
+def check_together(network: NetworkConfig, config: TrainConfig) -> None:
+    """What a training asks for must be there in the network, and have something to work on.
+
+    Raises:
+      InputError: it is not.
+    """
+    for name in config.options:
+        if name in SHARING_LOSSES:
+            require(
+                network.splits,
+                f"training: {name}={getattr(config, name)} is about shared and specific parts, but "
+                "the network has sharing='whole'; use split or imputed",
+            )
+        if name == "imputation":
+            require(
+                network.imputes,
+                f"training: imputation={config.imputation} needs a network of several modalities "
+                f"with sharing='imputed', not {network.sharing!r}",
+            )
+        if name in ("distillation", "prediction_balance"):
+            require(
+                config.modality_dropout > 0,
+                f"training: {name}={getattr(config, name)} works on modalities that are hidden, "
+                "but modality_dropout is 0; raise it",
+            )

@@ -15,9 +15,10 @@ def restrict(sample: Sample, allowed: dict[str, Array]) -> Sample:
 
 
 def drop_modalities(key: Array, sample: Sample, rate: Array) -> Sample:
-    """Hide each present modality of one sample with probability `rate`; one always stays.
+    """Hide each present modality of one sample with a probability; one always stays.
 
-    Where all would go, the one that drew the largest number stays.
+    Where all would go, the one that drew the largest number stays. `rate` is float[], or float[n]
+    for each of the sample's modalities in their order.
     """
     names = tuple(sample.masks)
     present = jnp.stack([sample.masks[m].any() for m in names])

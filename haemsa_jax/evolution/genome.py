@@ -9,8 +9,8 @@ import numpy as np
 
 from haemsa_jax.config import (
     FUSION_OPERATORS,
-    IMBALANCE,
     LOCAL_EXPERTS,
+    OPTIONS,
     NetworkConfig,
     Parts,
     TrainConfig,
@@ -33,12 +33,22 @@ TRAINING = {
 }
 
 
-# Losses for rare classes, from no effect to more than anybody uses.
-RARE = {
+# What is off unless asked for, from no effect to more than anybody uses.
+OPTIONAL = {
     "class_balance": (1.0, "how much classes weigh the more, the rarer they are"),
     "focal": (4.0, "how much less what is predicted well weighs"),
     "logit_adjustment": (2.0, "how much more often rare classes are said"),
+    "moments": (2.0, "weight of shared parts' moments agreeing"),
+    "contrast": (1.0, "weight of shared parts of a sample knowing each other"),
+    "correlation": (2.0, "weight of shared parts being functions of each other"),
+    "orthogonality": (10.0, "weight of shared and specific parts differing"),
+    "reconstruction": (2.0, "weight of both parts saying what the summary said"),
+    "imputation": (2.0, "weight of guessing shared parts"),
+    "distillation": (2.0, "weight of partial views agreeing with full ones"),
+    "gradient_balance": (1.0, "how much slower a modality learns that is ahead"),
+    "prediction_balance": (2.0, "how much more often a modality is hidden that is ahead"),
 }
+assert tuple(OPTIONAL) == OPTIONS
 
 
 def gene_table(network: NetworkConfig, config: TrainConfig = DEFAULT) -> Table:
@@ -46,7 +56,7 @@ def gene_table(network: NetworkConfig, config: TrainConfig = DEFAULT) -> Table:
 
     Args:
       network: the supernet.
-      config: the losses for rare classes that it turns on are genes too.
+      config: the options that it turns on are genes too.
     """
     everything, genes = network.built, []
     for task_id, names in everything.modalities.items():
@@ -66,14 +76,22 @@ def gene_table(network: NetworkConfig, config: TrainConfig = DEFAULT) -> Table:
     for task_id in network.tasks:
         name = f"fusion/{task_id}"
         genes.append(Gene(name, "fusion", "mask", "global experts", everything.fusion, True))
+    for task_id, names in everything.modalities.items():
+        labels = tuple(m for m in names if m in everything.specific)
+        if labels:
+            meaning = "modalities whose specific part the task hears"
+            genes.append(Gene(f"specific/{task_id}", "specific", "mask", meaning, labels))
+    if everything.imputed:
+        meaning = "modalities that are guessed where they are absent"
+        genes.append(Gene("imputed", "imputed", "mask", meaning, everything.imputed))
     for level in LEVELS:
         meaning = "inverse temperature of the gates"
         name = f"sharpness/{level}"
         genes.append(Gene(name, "gates", "scale", meaning, low=0.25, high=4.0, log=True))
     for name, (low, high, log, meaning) in TRAINING.items():
         genes.append(Gene(name, "training", "scale", meaning, low=low, high=high, log=log))
-    for name in config.imbalance:
-        high, meaning = RARE[name]
+    for name in config.options:
+        high, meaning = OPTIONAL[name]
         genes.append(Gene(name, "training", "scale", meaning, high=high))
     if len(network.tasks) > 1:
         for task_id in network.tasks:
@@ -95,6 +113,8 @@ def from_values(network: NetworkConfig, said: Mapping[str, Array]) -> tuple[Arch
     index = modalities.index
 
     def placed(gene: str, labels: tuple[str, ...], axis: tuple[str, ...]) -> Array:
+        if not labels:
+            return jnp.zeros(len(axis))
         return jnp.zeros(len(axis)).at[np.array([axis.index(x) for x in labels])].set(said[gene])
 
     everything = network.built
@@ -118,14 +138,23 @@ def from_values(network: NetworkConfig, said: Mapping[str, Array]) -> tuple[Arch
         placed(f"fusion/{task_id}", everything.fusion, FUSION_OPERATORS)
         for task_id in network.tasks
     ]
+    specific = [
+        placed(
+            f"specific/{task_id}",
+            tuple(m for m in everything.modalities[task_id] if m in everything.specific),
+            modalities,
+        )
+        for task_id in network.tasks
+    ]
     architecture = Architecture(
         modalities=jnp.stack(reads), local=local, depth=used, links=links,
-        fusion=jnp.stack(fusion),
+        fusion=jnp.stack(fusion), specific=jnp.stack(specific),
+        imputed=placed("imputed", everything.imputed, modalities),
         sharpness=jnp.stack([said[f"sharpness/{level}"] for level in LEVELS]),
     )  # fmt: skip
     weights = [said.get(f"task_weight/{task_id}", jnp.float32(1.0)) for task_id in network.tasks]
     training = {name: said[name] for name in TRAINING}
-    training |= {name: said.get(name, jnp.float32(0.0)) for name in IMBALANCE}
+    training |= {name: said.get(name, jnp.float32(0.0)) for name in OPTIONS}
     return architecture, Hyper(**training, task_weights=jnp.stack(weights))
 
 
@@ -152,7 +181,7 @@ def default_genome(network: NetworkConfig, config: TrainConfig) -> np.ndarray:
 
 def train_config(network: NetworkConfig, config: TrainConfig, values: Mapping) -> TrainConfig:
     """`config` with the training that a genome, as JSON values, asks for."""
-    chosen = {name: values[name] for name in (*TRAINING, *config.imbalance)}
+    chosen = {name: values[name] for name in (*TRAINING, *config.options)}
     if len(network.tasks) > 1:
         chosen["task_weights"] = {
             task_id: values[f"task_weight/{task_id}"] for task_id in network.tasks
@@ -188,4 +217,11 @@ def parts_of(network: NetworkConfig, architecture: Architecture) -> Parts:
         for name, on in zip(FUSION_OPERATORS, architecture.fusion.any(axis=0), strict=True)
         if on
     )
-    return Parts(reads, local, links, fusion)
+    heard = architecture.specific * architecture.modalities
+    specific = tuple(
+        m for m in network.built.specific if m in local and heard[:, names.index(m)].any()
+    )
+    imputed = tuple(
+        m for m in network.built.imputed if m in local and architecture.imputed[names.index(m)]
+    )
+    return Parts(reads, local, links, fusion, specific, imputed if len(local) > 1 else ())

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from haemsa_jax.config import NetworkConfig, TrainConfig
+from haemsa_jax.config import NetworkConfig, TrainConfig, check_together
 from haemsa_jax.data.batches import DeviceSplit, device_split, gather
 from haemsa_jax.data.dataset import Dataset
 from haemsa_jax.data.presence import restrict
@@ -16,11 +16,11 @@ from haemsa_jax.evolution.genome import decode, default_genome, gene_table
 from haemsa_jax.evolution.size import size
 from haemsa_jax.evolution.state import Problem, SearchConfig
 from haemsa_jax.models.architecture import Architecture, default_architecture
-from haemsa_jax.models.haemsa import Haemsa, Rates, init_variables
+from haemsa_jax.models.haemsa import Haemsa, Rates
 from haemsa_jax.training import metrics
 from haemsa_jax.training.constants import make_constants
 from haemsa_jax.training.loop import label_reference
-from haemsa_jax.training.state import averaged_params, init_state
+from haemsa_jax.training.state import averaged_params, init_params, init_state
 from haemsa_jax.training.step import make_step
 
 Array = jax.Array
@@ -49,6 +49,7 @@ def make_problem(
       1 - `metrics.score` by task and pattern: 0 is perfect; 1 is what the training median reaches
       where the primary metric is the MAE, and a metric of zero where it is another.
     """
+    check_together(network, config)
     patterns = [tuple(p) for p in patterns] if patterns else [network.modalities]
     module = Haemsa(network)
     step = make_step(network, config, search.schedule)
@@ -56,7 +57,7 @@ def make_problem(
 
     def init(key, data):
         del data
-        return init_state(init_variables(module, key)[0])
+        return init_state(init_params(network, config, key), len(network.modalities))
 
     def train(member, genome, data, key, start, count):
         architecture, hyper = decode(network, genome, config)

@@ -138,6 +138,7 @@ def size(
 
     tally.plain(len(tasks) * width)
     _fusion(network, tally, architecture, count, situation, samples)
+    _sharing(network, tally, architecture, reads, used, samples)
     for task in network.tasks.values():
         tally.dense(width, width, 1.0, 1)
         tally.dense(width, task.outputs, 1.0, 1)
@@ -197,6 +198,29 @@ def _fusion(network, tally, architecture, count, situation, samples) -> None:
         tally.dense(width, width, on, samples * count)
         tally.dense(count * width, count * width, on, samples)
         tally.dense(width, width, on, samples)
+
+
+def _sharing(network, tally, architecture, reads, used, samples) -> None:
+    """Shared and specific parts and what is guessed, of all modalities for every data set."""
+    width, names, tasks = network.width, network.modalities, list(network.tasks)
+    count = sum(used.values())
+    if network.splits:
+        tally.dense(width, width, 1.0, samples * count)
+    heard = {
+        m: _any(
+            on * architecture.specific[tasks.index(t), names.index(m)]
+            for (t, other), on in reads.items()
+            if other == m
+        )
+        for m in network.built.specific
+    }
+    for on in heard.values():
+        tally.dense(width, width, on, samples)
+        tally.dense(2 * width + count, 1, on * (sum(heard.values()) > 1), samples)
+    guessed = _any(used[m] * architecture.imputed[names.index(m)] for m in network.built.imputed)
+    guessed = guessed * (count > 1)
+    tally.dense(count * (width + 2), 2 * width, guessed, samples * count)
+    tally.dense(2 * width, width, guessed, samples * count)
 
 
 def _any(flags) -> Any:

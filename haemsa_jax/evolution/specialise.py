@@ -64,6 +64,16 @@ class _Cut:
                 kept[name] = self._bank(params[name], there, experts)
         if self.small.built.links:
             kept["links"] = self._links(params["links"])
+        if self.small.splits:
+            kept["parts"] = self._only(params["parts"], ("shared", *self.small.built.specific))
+        if len(self.small.built.specific) > 1:
+            rows = [*range(self.width), *self._situation(self.width)]
+            kept["specific"] = {
+                f"gate_{m}": _dense(params["specific"][f"gate_{m}"], rows, [0])
+                for m in self.small.built.specific
+            }
+        if self.small.built.imputed:
+            kept["imputer"] = self._imputer(params["imputer"])
         kept["queries"] = np.asarray(params["queries"])
         kept["fusion"] = self._fusion(params["fusion"])
         return kept
@@ -91,6 +101,18 @@ class _Cut:
             for modality in (source, target):
                 kept[f"norm_{modality}"] = _arrays(links[f"norm_{modality}"])
         return kept
+
+    def _only(self, tree: dict, names: tuple[str, ...]) -> dict:
+        return {name: _arrays(tree[name]) for name in names}
+
+    def _imputer(self, imputer: dict) -> dict:
+        """Sources and targets that are gone were never there, or never wanted."""
+        count = len(self.names)
+        rows = [place * self.width + k for place in self.places for k in range(self.width)]
+        for start in (count * self.width, count * self.width + count):
+            rows += [start + place for place in self.places]
+        hidden = _dense(imputer["hidden"], rows, slice(None))
+        return {"hidden": hidden, "out": _arrays(imputer["out"])}
 
     def _fusion(self, fusion: dict) -> dict:
         missing, there = np.asarray(fusion["missing"]), self.big.built.fusion

@@ -10,7 +10,7 @@ from flax import struct
 
 from haemsa_jax.config import FUSION_OPERATORS, LOCAL_EXPERTS, NetworkConfig
 
-LEVELS = ("local", "link", "fusion")
+LEVELS = ("local", "link", "fusion")  # those with gates of a sharpness
 
 
 @struct.dataclass
@@ -23,6 +23,8 @@ class Architecture:
       depth: [M, L] blocks in use; a block that is not leaves its tokens as they are.
       links: [M, M] cross-modal links, target by source; the diagonal is 0.
       fusion: [K, F] global experts that a task may use.
+      specific: [K, M] modalities whose specific part a task hears.
+      imputed: [M] modalities whose shared part is guessed where they are absent.
       sharpness: [3] inverse temperature of the gates of each of `LEVELS`.
     """
 
@@ -31,6 +33,8 @@ class Architecture:
     depth: jax.Array
     links: jax.Array
     fusion: jax.Array
+    specific: jax.Array
+    imputed: jax.Array
     sharpness: jax.Array
 
 
@@ -43,5 +47,7 @@ def default_architecture(config: NetworkConfig) -> Architecture:
         depth=jnp.ones((modalities, config.depth)),
         links=1.0 - jnp.eye(modalities),
         fusion=jnp.ones((tasks, len(FUSION_OPERATORS))),
+        specific=jnp.full((tasks, modalities), float(config.splits)),
+        imputed=jnp.full(modalities, float(config.imputes)),
         sharpness=jnp.ones(len(LEVELS)),
     )

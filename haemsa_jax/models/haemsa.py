@@ -1,4 +1,4 @@
-"""The network: stems, local experts, cross-modal links, global experts, heads.
+"""The network: stems, local experts, cross-modal links, shared parts, global experts, heads.
 
     (parameters, constants, architecture, sample) -> Outputs
 
@@ -12,6 +12,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from haemsa_jax.config import NetworkConfig
@@ -21,6 +22,7 @@ from haemsa_jax.models.experts import LocalBank
 from haemsa_jax.models.fusion import Fusion
 from haemsa_jax.models.heads import Head
 from haemsa_jax.models.layers import Array, Dropout, places, spread
+from haemsa_jax.models.sharing import Imputer, SpecificPath, TwoParts
 from haemsa_jax.models.stems import Stem
 from haemsa_jax.models.transfer import Links, Summary, presence_of
 from haemsa_jax.sample import Sample
@@ -47,7 +49,12 @@ class Outputs:
       local_gates: float[..., M, L, E], zeros for an absent modality.
       link_weights: float[..., M, M], target by source.
       fusion_gates: float[..., F].
+      specific_gates: float[..., M], how much of each specific part is heard past the global
+        experts; zeros where summaries are not split.
       summaries: float[..., M, D], zeros for an absent modality.
+      shared, specific: float[..., M, D], their two parts, likewise.
+      guesses: float[..., M, D], every shared part as guessed from those of the other modalities;
+        zeros where none is.
       joined: float[..., D].
     """
 
@@ -57,7 +64,11 @@ class Outputs:
     local_gates: Array
     link_weights: Array
     fusion_gates: Array
+    specific_gates: Array
     summaries: Array
+    shared: Array
+    specific: Array
+    guesses: Array
     joined: Array
 
 
@@ -98,6 +109,12 @@ class Haemsa(nn.Module):
             modality: Summary(config, name=f"summary_{modality}")
             for modality in config.built_modalities
         }
+        if config.splits:
+            self.parts = TwoParts(config, name="parts")
+        if config.built.specific:
+            self.specific_path = SpecificPath(config, name="specific")
+        if config.built.imputed:
+            self.imputer = Imputer(config, name="imputer")
         self.fusion = Fusion(config, name="fusion")
         self.queries = self.param(
             "queries",
@@ -158,21 +175,33 @@ class Haemsa(nn.Module):
         )
         summaries = {m: self.summaries[m](tokens[m], masks[m], sample.offsets[m]) for m in tokens}
         summaries = self._stack(summaries, presence)
+        upward, known, shared, specific, guesses = self._share(
+            summaries, presence, readable, architecture, dataset
+        )
         joined, fusion_gates = self.fusion(
-            summaries, presence, situation, sample.task, query,
+            upward, known, situation, sample.task, query,
             architecture.fusion[sample.task], architecture.sharpness[2],
         )  # fmt: skip
+        specific_gates = jnp.zeros((*presence.shape[:-1], len(config.modalities)))
+        if config.built.specific:
+            own, specific_gates = self.specific_path(
+                specific, presence, situation, architecture.specific[sample.task]
+            )
+            joined = joined + own
         joined = self.dropout(joined, rates.inner)
         predictions, auxiliary = {}, {}
         there = places(config.built_modalities, config.modalities)
         presence = spread(presence, there, len(config.modalities))
-        summaries = spread(summaries, there, len(config.modalities), axis=-2)
+        summaries, shared, specific, guesses = (
+            spread(x, there, len(config.modalities), axis=-2)
+            for x in (summaries, shared, specific, guesses)
+        )
         for task_id in config.tasks_of(dataset):
             predictions[task_id] = self.heads[task_id](joined, rates.inner)
             auxiliary[task_id] = self._alone(task_id, summaries, rates)
         return Outputs(
-            predictions, auxiliary, presence, local_gates, link_weights, fusion_gates, summaries,
-            joined,
+            predictions, auxiliary, presence, local_gates, link_weights, fusion_gates,
+            specific_gates, summaries, shared, specific, guesses, joined,
         )  # fmt: skip
 
     def _local(self, tokens, masks, situation, presence, architecture, rates):
@@ -200,6 +229,23 @@ class Haemsa(nn.Module):
         empty = jnp.zeros((*presence.shape[:-1], self.config.width))
         rows = [summaries.get(m, empty) for m in self.config.built_modalities]
         return jnp.where(presence[..., None], jnp.stack(rows, axis=-2), 0.0)
+
+    def _share(self, summaries, presence, readable, architecture, dataset):
+        """What the global experts read and of which modalities, and the parts of summaries."""
+        config, nothing = self.config, jnp.zeros_like(summaries)
+        if not config.splits:
+            return summaries, presence, nothing, nothing, nothing
+        shared, specific = self.parts(summaries, presence)
+        if not config.built.imputed:
+            return shared, presence, shared, specific, nothing
+        guesses = self.imputer(shared, presence)
+        # Guessed is what the data set has and the task may read, but is not there.
+        here = np.array([m in config.stems_of(dataset) for m in config.built_modalities])
+        there = places(config.built_modalities, config.modalities)
+        wanted = here & (readable[..., there] > 0) & (architecture.imputed[there] > 0)
+        guessed = ~presence & wanted & presence.any(axis=-1, keepdims=True)
+        upward = jnp.where(guessed[..., None], guesses, shared)
+        return upward, presence | guessed, shared, specific, guesses
 
     def _alone(self, task_id, summaries, rates):
         """What each modality alone would say, float[..., M, C]; zeros where there is none."""

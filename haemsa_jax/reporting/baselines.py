@@ -2,12 +2,12 @@
 
 A sample's features are, per modality, the mean over its tokens, standardised with the training
 split and clipped to +-5 standard deviations, zeros where the modality is absent, and one column
-that says whether it is present. The ridge is chosen on validation; the test split is
-read once, at the end. A network that does not beat `ridge all` has learnt nothing from order, from
-interaction or from time.
+that says whether it is present. The ridge is chosen on validation. A network that does not beat
+`ridge all` has learnt nothing from order, from interaction or from time.
 """
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -18,48 +18,59 @@ from haemsa_jax.training import metrics
 ALPHAS = 10.0 ** np.arange(0, 5.5, 0.5)
 CLIP = 5.0  # standard deviations
 
+Predict = Callable[[Split], np.ndarray]
+
 
 def evaluate(dataset: Dataset, task: str, past: int = 3) -> dict[str, dict[str, float]]:
-    """Test metrics of every yardstick for one task.
+    """Test metrics of every yardstick for one task: row name -> metric -> value."""
+    return {
+        name: measure(dataset.tasks[task], predict, dataset.splits["test"])
+        for name, predict in fit(dataset, task, past).items()
+    }
+
+
+def fit(dataset: Dataset, task: str, past: int = 3) -> dict[str, Predict]:
+    """Every yardstick for one task, fitted on training, its penalty chosen on validation.
 
     Args:
-      dataset: with the splits train, validation and test.
+      dataset: with the splits train and validation.
       task: a name from `dataset.tasks`.
       past: preceding utterances of the same group that `ridge all + context` sees beside the
         sample itself; 0, or a data set without conversations, leaves that row out.
 
     Returns:
-      row name -> metric -> value. The rows are `median` (for a regression) or `majority`,
-      `ridge MODALITY` for each modality, and where there are several `ridge all`; then
+      row name -> predictions for all rows of a split. The rows are `median` (for a regression) or
+      `majority`, `ridge MODALITY` for each modality, and where there are several `late fusion` (the
+      mean of those, an absent modality filled with zeros) and `ridge all`; then
       `ridge all + context`.
     """
     modalities = tuple(dataset.widths)
     constant = "median" if dataset.tasks[task].kind == "regression" else "majority"
-    predictions = {constant: _constant(dataset, task)}
-    for modality in modalities:
-        predictions[f"ridge {modality}"] = _ridge(dataset, task, (modality,), 0)
+    alone = [_ridge(dataset, task, (modality,), 0) for modality in modalities]
+    fitted = {constant: _constant(dataset, task)}
+    fitted |= {f"ridge {m}": one for m, one in zip(modalities, alone, strict=True)}
     if len(modalities) > 1:
-        predictions["ridge all"] = _ridge(dataset, task, modalities, 0)
+        fitted["late fusion"] = lambda split: np.mean([one(split) for one in alone], axis=0)
+        fitted["ridge all"] = _ridge(dataset, task, modalities, 0)
     if dataset.conversational and past:
-        predictions["ridge all + context"] = _ridge(dataset, task, modalities, past)
-    return {name: _metrics(dataset, task, "test", made) for name, made in predictions.items()}
+        fitted["ridge all + context"] = _ridge(dataset, task, modalities, past)
+    return fitted
 
 
-def _metrics(dataset: Dataset, task: str, split: str, prediction) -> dict[str, float]:
-    rows = dataset.splits[split]
-    values = metrics.compute(
-        dataset.tasks[task], prediction, rows.labels[task], rows.labelled[task]
-    )
+def measure(spec: TaskSpec, predict: Predict, split: Split) -> dict[str, float]:
+    """Metrics of a yardstick on the labelled rows of a split."""
+    labels, labelled = split.labels[spec.name], split.labelled[spec.name]
+    values = metrics.compute(spec, predict(split), labels, labelled)
     return {name: float(value) for name, value in values.items()}
 
 
-def _constant(dataset: Dataset, task: str) -> np.ndarray:
+def _constant(dataset: Dataset, task: str) -> Predict:
     """The median of the training labels; of classes and labels, their frequencies."""
     train, spec = dataset.splits["train"], dataset.tasks[task]
     labels = train.labels[task][train.labelled[task]]
     centre = np.median if spec.kind == "regression" else np.mean
     constant = centre(_targets(spec, labels), axis=0)
-    return np.broadcast_to(constant, (len(dataset.splits["test"]), *constant.shape))
+    return lambda split: np.broadcast_to(constant, (len(split), *constant.shape))
 
 
 def _targets(spec: TaskSpec, labels: np.ndarray) -> np.ndarray:
@@ -72,25 +83,28 @@ def _targets(spec: TaskSpec, labels: np.ndarray) -> np.ndarray:
 # --- ridge ---------------------------------------------------------------------------------------
 
 
-def _ridge(dataset: Dataset, task: str, modalities: Sequence[str], past: int) -> np.ndarray:
-    """Predictions for the test split by the ridge that is best on validation."""
+def _ridge(dataset: Dataset, task: str, modalities: Sequence[str], past: int) -> Predict:
+    """The ridge that is best on validation."""
     spec, train = dataset.tasks[task], dataset.splits["train"]
-    features = {
-        name: _with_past(x, dataset.splits[name].group, past)
-        for name, x in _features(dataset, modalities).items()
-    }
+    columns = [functools.partial(_columns, m, *_scale(train, m)) for m in modalities]
+
+    def features(split):
+        return _with_past(np.concatenate([x(split) for x in columns], axis=1), split.group, past)
+
     labelled = train.labelled[task]
     targets = _targets(spec, train.labels[task][labelled])
     sign = 1 if metrics.HIGHER_IS_BETTER[spec.primary] else -1
+    validation = dataset.splits["validation"]
+    seen = features(validation)
 
-    def validation_score(fit):
-        weights, intercept = fit
-        prediction = features["validation"] @ weights + intercept
-        return sign * _metrics(dataset, task, "validation", prediction)[spec.primary]
+    def validation_score(found):
+        weights, intercept = found
+        said = measure(spec, lambda _: seen @ weights + intercept, validation)
+        return sign * said[spec.primary]
 
-    fits = _fits(spec, features["train"][labelled], targets)
+    fits = _fits(spec, features(train)[labelled], targets)
     weights, intercept = max(fits, key=validation_score)
-    return features["test"] @ weights + intercept
+    return lambda split: features(split) @ weights + intercept
 
 
 def _fits(spec: TaskSpec, x: np.ndarray, y: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -125,19 +139,20 @@ def _ridge_path(x: np.ndarray, y: np.ndarray) -> Iterator[np.ndarray]:
 # --- features ------------------------------------------------------------------------------------
 
 
-def _features(dataset: Dataset, modalities: Sequence[str]) -> dict[str, np.ndarray]:
-    """Per split float64[N, sum(d_m + 1)]."""
-    columns = {name: [] for name in dataset.splits}
-    for modality in modalities:
-        means = {name: _token_mean(split, modality) for name, split in dataset.splits.items()}
-        seen = means["train"][dataset.splits["train"].presence[modality]]
-        centre, scale = (seen.mean(axis=0), seen.std(axis=0)) if len(seen) else (0.0, 1.0)
-        scale = np.where(scale > 0, scale, 1)
-        for name, split in dataset.splits.items():
-            present = split.presence[modality][:, None]
-            standard = np.clip((means[name] - centre) / scale, -CLIP, CLIP)
-            columns[name] += [np.where(present, standard, 0), present]
-    return {name: np.concatenate(parts, axis=1) for name, parts in columns.items()}
+def _scale(train: Split, modality: str) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of the training samples' token means, float64[d] each."""
+    seen = _token_mean(train, modality)[train.presence[modality]]
+    if not len(seen):
+        return np.zeros(seen.shape[1]), np.ones(seen.shape[1])
+    scale = seen.std(axis=0)
+    return seen.mean(axis=0), np.where(scale > 0, scale, 1)
+
+
+def _columns(modality: str, centre: np.ndarray, scale: np.ndarray, split: Split) -> np.ndarray:
+    """float64[N, d + 1], the features of one modality and whether it is there."""
+    present = split.presence[modality][:, None]
+    standard = np.clip((_token_mean(split, modality) - centre) / scale, -CLIP, CLIP)
+    return np.concatenate([np.where(present, standard, 0), present], axis=1)
 
 
 def _token_mean(split: Split, modality: str) -> np.ndarray:

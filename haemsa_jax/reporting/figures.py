@@ -252,7 +252,11 @@ def _curves(log_rows) -> dict[str, dict[str, tuple[list, list]]]:
     return panels
 
 
-_ABOUT_TASKS = {"weight": "learnt weight of tasks", "cosine": "cosine of tasks' gradients"}
+_ABOUT_TASKS = {
+    "weight": "learnt weight of tasks",
+    "cosine": "cosine of tasks' gradients",
+    "lead": "rightness of a modality over the others'",
+}
 
 
 def _place(kind: str | None, name: str) -> tuple[str, str] | None:

@@ -228,7 +228,10 @@ def abstract_trees(
     def make(key):
         _, constants = init_variables(Haemsa(network), key)
         params = init_params(network, experiment.train, key)
-        state, architecture = init_state(params), default_architecture(network)
+        state, architecture = (
+            init_state(params, len(network.modalities)),
+            default_architecture(network),
+        )
         state, params, architecture = stack((state, params, architecture), count)
         return state, trained_tree(params, constants, architecture)
 

@@ -30,11 +30,11 @@ def make_conflict(network: NetworkConfig, config: TrainConfig) -> Callable[..., 
 
     def one(member, constants, data, clock) -> Array:
         params, architecture, hyper, seed = member
-        drawn = batch(data, seed, clock, hyper)
+        drawn = batch(data, seed, clock, hyper, jnp.ones(len(network.modalities)))
         shared = {name: x for name, x in params.items() if not name.startswith(OWN)}
 
         def losses(shared):
-            return losses_of({**params, **shared}, constants, architecture, hyper, drawn)[0]
+            return losses_of({**params, **shared}, constants, architecture, hyper, drawn).main
 
         _, back = jax.vjp(losses, shared)
         # One task after the other: each gradient is as large as the network.

@@ -1,19 +1,19 @@
 """Evaluation: what selected networks say on a split, read once, and what their gates do."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import jax
 import numpy as np
 
 from haemsa_jax.config import NetworkConfig, TaskSpec, dataset_of
-from haemsa_jax.data.dataset import Dataset
+from haemsa_jax.data.dataset import Dataset, Split
 from haemsa_jax.errors import InputError
 from haemsa_jax.training import metrics, parallel
 from haemsa_jax.training.checkpoint import Trained
 from haemsa_jax.training.loop import EVALUATION_BATCH, measure, probabilities
-from haemsa_jax.training.streaming import RESIDENT, host_splits, make_predict
+from haemsa_jax.training.streaming import RESIDENT, host_splits, on_split
 
 
 @dataclass(frozen=True)
@@ -57,14 +57,26 @@ def evaluate(
       datasets: by name.
       split: the split to read.
       devices: local devices to spread samples over; all of them by default.
+      ensemble: also average the predictions of the first so many networks, of a search the best.
       resident: bytes of features up to which a split is kept on the devices; a larger one is
         streamed.
-      ensemble: also average the predictions of the first so many networks, of a search the best.
 
     Raises:
       InputError: the data's modalities or tasks are not those the networks were trained on, or
         there are fewer networks than the ensemble asks for.
     """
+    check_data(trained.experiment.network, datasets)
+    of = make_evaluate(trained, devices, ensemble, resident)
+    return of({name: dataset.splits[split] for name, dataset in datasets.items()})
+
+
+def make_evaluate(
+    trained: Trained,
+    devices: list[jax.Device] | None = None,
+    ensemble: int = 0,
+    resident: int = RESIDENT,
+) -> Callable[[Mapping[str, Split]], dict[str, TaskEvaluation]]:
+    """The same for splits, by name of their data set: many of the same shapes, compiled once."""
     network = trained.experiment.network
     there = len(trained.architectures.sharpness)
     if not 0 <= ensemble <= there:
@@ -72,24 +84,26 @@ def evaluate(
     single = 1 if trained.ranked else there
     wanted = max(single, ensemble)
     devices = devices or jax.local_devices()
-    check_data(network, datasets)
-    splits = {name: dataset.splits[split] for name, dataset in datasets.items()}
-    predict = {
-        name: make_predict(network, there, name, EVALUATION_BATCH, devices, resident)
-        for name, there in host_splits(network, datasets, split).items()
-    }
     params, architectures = jax.tree.map(
         lambda x: x[:wanted], (trained.params, trained.architectures)
     )
-    arrays = [params, trained.constants, architectures]
-    placed = parallel.replicate(arrays, devices)
-    evaluated = {}
-    for task_id, task in network.tasks.items():
-        name = dataset_of(task_id)
-        evaluated[task_id] = _evaluate_task(
-            task_id, task, placed, predict[name], splits[name], single, ensemble
-        )
-    return evaluated
+    placed = parallel.replicate([params, trained.constants, architectures], devices)
+    everywhere = parallel.make_predict(network, EVALUATION_BATCH, devices)
+
+    def of(splits):
+        predict = {
+            name: on_split(everywhere, network, there, name, devices, resident)
+            for name, there in host_splits(network, splits).items()
+        }
+        return {
+            task_id: _evaluate_task(
+                task_id, task, placed, predict[dataset_of(task_id)],
+                splits[dataset_of(task_id)], single, ensemble,
+            )
+            for task_id, task in network.tasks.items()
+        }  # fmt: skip
+
+    return of
 
 
 def pool(evaluated: Sequence[TaskEvaluation]) -> TaskEvaluation:

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from haemsa_jax.config import NetworkConfig, TaskSpec, TrainConfig, dataset_of
+from haemsa_jax.config import NetworkConfig, TaskSpec, TrainConfig, check_together, dataset_of
 from haemsa_jax.data.dataset import Dataset
 from haemsa_jax.models.architecture import Architecture, default_architecture
 from haemsa_jax.models.encoder import split_adapters
@@ -40,7 +40,7 @@ from haemsa_jax.training.state import (
     stack,
 )
 from haemsa_jax.training.step import batch_sizes, label_counts, steps_per_epoch, stream
-from haemsa_jax.training.streaming import RESIDENT, Feed, host_splits, make_predict
+from haemsa_jax.training.streaming import RESIDENT, Feed, host_splits, on_split
 
 BLOCK = 50  # steps between two looks at the losses, at most
 EVALUATION_BATCH = 256
@@ -106,7 +106,8 @@ def make_train(
     """
     devices = devices or jax.local_devices()
     parallel.check_divisible(config.batch_size, len(devices))
-    data = host_splits(network, datasets, "train")
+    check_together(network, config)
+    data = host_splits(network, {name: of.splits["train"] for name, of in datasets.items()})
     counts = label_counts(network, data)
     sizes = batch_sizes(counts, config, len(devices))
     per_epoch = steps_per_epoch(counts, sizes)
@@ -122,7 +123,8 @@ def make_train(
     feed = Feed(network, data, sizes, BLOCK, devices, resident)
 
     def fresh(key, given):
-        return init_state(init_params(network, config, stream(key, "init"), given))
+        params = init_params(network, config, stream(key, "init"), given)
+        return init_state(params, len(network.modalities))
 
     init = jax.jit(jax.vmap(fresh, (0, None)))
     roots = jax.jit(jax.vmap(jax.random.key))
@@ -181,6 +183,7 @@ def make_train(
                         values, scores = validate(averaged, constants, architectures)
                         record({"step": step, "kind": "validation", "score": scores, **values})
                         about = _seen(step, counts, sizes) | _task_weights(network, averaged)
+                        about |= _leads(network, config, state)
                         if conflict:
                             last = state.params, *fixed, data, keys, np.int32(step - 1)
                             cosines = conflict(*last)
@@ -221,6 +224,14 @@ def _task_weights(network: NetworkConfig, params: dict) -> dict[str, list[float]
     return {f"weight/{task}": factors[:, k].tolist() for k, task in enumerate(network.tasks)}
 
 
+def _leads(network: NetworkConfig, config: TrainConfig, state: Any) -> dict[str, list[float]]:
+    """How far each modality is ahead of the others, by seed, where they are balanced."""
+    if not config.balances:
+        return {}
+    leads = np.asarray(state.lead)
+    return {f"lead/{m}": leads[:, k].tolist() for k, m in enumerate(network.modalities)}
+
+
 def _selected(progress: dict, better: np.ndarray, step: int, scores: list[float]) -> dict:
     steps = np.where(better, step, progress["best_step"]).tolist()
     return {
@@ -237,9 +248,10 @@ def make_validate(
     A score is the mean over tasks of `metrics.score`; 1 is perfect.
     """
     splits = {name: dataset.splits[split] for name, dataset in datasets.items()}
+    everywhere = parallel.make_predict(network, EVALUATION_BATCH, devices)
     predict = {
-        name: make_predict(network, there, name, EVALUATION_BATCH, devices, resident)
-        for name, there in host_splits(network, datasets, split).items()
+        name: on_split(everywhere, network, there, name, devices, resident)
+        for name, there in host_splits(network, splits).items()
     }
     references = {task_id: label_reference(network, datasets, task_id) for task_id in network.tasks}
 

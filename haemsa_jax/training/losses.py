@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from haemsa_jax.config import TaskSpec, TrainConfig
+from haemsa_jax.config import IMBALANCE, TaskSpec, TrainConfig
 from haemsa_jax.training.state import UNCERTAINTY, Hyper
 
 Array = jax.Array
@@ -22,7 +22,7 @@ def task_loss(
     Args:
       task: whose label it is.
       config: `regression_loss` is `l1`, `l2` or `huber` (Huber 1964, threshold 1 standard
-        deviation); `imbalance` says which losses for rare classes are on.
+        deviation); it says which losses for rare classes are on.
       hyper: how strong those are.
       constants: of the task's head: `scale`, the standard deviation of a regression's labels, and
         `offset`, the log-odds of classes and labels in training.
@@ -39,7 +39,7 @@ def task_loss(
         if config.regression_loss == "l2":
             return 0.5 * residual**2
         return optax.huber_loss(residual)
-    if config.imbalance:
+    if any(getattr(config, name) for name in IMBALANCE):
         return _rare(task, hyper, jnp.asarray(constants["offset"]), prediction, label)
     if task.kind == "classification":
         return optax.softmax_cross_entropy_with_integer_labels(prediction, label)
@@ -68,6 +68,31 @@ def _rare(task: TaskSpec, hyper: Hyper, odds: Array, prediction: Array, label: A
     weights /= jnp.exp((1.0 - hyper.class_balance) * log_shares).sum(axis=-1)
     unsure = jnp.maximum(-jnp.expm1(said), SURE) ** hyper.focal
     return -(weights * unsure * said).mean()
+
+
+def teaching_loss(
+    task: TaskSpec, constants: Mapping[str, Array], said: Array, taught: Array
+) -> Array:
+    """How far what is said with modalities hidden is from what is said without, which teaches.
+
+    Args:
+      task: whose predictions they are.
+      constants: of its head.
+      said: float[C], label units for a regression, logits otherwise.
+      taught: float[C]; nothing is learnt from it (Hinton et al. 2015, arXiv 1503.02531).
+
+    Returns:
+      float[], 0 where both agree: half the squared difference in standard deviations of a
+      regression's labels; the divergence of the probabilities otherwise, of labels their mean.
+    """
+    taught = jax.lax.stop_gradient(taught)
+    if task.kind == "regression":
+        return 0.5 * ((said[0] - taught[0]) / constants["scale"][0]) ** 2
+    if task.kind == "classification":
+        return optax.kl_divergence(jax.nn.log_softmax(said), jax.nn.softmax(taught))
+    chance = jax.nn.sigmoid(taught)
+    cross = optax.sigmoid_binary_cross_entropy(said, chance)
+    return (cross - optax.sigmoid_binary_cross_entropy(taught, chance)).mean()
 
 
 def combined(losses: Array, weights: Array, params: Mapping) -> Array:

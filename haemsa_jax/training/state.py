@@ -9,8 +9,9 @@ import optax
 from flax import struct
 from jax.flatten_util import ravel_pytree
 
-from haemsa_jax.config import IMBALANCE, NetworkConfig, TrainConfig
+from haemsa_jax.config import OPTIONS, NetworkConfig, TrainConfig
 from haemsa_jax.models.haemsa import ENCODER, Haemsa, init_variables, overlaid
+from haemsa_jax.training.sharing import init_companion
 
 Array = jax.Array
 Packed = dict[str, Any]
@@ -22,8 +23,8 @@ class Hyper:
     """What of the training is data, so that one program trains a population of settings.
 
     Attributes:
-      learning_rate, weight_decay, dropout, input_dropout, modality_dropout, auxiliary,
-        class_balance, focal, logit_adjustment: float[], as in `TrainConfig`.
+      learning_rate, weight_decay, dropout, input_dropout, modality_dropout, auxiliary, and the
+        names of `OPTIONS`: float[], as in `TrainConfig`.
       task_weights: float[K].
     """
 
@@ -36,6 +37,15 @@ class Hyper:
     class_balance: Array
     focal: Array
     logit_adjustment: Array
+    moments: Array
+    contrast: Array
+    correlation: Array
+    orthogonality: Array
+    reconstruction: Array
+    imputation: Array
+    distillation: Array
+    gradient_balance: Array
+    prediction_balance: Array
     task_weights: Array
 
 
@@ -48,12 +58,15 @@ class TrainState:
       averaged: their exponential moving average, which is validated and kept, packed as `pack`
         does; `averaged_params` gives it the tree's shape.
       moments: AdamW's state, packed likewise.
+      lead: float[M], running ratio of how right each modality alone is to how right the others are;
+        1 where modalities are not balanced.
       step: int[], steps done.
     """
 
     params: dict
     averaged: Packed
     moments: optax.OptState
+    lead: Array
     step: Array
 
 
@@ -61,7 +74,7 @@ def hyper_from_config(config: TrainConfig, network: NetworkConfig) -> Hyper:
     """The settings of a `TrainConfig` as arrays."""
     names = (
         "learning_rate", "weight_decay", "dropout", "input_dropout", "modality_dropout",
-        "auxiliary", *IMBALANCE,
+        "auxiliary", *OPTIONS,
     )  # fmt: skip
     values = {name: jnp.float32(getattr(config, name)) for name in names}
     weights = [config.task_weights.get(task_id, 1.0) for task_id in network.tasks]
@@ -75,21 +88,22 @@ def init_params(
 
     Args:
       network, config: what is trained, and how; tasks that are weighed by their uncertainty have a
-        parameter each.
+        parameter each, and some losses have a companion.
       key: of the random ones.
       given: some of the tree's leaves.
     """
     params = dict(init_variables(Haemsa(network), key)[0])
     if config.task_weighting == UNCERTAINTY:
         params[UNCERTAINTY] = jnp.zeros(len(network.tasks))
+    params |= init_companion(network, config, jax.random.fold_in(key, 1))
     return overlaid(params, given or {})
 
 
-def init_state(params: dict) -> TrainState:
-    """Fresh state around fresh parameters."""
+def init_state(params: dict, modalities: int) -> TrainState:
+    """Fresh state around fresh parameters of a network of so many modalities."""
     packed, _ = pack(params)
     moments = optax.scale_by_adam().init(packed)
-    return TrainState(params, packed, moments, jnp.zeros((), jnp.int32))
+    return TrainState(params, packed, moments, jnp.ones(modalities), jnp.zeros((), jnp.int32))
 
 
 def pack(params: dict) -> tuple[Packed, Callable[[Packed], dict]]:
@@ -151,7 +165,9 @@ def apply_gradients(
     # Early averages follow the weights closely, so that the random start is soon forgotten.
     keep = jnp.minimum(config.ema, (1.0 + state.step) / (10.0 + state.step))
     averaged = jax.tree.map(lambda a, p: keep * a + (1.0 - keep) * p, state.averaged, params)
-    return TrainState(unpack(params), averaged, moments, state.step + 1)
+    return state.replace(
+        params=unpack(params), averaged=averaged, moments=moments, step=state.step + 1
+    )
 
 
 def _paces(encoder: dict, config: TrainConfig) -> dict:

@@ -11,14 +11,25 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import struct
 
-from haemsa_jax.config import NetworkConfig, TrainConfig, dataset_of
+from haemsa_jax.config import SHARING_LOSSES, NetworkConfig, TrainConfig, dataset_of
 from haemsa_jax.data.batches import DeviceSplit, gather, shuffled_positions
 from haemsa_jax.data.presence import drop_modalities
 from haemsa_jax.models.architecture import Architecture
-from haemsa_jax.models.haemsa import Haemsa, Rates, slug, variables_of
+from haemsa_jax.models.haemsa import Haemsa, Outputs, Rates, slug, variables_of
+from haemsa_jax.models.layers import places
 from haemsa_jax.sample import Sample
-from haemsa_jax.training.losses import combined, task_loss
+from haemsa_jax.training.balance import (
+    MEMORY,
+    discrepancy,
+    hiding_rates,
+    paces,
+    rightness,
+    slowed,
+)
+from haemsa_jax.training.losses import combined, task_loss, teaching_loss
+from haemsa_jax.training.sharing import make_sharing_losses
 from haemsa_jax.training.state import Hyper, TrainState, apply_gradients, learning_rate, pack
 
 Array = jax.Array
@@ -66,30 +77,40 @@ def make_step(
       step(state, constants, architecture, hyper, data, seed, clock) -> (state, losses), with `data`
       a dict of data set name to training `DeviceSplit`, `seed` a key, `clock` int[] that decides
       batch, noise and place on the schedule (`state.step` where a network is trained in one go),
-      and losses float[K], unweighted, auxiliary heads left out.
+      and losses float[K], unweighted, of what the network says alone.
     """
     batch = make_batch(network, config, axis, devices)
-    losses_of = make_losses(network, config)
+    losses_of = make_losses(network, config, axis)
 
     def step(
         state: TrainState, constants: dict, architecture: Architecture, hyper: Hyper,
         data: dict[str, DeviceSplit], seed: Array, clock: Array,
     ) -> tuple[TrainState, Array]:  # fmt: skip
         weights = hyper.task_weights / hyper.task_weights.sum()
-        drawn = batch(data, seed, clock, hyper)
+        drawn = batch(data, seed, clock, hyper, state.lead)
 
         def loss_of(params):
             # Every device has the same share of each task's batch, so that the mean of its means,
             # and of their gradients, is that of the whole batch.
-            main, auxiliary = losses_of(params, constants, architecture, hyper, drawn)
-            return combined(main + hyper.auxiliary * auxiliary, weights, params), main
+            found = losses_of(params, constants, architecture, hyper, drawn)
+            each = found.main + hyper.auxiliary * found.auxiliary
+            if config.distillation:
+                each += hyper.distillation * found.teaching
+            return combined(each, weights, params) + found.sharing, found
 
-        grads, losses = jax.grad(loss_of, has_aux=True)(state.params)
+        grads, found = jax.grad(loss_of, has_aux=True)(state.params)
+        if axis is not None:
+            found = jax.lax.pmean(found, axis)
+        if config.balances:
+            ratio = discrepancy(*found.rightness)
+            state = state.replace(lead=MEMORY * state.lead + (1.0 - MEMORY) * ratio)
+            if config.gradient_balance:
+                grads = slowed(network, grads, paces(ratio, hyper.gradient_balance))
         grads, _ = pack(grads)
         if axis is not None:
-            grads, losses = jax.lax.pmean((grads, losses), axis)
+            grads = jax.lax.pmean(grads, axis)
         rate = learning_rate(hyper.learning_rate, clock, total_steps, config.warmup)
-        return apply_gradients(state, grads, hyper, rate, config), losses
+        return apply_gradients(state, grads, hyper, rate, config), found.main
 
     return step
 
@@ -108,11 +129,12 @@ def make_batch(
     """A device's share of a step's samples, modalities hidden at random.
 
     Returns:
-      batch(data, seed, step, hyper) -> data set name to (samples, labels by task id, a key a
-      sample); the samples of a data set are those of its tasks, one task after the other.
+      batch(data, seed, step, hyper, lead) -> data set name to (views, labels by task id, a key a
+      sample). The views are the samples with modalities hidden and, where these are taught, as
+      they are. The samples of a data set are those of its tasks, one task after the other.
     """
 
-    def batch(data, seed, step, hyper) -> dict[str, Any]:
+    def batch(data, seed, step, hyper, lead) -> dict[str, Any]:
         device = 0 if axis is None else jax.lax.axis_index(axis)
         sizes = batch_sizes(label_counts(network, data), config, devices)
         shares = {task_id: size // devices for task_id, size in sizes.items()}
@@ -133,10 +155,10 @@ def make_batch(
             for task_id in network.tasks_of(dataset):
                 index, name = network.task_index(task_id), network.tasks[task_id].name
                 rows, share = split.rows[name], shares[task_id]
-                places = drawn_places(
+                chosen = drawn_places(
                     seed, index, step, sizes[task_id], rows.shape[0], split.lengths.get(name)
                 )
-                mine = rows[jax.lax.dynamic_slice(places, (device * share,), (share,))]
+                mine = rows[jax.lax.dynamic_slice(chosen, (device * share,), (share,))]
 
                 def sample_of(row, split=split, index=index, context=context):
                     return gather(split, row, jnp.int32(index), *context)
@@ -146,10 +168,13 @@ def make_batch(
                 whose.append(np.arange(share) + starts[task_id])
             whose = np.concatenate(whose)
             samples = jax.tree.map(lambda *parts: jnp.concatenate(parts), *samples)
-            samples = jax.vmap(drop_modalities, (0, 0, None))(
-                hide[whose], samples, hyper.modality_dropout
-            )
-            drawn[dataset] = samples, labels, keys[whose]
+            rate = hyper.modality_dropout
+            if config.prediction_balance:
+                rates = hiding_rates(rate, lead, hyper.prediction_balance)
+                rate = rates[places(tuple(samples.masks), network.modalities)]
+            hidden = jax.vmap(drop_modalities, (0, 0, None))(hide[whose], samples, rate)
+            views = (hidden, samples) if config.distillation else (hidden,)
+            drawn[dataset] = views, labels, keys[whose]
         return drawn
 
     return batch
@@ -160,21 +185,46 @@ def _keys(root: Array, step: Array, place: Array) -> Array:
     return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(root, step), place)
 
 
-def make_losses(network: NetworkConfig, config: TrainConfig) -> Callable[..., tuple[Array, Array]]:
+@struct.dataclass
+class Losses:
+    """Of a batch.
+
+    Attributes:
+      main: float[K], means over each task's samples of what the network says.
+      auxiliary: float[K], of what its modalities say alone.
+      teaching: float[K], between both views of a sample.
+      sharing: float[], weighed sum of the losses on shared and specific parts.
+      rightness: float[M] twice: summed over the samples that have a modality, how right it is
+        alone, and their number.
+    """
+
+    main: Array
+    auxiliary: Array
+    teaching: Array
+    sharing: Array
+    rightness: tuple[Array, Array]
+
+
+def make_losses(
+    network: NetworkConfig, config: TrainConfig, axis: str | None = None
+) -> Callable[..., Losses]:
     """Losses of a batch.
 
     Returns:
-      losses(params, constants, architecture, hyper, drawn) -> float[K], float[K]: means over each
-      task's samples of what the network says and of what its modalities say alone.
+      losses(params, constants, architecture, hyper, drawn) -> `Losses`.
     """
     module = Haemsa(network)
+    sharing_losses = make_sharing_losses(network, config)
+    shares = any(name in SHARING_LOSSES for name in config.options)
 
-    def losses(params, constants, architecture, hyper, drawn) -> tuple[Array, Array]:
+    def losses(params, constants, architecture, hyper, drawn) -> Losses:
         variables = variables_of(params, constants)
         rates = Rates(hyper.dropout, hyper.input_dropout, config.encoder_dropout)
-        main, auxiliary = {}, {}
-        for dataset, (samples, labels, keys) in drawn.items():
-            longest = longest_text(network, dataset, samples)
+        main, auxiliary, teaching, sharing = {}, {}, {}, jnp.zeros(())
+        right = jnp.zeros((2, len(network.modalities)))
+        for dataset, (views, labels, keys) in drawn.items():
+            samples = jax.tree.map(lambda *x: jnp.stack(x), *views)
+            longest = longest_text(network, dataset, views[-1])
 
             def forward(sample, key, dataset=dataset, longest=longest):
                 rngs = {"dropout": key}
@@ -182,23 +232,61 @@ def make_losses(network: NetworkConfig, config: TrainConfig) -> Callable[..., tu
                     variables, sample, architecture, rates, dataset, longest, rngs=rngs
                 )
 
-            outputs = jax.vmap(forward)(samples, keys)
+            # All views of a sample share its key, and so their dropout: they differ by what is
+            # hidden alone.
+            outputs = jax.vmap(jax.vmap(forward), (0, None))(samples, keys)
+            seen = [jax.tree.map(lambda x, k=k: x[k], outputs) for k in range(len(views))]
+            if shares:
+                sharing += sharing_losses(params, hyper, _of_batch(seen[-1], axis)) / len(drawn)
             start = 0
             for task_id, label in labels.items():
                 mine = slice(start, start + len(label))
                 start += len(label)
                 task, head = network.tasks[task_id], constants[f"head_{slug(task_id)}"]
                 one = functools.partial(task_loss, task, config, hyper, head)
-                main[task_id] = jax.vmap(one)(outputs.predictions[task_id][mine], label).mean()
-                each = jax.vmap(jax.vmap(one, (0, None)))(outputs.auxiliary[task_id][mine], label)
-                there = outputs.presence[mine]
-                auxiliary[task_id] = (
-                    jnp.where(there, each, 0.0).sum(-1) / jnp.maximum(there.sum(-1), 1)
-                ).mean()
-        order = list(network.tasks)
-        return jnp.stack([main[t] for t in order]), jnp.stack([auxiliary[t] for t in order])
+                said = [view.predictions[task_id][mine] for view in seen]
+                alone = [view.auxiliary[task_id][mine] for view in seen]
+                there = [view.presence[mine] for view in seen]
+                main[task_id] = _mean([jax.vmap(one)(x, label).mean() for x in said])
+                auxiliary[task_id] = _mean([
+                    _where_there(jax.vmap(jax.vmap(one, (0, None)))(x, label), present)
+                    for x, present in zip(alone, there, strict=True)
+                ])  # fmt: skip
+                teaching[task_id] = jnp.zeros(())
+                if config.distillation:
+                    teach = functools.partial(teaching_loss, task, head)
+                    teaching[task_id] = jax.vmap(teach)(*said).mean()
+                if config.balances:
+                    true = functools.partial(rightness, task, head)
+                    values = jax.vmap(jax.vmap(true, (0, None)))(alone[-1], label)
+                    present = there[-1].astype(values.dtype)
+                    right += jnp.stack([(values * present).sum(0), present.sum(0)])
+        by_task = [
+            jnp.stack([of[task_id] for task_id in network.tasks])
+            for of in (main, auxiliary, teaching)
+        ]
+        return Losses(*by_task, sharing, (right[0], right[1]))
 
     return losses
+
+
+def _of_batch(outputs: Outputs, axis: str | None) -> Outputs:
+    """Those of all devices: what is compared within a batch does not depend on their number."""
+    if axis is None:
+        return outputs
+    names = ("presence", "summaries", "shared", "specific", "guesses")
+    mine = {name: getattr(outputs, name) for name in names}
+    return outputs.replace(**jax.lax.all_gather(mine, axis, tiled=True))
+
+
+def _mean(values: list[Array]) -> Array:
+    return sum(values) / len(values)
+
+
+def _where_there(values: Array, presence: Array) -> Array:
+    """Mean over samples of the mean over modalities that are there, of float[B, M]."""
+    kept = jnp.where(presence, values, 0.0).sum(-1)
+    return (kept / jnp.maximum(presence.sum(-1), 1)).mean()
 
 
 def longest_text(network: NetworkConfig, dataset: str, samples: Sample) -> Array | None:

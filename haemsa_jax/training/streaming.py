@@ -15,7 +15,7 @@ import numpy as np
 
 from haemsa_jax.config import NetworkConfig
 from haemsa_jax.data.batches import DeviceSplit, device_split, piece
-from haemsa_jax.data.dataset import Dataset
+from haemsa_jax.data.dataset import Split
 from haemsa_jax.errors import InputError
 from haemsa_jax.training import parallel
 from haemsa_jax.training.step import drawn_places
@@ -27,15 +27,11 @@ ROWS = 2048  # of an evaluation's piece
 Spans = Sequence[tuple[int, int]]
 
 
-def host_splits(
-    network: NetworkConfig, datasets: Mapping[str, Dataset], split: str
-) -> dict[str, DeviceSplit]:
+def host_splits(network: NetworkConfig, splits: Mapping[str, Split]) -> dict[str, DeviceSplit]:
     """A split of every data set, on the host; where there is an encoder, with lengths of texts."""
     return {
-        name: device_split(
-            dataset.splits[split], network.context_of(name) if network.encodes(name) else None
-        )
-        for name, dataset in datasets.items()
+        name: device_split(split, network.context_of(name) if network.encodes(name) else None)
+        for name, split in splits.items()
     }
 
 
@@ -137,16 +133,15 @@ def _grain() -> Any:
     return grain
 
 
-def make_predict(
-    network: NetworkConfig, split: DeviceSplit, dataset: str, batch_size: int,
-    devices: list[jax.Device], resident: int = RESIDENT,
+def on_split(
+    predict: Callable[..., dict[str, np.ndarray]], network: NetworkConfig, split: DeviceSplit,
+    dataset: str, devices: list[jax.Device], resident: int = RESIDENT,
 ) -> Callable[..., dict[str, np.ndarray]]:  # fmt: skip
-    """`parallel.make_predict` on one split, whole or in pieces, texts of like length together.
+    """What `parallel.make_predict` makes, on one split, whole or in pieces, by length of text.
 
     Returns:
       predict(params, constants, architectures, task_id, rows) -> dict of arrays.
     """
-    predict = parallel.make_predict(network, batch_size, devices)
     if too_large(split, resident):
         inner = _in_pieces(network, split, dataset, predict, devices)
     else:

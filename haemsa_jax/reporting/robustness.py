@@ -1,0 +1,216 @@
+"""What networks and yardsticks say when modalities are missing: measured, tabled and drawn.
+
+`Robustness` is task id -> model -> condition -> metric -> one value a seed. A condition is a
+presence pattern such as `text+audio` or a missing rate such as `0.3`.
+"""
+
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean, stdev
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from haemsa_jax.config import dataset_of
+from haemsa_jax.data import Dataset
+from haemsa_jax.data.dataset import Split
+from haemsa_jax.data.missing import (
+    RATES,
+    area_under_rates,
+    column_means,
+    drop_frames,
+    drop_utterances,
+    keep_modalities,
+    subsets,
+)
+from haemsa_jax.errors import InputError
+from haemsa_jax.reporting import baselines, tables
+from haemsa_jax.reporting.figures import ABSENT, DPI, FONT, HUES
+from haemsa_jax.training.checkpoint import Trained
+from haemsa_jax.training.evaluation import check_data, make_evaluate
+
+Measured = dict[str, dict[str, dict[str, list[float]]]]
+Robustness = dict[str, Measured]
+YARDSTICKS = ("late fusion", "ridge all")
+AREA, AVERAGE = "AUILC", "average"
+
+
+def conditions(protocol: str, modalities: Sequence[str]) -> list[str]:
+    """The conditions of a protocol by name."""
+    if protocol == "patterns":
+        return ["+".join(pattern) for pattern in subsets(modalities)]
+    return [str(rate) for rate in RATES[protocol]]
+
+
+def degraded(dataset: Dataset, split: str, protocol: str, condition: str, seed: int) -> Split:
+    """A split under a condition, the same for whoever reads it.
+
+    Args:
+      dataset: with the split, and for lost columns the split train.
+      split: its name.
+      protocol: of `PROTOCOLS`.
+      condition: of `conditions`.
+      seed: of what is lost.
+    """
+    whole = dataset.splits[split]
+    if protocol == "patterns":
+        return keep_modalities(whole, condition.split("+"))
+    if protocol == "utterance":
+        return drop_utterances(whole, float(condition), seed)
+    return drop_frames(whole, float(condition), seed, column_means(dataset.splits["train"]))
+
+
+def measure(
+    models: Mapping[str, Callable[[str], Sequence[Trained]]], datasets: Mapping[str, Dataset],
+    split: str, protocol: str, seed: int, yardsticks: bool,
+    observe: Callable[[str, str], None] = lambda model, condition: None,
+) -> Robustness:  # fmt: skip
+    """Metrics of every model under every condition.
+
+    Args:
+      models: per name, what runs are it under a condition, whose seeds count together.
+      datasets: by name, with the splits train, validation and the one to read.
+      split: the split to read.
+      protocol: of `PROTOCOLS`.
+      seed: of what is lost.
+      yardsticks: also measure those of `baselines`, which fill what is absent with zeros.
+      observe: is told what is about to be measured.
+    """
+    modalities = _modalities(datasets)
+    names = conditions(protocol, modalities)
+    lost = {
+        condition: {
+            name: degraded(dataset, split, protocol, condition, seed)
+            for name, dataset in datasets.items()
+        }
+        for condition in names
+    }
+    found: Robustness = {}
+    for model, runs in models.items():
+        ready: dict[int, Callable] = {}
+        for condition in names:
+            observe(model, condition)
+            for trained in runs(condition):
+                if id(trained) not in ready:
+                    check_data(trained.experiment.network, datasets)
+                    ready[id(trained)] = make_evaluate(trained)
+                for task_id, task in ready[id(trained)](lost[condition]).items():
+                    row = found.setdefault(task_id, {}).setdefault(model, {})
+                    for metric, values in task.metrics.items():
+                        row.setdefault(condition, {}).setdefault(metric, []).extend(values)
+    for task_id in found if yardsticks else ():
+        name, _, task = task_id.partition(":")
+        fitted = baselines.fit(datasets[name], task, 0)
+        spec = datasets[name].tasks[task]
+        for yardstick in YARDSTICKS:
+            if yardstick in fitted:
+                observe(yardstick, task_id)
+                found[task_id][yardstick] = {
+                    condition: {
+                        metric: [value]
+                        for metric, value in baselines.measure(
+                            spec, fitted[yardstick], lost[condition][dataset_of(task_id)]
+                        ).items()
+                    }
+                    for condition in names
+                }
+    return found
+
+
+def _modalities(datasets: Mapping[str, Dataset]) -> tuple[str, ...]:
+    """Those that any data set has; there must be several, or nothing could be missing."""
+    known = tuple(dict.fromkeys(m for dataset in datasets.values() for m in dataset.widths))
+    if len(known) < 2:
+        raise InputError(
+            f"--protocol: {', '.join(datasets)} has one modality, {', '.join(known)}, of which "
+            "nothing can be missing; leave the flag away"
+        )
+    return known
+
+
+def summed_up(protocol: str, row: Mapping[str, Mapping[str, Sequence[float]]], metric: str):
+    """What a model reaches over all conditions, a value a seed: the area under rates or the mean.
+
+    Returns:
+      list[float]; empty where a condition was not measured or seeds differ in number.
+    """
+    each = [values.get(metric, []) for values in row.values()]
+    if not each or len({len(values) for values in each}) != 1:
+        return []
+    if protocol == "patterns":
+        return [fmean(values) for values in zip(*each, strict=True)]
+    rates = [float(condition) for condition in row]
+    return [area_under_rates(rates, values) for values in zip(*each, strict=True)]
+
+
+def markdown(protocol: str, found: Robustness) -> str:
+    """A table a task and metric: models by conditions."""
+    parts = []
+    for task_id, models in found.items():
+        metrics = list(next(iter(next(iter(models.values())).values())))
+        for metric in metrics:
+            names = list(next(iter(models.values())))
+            total = AVERAGE if protocol == "patterns" else AREA
+            head = ["", *names, total]
+            lines = [head, ["---", *["---:"] * (len(names) + 1)]]
+            for model, row in models.items():
+                cells = [tables.cell(metric, row.get(name, {}).get(metric, [])) for name in names]
+                lines.append([model, *cells, tables.cell(metric, summed_up(protocol, row, metric))])
+            body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+            parts.append(f"### {task_id}, {tables.heading(metric)}\n\n{body}")
+    return "\n\n".join([*parts, tables.FOOTNOTE]) + "\n"
+
+
+def figure(protocol: str, found: Robustness, path: str | os.PathLike) -> None:
+    """Writes one PNG: a panel a task and metric, of the first two metrics, a line a model.
+
+    Bands are one standard deviation over seeds.
+    """
+    panels = [
+        (task_id, metric)
+        for task_id, models in found.items()
+        for metric in list(next(iter(next(iter(models.values())).values())))[:2]
+    ]
+    columns = min(2, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    drawing = Figure(figsize=(6.4 * columns, 4.0 * rows + 0.6), dpi=DPI, layout="constrained")
+    grid = drawing.subplots(rows, columns, squeeze=False).flat
+    models = list(dict.fromkeys(model for of in found.values() for model in of))
+    hues = {model: HUES[place % len(HUES)] for place, model in enumerate(models)}
+    for (task_id, metric), axes in zip(panels, grid, strict=False):
+        for place, (model, row) in enumerate(found[task_id].items()):
+            shift = 0.5 * (place + 0.5) / len(found[task_id]) - 0.25
+            _line(axes, protocol, row, metric, hues[model], shift)
+        axes.set_title(f"{task_id}: {tables.heading(metric)}", fontsize=FONT + 1)
+        axes.set_xlabel("modalities there" if protocol == "patterns" else "missing rate")
+        axes.grid(color=ABSENT)
+        axes.spines[["top", "right"]].set_visible(False)
+    for left_over in grid:
+        left_over.remove()
+    lines = [drawing.axes[0].plot([], [], color=hue, linewidth=3)[0] for hue in hues.values()]
+    drawing.legend(
+        lines, models, loc="outside lower center", ncols=min(4, len(models)), fontsize=FONT
+    )
+    drawing.savefig(path)
+
+
+def _line(axes: Axes, protocol: str, row, metric: str, hue: str, shift: float) -> None:
+    """A model's curve; under patterns its points, shifted to the side of other models'."""
+    names = [name for name in row if row[name].get(metric)]
+    scale = 1.0 if metric in tables.PLAIN else 100.0
+    mean = scale * np.array([fmean(row[name][metric]) for name in names])
+    several = all(len(row[name][metric]) > 1 for name in names)
+    spread = scale * np.array([stdev(row[n][metric]) if several else 0.0 for n in names])
+    if protocol == "patterns":
+        places = [list(row).index(name) for name in names]
+        axes.errorbar(
+            np.array(places) + shift, mean, spread, color=hue, marker="o", markersize=5,
+            linestyle="none", capsize=2,
+        )  # fmt: skip
+        axes.set_xticks(range(len(row)), list(row), rotation=25, ha="right", fontsize=FONT - 1)
+        return
+    rates = [float(name) for name in names]
+    axes.plot(rates, mean, color=hue, marker=".", linewidth=1.6)
+    axes.fill_between(rates, mean - spread, mean + spread, color=hue, alpha=0.18, linewidth=0)
