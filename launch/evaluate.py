@@ -13,6 +13,10 @@ table), `SPLIT.png` (predictions against truth, and the gates of every level) an
   python -m launch.evaluate --run_dir=runs/hazumi --protocol=patterns \\
     --beside=plain=runs/plain,specialists=runs/only_{pattern}
 
+With `--diagnose` also `SPLIT_diagnosis.json` and `.png`: how far predictions move without each
+modality, expert, link and fusion operator, and how well shared and specific parts tell their
+modality.
+
 With a `--protocol` the split is read with modalities missing: `patterns` (each subset of them),
 `utterance` (each modality of each utterance with a rate) or `frame` (each token with a rate), the
 same losses for every model. OUT_DIR then gets `SPLIT_PROTOCOL.json`, `.md` and `.png`.
@@ -31,7 +35,7 @@ from haemsa_jax.config import FUSION_OPERATORS, LOCAL_EXPERTS, dataset_of
 from haemsa_jax.data import SPLITS, Dataset
 from haemsa_jax.data.missing import PROTOCOLS
 from haemsa_jax.errors import InputError
-from haemsa_jax.reporting import baselines, robustness, tables
+from haemsa_jax.reporting import baselines, diagnosis, robustness, tables
 from haemsa_jax.reporting.figures import TaskReport, evaluation_figure
 from haemsa_jax.training.checkpoint import Trained, load_trained
 from haemsa_jax.training.evaluation import TaskEvaluation, evaluate, pool
@@ -51,6 +55,7 @@ _ENSEMBLE = flags.DEFINE_integer(
     0,
     "Also average predictions of so many networks of a run, of a search the best.",
 )
+_DIAGNOSE = flags.DEFINE_bool("diagnose", False, "Also which part of the network says how much.")
 _PROTOCOL = flags.DEFINE_enum(
     "protocol", None, PROTOCOLS, "How modalities are missing; by default none are."
 )
@@ -114,6 +119,25 @@ def main() -> None:
     evaluation_figure(reports, out / f"{split}.png")
     _write_predictions(out / f"{split}_predictions.csv", evaluated)
     print(f"written: {out / split}.json, .md, .png and _predictions.csv")
+    if _DIAGNOSE.value:
+        _diagnose(runs[0], datasets, out / f"{split}_diagnosis")
+
+
+def _diagnose(run: Trained, datasets: dict[str, Dataset], path: Path) -> None:
+    """Which part says how much, of the first run."""
+    splits = {name: dataset.splits[_SPLIT.value] for name, dataset in datasets.items()}
+    found = diagnosis.diagnose(run, splits)
+    told = {
+        task_id: {f"{level}/{part}": values for (level, part), values in parts.items()}
+        for task_id, parts in found.influence.items()
+    }
+    path.with_suffix(".json").write_text(
+        json.dumps({"influence": told, "probe": found.probe}, indent=1)
+    )
+    diagnosis.figure(found, path.with_suffix(".png"))
+    for which, values in found.probe.items():
+        print(f"{which} parts tell their modality: {tables.cell('accuracy', values)} %")
+    print(f"written: {path}.json and .png")
 
 
 def _missing(runs: list[Trained], datasets: dict[str, Dataset], out: Path) -> None:

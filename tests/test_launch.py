@@ -66,7 +66,8 @@ def test_training_shows_progress(whole):
 
 def test_evaluation_writes_table_picture_and_predictions(launch, trained, data_dir):
     run_dir = trained
-    done = launch("evaluate", f"--run_dir={run_dir}", f"--data_dir={data_dir}", "--baselines")
+    flags = (f"--run_dir={run_dir}", f"--data_dir={data_dir}", "--baselines", "--diagnose")
+    done = launch("evaluate", *flags)
     assert done.returncode == 0, done.stderr
     for row in ("HAEMSA", "median", "ridge text", "ridge all", "best possible"):
         assert row in done.stdout
@@ -74,6 +75,11 @@ def test_evaluation_writes_table_picture_and_predictions(launch, trained, data_d
     assert len(results["planted:sentiment"]["HAEMSA"]["mae"]) == 2
     assert "±" in (run_dir / "test.md").read_text()
     assert (run_dir / "test.png").read_bytes().startswith(b"\x89PNG")
+    told = json.loads((run_dir / "test_diagnosis.json").read_text())
+    # Of one expert of one modality there is nothing else to shut.
+    (values,) = told["influence"]["planted:sentiment"].values()
+    assert min(values) > 0 and len(values) == 2
+    assert (run_dir / "test_diagnosis.png").exists()
     with (run_dir / "test_predictions.csv").open() as file:
         rows = list(csv.DictReader(file))
     mine = [row for row in rows if row["task"] == "planted:sentiment" and row["seed"] == "1"]

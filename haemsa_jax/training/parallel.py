@@ -71,9 +71,15 @@ def make_block(
 
 
 def make_predict(
-    network: NetworkConfig, batch_size: int, devices: list[jax.Device]
+    network: NetworkConfig, batch_size: int, devices: list[jax.Device], parts: bool = False
 ) -> Callable[..., dict[str, np.ndarray]]:
     """Prediction of S members over many rows, tail included.
+
+    Args:
+      network: of the members.
+      batch_size: rows at a time, over all devices.
+      devices: the axis.
+      parts: also tell `shared` and `specific`, [S, n, M, D].
 
     Returns:
       predict(params, constants, architectures, split, task_id, rows) -> dict of arrays, params and
@@ -93,6 +99,8 @@ def make_predict(
                 "links": out.link_weights,
                 "fusion": out.fusion_gates,
             }
+            if parts:
+                gates |= {"shared": out.shared, "specific": out.specific}
             return out.predictions, gates
 
         def some(rows):
