@@ -223,7 +223,6 @@ def make_losses(
         main, auxiliary, teaching, sharing = {}, {}, {}, jnp.zeros(())
         right = jnp.zeros((2, len(network.modalities)))
         for dataset, (views, labels, keys) in drawn.items():
-            samples = jax.tree.map(lambda *x: jnp.stack(x), *views)
             longest = longest_text(network, dataset, views[-1])
 
             def forward(sample, key, dataset=dataset, longest=longest):
@@ -232,10 +231,7 @@ def make_losses(
                     variables, sample, architecture, rates, dataset, longest, rngs=rngs
                 )
 
-            # All views of a sample share its key, and so their dropout: they differ by what is
-            # hidden alone.
-            outputs = jax.vmap(jax.vmap(forward), (0, None))(samples, keys)
-            seen = [jax.tree.map(lambda x, k=k: x[k], outputs) for k in range(len(views))]
+            seen = _of_views(jax.vmap(forward), views, keys)
             if shares:
                 sharing += sharing_losses(params, hyper, _of_batch(seen[-1], axis)) / len(drawn)
             start = 0
@@ -268,6 +264,15 @@ def make_losses(
         return Losses(*by_task, sharing, (right[0], right[1]))
 
     return losses
+
+
+def _of_views(forward, views: tuple[Sample, ...], keys: Array) -> list[Outputs]:
+    """Outputs of every view. All views of a sample share its key, and so their dropout."""
+    if len(views) == 1:
+        return [forward(views[0], keys)]
+    together = jax.tree.map(lambda *x: jnp.stack(x), *views)
+    outputs = jax.vmap(forward, (0, None))(together, keys)
+    return [jax.tree.map(lambda x, k=view: x[k], outputs) for view in range(len(views))]
 
 
 def _of_batch(outputs: Outputs, axis: str | None) -> Outputs:
