@@ -74,6 +74,10 @@ def main() -> None:
         raise InputError("--run_dir is empty: name the directory of a run, or several")
     if len(directories) > 1 and _OUT_DIR.value is None:
         raise InputError("--out_dir is missing: with several runs, name where results go")
+    if _PROTOCOL.value and (_ENSEMBLE.value or _DIAGNOSE.value):
+        raise InputError("--ensemble and --diagnose are about what is all there: drop --protocol")
+    if _BESIDE.value and not _PROTOCOL.value:
+        raise InputError("--beside is for a --protocol; without one, give several to --run_dir")
     out = Path(_OUT_DIR.value) if _OUT_DIR.value else directories[0]
     runs = [load_trained(directory) for directory in directories]
     network = runs[0].experiment.network
@@ -90,8 +94,6 @@ def main() -> None:
     if _PROTOCOL.value:
         _missing(runs, datasets, out)
         return
-    if _BESIDE.value:
-        raise InputError("--beside is for a --protocol; without one, give several to --run_dir")
     resident = flags.FLAGS.resident_mib << 20
     each = [
         evaluate(run, datasets, split, ensemble=_ENSEMBLE.value, resident=resident) for run in runs

@@ -190,6 +190,8 @@ REFUSED = [
     ("train", ["--tasks=planted", "--moments=1"], ["moments=1.0", "sharing='whole'", "split"]),
     ("train", ["--tasks=planted", "--sharing=half"], ["sharing='half' is unknown", "imputed"]),
     ("evaluate", ["--run_dir=/tmp", "--protocol=some"], ["--protocol=some", "patterns"]),
+    ("evaluate", ["--run_dir=/a", "--protocol=frame", "--ensemble=2"], ["drop --protocol"]),
+    ("evaluate", ["--run_dir=/a", "--beside=b=/b"], ["--beside is for a --protocol"]),
     ("evaluate", ["--run_dir="], ["--run_dir is empty"]),
     ("evaluate", ["--run_dir=/a,/b"], ["--out_dir is missing"]),
     ("evaluate", ["--run_dir=/nowhere"], ["/nowhere holds no trained network", "launch.train"]),
