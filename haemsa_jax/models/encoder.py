@@ -109,7 +109,7 @@ class _Layer(nn.Module):
     def _dense(self, name: str, size: int, x: Array) -> Array:
         """A matrix, and beside some a product of two thin ones (LoRA, Hu et al. 2021, 2106.09685).
 
-        Theirs are those of queries and values; beside all six, training takes half as long again.
+        Theirs are those of queries and values, and so are ours.
         """
         said = nn.Dense(size, dtype=self.precision, name=name)(x)
         if not self.rank or name not in ADAPTED:
