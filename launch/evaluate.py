@@ -23,6 +23,7 @@ same losses for every model. OUT_DIR then gets `SPLIT_PROTOCOL.json`, `.md` and 
 """
 
 import csv
+import functools
 import json
 from pathlib import Path
 
@@ -31,14 +32,21 @@ from absl import flags
 from tqdm import tqdm
 
 import haemsa_datasets
-from haemsa_jax.config import FUSION_OPERATORS, LOCAL_EXPERTS, dataset_of
+from haemsa_jax.config import FUSION_OPERATORS, LOCAL_EXPERTS, NetworkConfig, dataset_of
 from haemsa_jax.data import SPLITS, Dataset
 from haemsa_jax.data.missing import PROTOCOLS
 from haemsa_jax.errors import InputError
 from haemsa_jax.reporting import baselines, diagnosis, robustness, tables
 from haemsa_jax.reporting.figures import TaskReport, evaluation_figure
 from haemsa_jax.training.checkpoint import Trained, load_trained
-from haemsa_jax.training.evaluation import TaskEvaluation, evaluate, pool
+from haemsa_jax.training.evaluation import (
+    Evaluate,
+    TaskEvaluation,
+    check_data,
+    evaluate,
+    make_evaluate,
+    pool,
+)
 from haemsa_jax.training.metrics import BY_CLASS
 from launch import cli, words
 
@@ -55,7 +63,9 @@ _ENSEMBLE = flags.DEFINE_integer(
     0,
     "Also average predictions of so many networks of a run, of a search the best.",
 )
-_DIAGNOSE = flags.DEFINE_bool("diagnose", False, "Also which part of the network says how much.")
+_DIAGNOSE = flags.DEFINE_bool(
+    "diagnose", False, "Also which part of the network, of the first RUN_DIR, says how much."
+)
 _PROTOCOL = flags.DEFINE_enum(
     "protocol", None, PROTOCOLS, "How modalities are missing; by default none are."
 )
@@ -82,11 +92,7 @@ def main() -> None:
     runs = [load_trained(directory) for directory in directories]
     network = runs[0].experiment.network
     for directory, run in zip(directories, runs, strict=True):
-        other = run.experiment.network
-        if (other.tasks, other.modalities, other.depth, other.text) != (
-            network.tasks, network.modalities, network.depth, network.text,
-        ):  # fmt: skip
-            raise InputError(f"{directory} is on other tasks or words than {directories[0]}")
+        _check_like(directory, run, network, "tasks", "modalities", "depth", "text")
     splits = SPLITS if _BASELINES.value or _PROTOCOL.value else (split,)
     datasets = {
         name: words.load(name, _DATA_DIR.value, splits, network.text) for name in network.widths
@@ -142,27 +148,35 @@ def _diagnose(run: Trained, datasets: dict[str, Dataset], path: Path) -> None:
     print(f"written: {path}.json and .png")
 
 
+def _check_like(directory: Path | str, run: Trained, network: NetworkConfig, *fields: str) -> None:
+    """Only networks on the same tasks and words may be measured together."""
+    if any(getattr(run.experiment.network, f) != getattr(network, f) for f in fields):
+        raise InputError(f"{directory} is on other tasks or words than {_RUN_DIR.value[0]}")
+
+
 def _missing(runs: list[Trained], datasets: dict[str, Dataset], out: Path) -> None:
     """Everything under a protocol of missing modalities."""
-    protocol, split, loaded = _PROTOCOL.value, _SPLIT.value, {}
+    protocol, split, network = _PROTOCOL.value, _SPLIT.value, runs[0].experiment.network
 
-    def runs_in(place: str):
-        def of(condition: str) -> list[Trained]:
-            if "{pattern}" in place and protocol != "patterns":
-                raise InputError(f"--beside: {place} needs --protocol=patterns")
-            directory = place.replace("{pattern}", condition)
-            if directory not in loaded:
-                loaded[directory] = load_trained(directory)
-            return [loaded[directory]]
+    def ready(run: Trained) -> Evaluate:
+        check_data(run.experiment.network, datasets)
+        return make_evaluate(run, resident=flags.FLAGS.resident_mib << 20)
 
-        return of
+    @functools.cache
+    def beside(directory: str) -> list[Evaluate]:
+        run = load_trained(directory)
+        _check_like(directory, run, network, "tasks", "text")
+        return [ready(run)]
 
-    models = {"HAEMSA": lambda condition: runs}
+    ours = [ready(run) for run in runs]
+    models = {"HAEMSA": lambda condition: ours}
     for entry in _BESIDE.value:
         name, _, place = entry.partition("=")
         if not name or not place:
             raise InputError(f"--beside={entry}: expected NAME=RUN_DIR")
-        models[name] = runs_in(place)
+        if "{pattern}" in place and protocol != "patterns":
+            raise InputError(f"--beside={entry} needs --protocol=patterns")
+        models[name] = lambda condition, at=place: beside(at.replace("{pattern}", condition))
     with tqdm(unit="condition", dynamic_ncols=True) as bar:
 
         def observe(model: str, condition: str) -> None:

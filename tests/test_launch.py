@@ -105,6 +105,16 @@ def test_missing_modalities_are_the_same_for_every_model(launch, trained, data_d
     assert (tmp_path / "test_patterns.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_what_cannot_be_compared_is_refused(launch, trained, whole, spoken_dir, tmp_path):
+    apart = launch("evaluate", f"--run_dir={whole[0]},{trained}", f"--out_dir={tmp_path}")
+    assert apart.returncode == 2
+    assert f"{trained} is on other tasks or words than {whole[0]}" in apart.stderr
+    only = f"--run_dir={whole[0]}", f"--data_dir={spoken_dir}", "--protocol=frame"
+    alone = launch("evaluate", *only)
+    assert alone.returncode == 2
+    assert "has one modality, text, of which nothing can be missing" in alone.stderr
+
+
 def test_a_run_killed_by_the_system_resumes_bit_for_bit(
     launch, whole, spoken_dir, tmp_path, environment
 ):

@@ -10,17 +10,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import stirred
+from conftest import TASKS, stirred
 from jax.extend.core import jaxprs_in_params
 
 from haemsa_jax.config import NetworkConfig
 from haemsa_jax.data.batches import device_split, gather
 from haemsa_jax.data.presence import restrict
+from haemsa_jax.errors import InputError
 from haemsa_jax.evolution.genome import decode, gene_table
 from haemsa_jax.evolution.size import size
 from haemsa_jax.evolution.specialise import specialise
 from haemsa_jax.models.haemsa import Haemsa, Rates, init_variables
 from haemsa_jax.training.constants import make_constants
+from launch.tasks import restricted
 
 GENOMES = int(os.environ.get("HAEMSA_GENOMES", "16"))
 PATTERNS = [(t, a, v) for t in (0, 1) for a in (0, 1) for v in (0, 1) if t + a + v]
@@ -155,3 +157,15 @@ def sample_of(network, dataset, lengths):
         offsets={m: np.zeros(n, np.int32) for m, n in lengths.items()},
         task=np.int32(network.task_index(network.tasks_of(dataset)[0])),
     )
+
+
+def test_a_network_for_some_modalities_builds_nothing_for_others(small):
+    some = restricted(small, "text+audio")
+    assert some.built_modalities == ("text", "audio")
+    assert set(some.built.links) == {("text", "audio"), ("audio", "text")}
+    assert set(some.built.local) == {"text", "audio"}
+    seen = dataclasses.replace(
+        small, widths={"talks": {"text": 6, "audio": 4}}, tasks={"talks:score": TASKS["score"]}
+    )
+    with pytest.raises(InputError, match="'vision' is none of text, audio"):
+        restricted(seen, "vision")

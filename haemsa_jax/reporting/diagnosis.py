@@ -84,46 +84,42 @@ def diagnose(trained: Trained, splits: Mapping[str, Split]) -> Diagnosis:
 
 
 def without(network: NetworkConfig, whole: Architecture) -> dict[tuple[str, str], Architecture]:
-    """By level and part, the architecture in which that part alone is shut.
+    """By level and part, the architecture in which that part alone is shut. On the host.
 
     Left out are parts that are shut already, and those without which nothing would be left.
     """
-    built, names = network.built, network.modalities
-    whole = jax.tree.map(jnp.asarray, whole)
+    built, names, whole = network.built, network.modalities, jax.device_get(whole)
     found = {}
-    reads = np.asarray(whole.modalities) * _built(built.modalities.values(), names)
+
+    def shut(level: str, part: str, field: str, *index) -> None:
+        mask = np.array(getattr(whole, field))
+        if mask[index].any():
+            mask[index] = 0.0
+            found[level, part] = whole.replace(**{field: mask})
+
+    every = slice(None)
+    reads = whole.modalities * _built(built.modalities.values(), names)
     for m in network.built_modalities:
-        row = names.index(m)
-        if reads[:, row].any() and (reads.sum(axis=1) - reads[:, row] > 0).all():
-            shut = whole.modalities.at[:, row].set(0.0)
-            found["modality", m] = whole.replace(modalities=shut)
+        if (reads.sum(axis=1) > reads[:, names.index(m)]).all():
+            shut("modality", m, "modalities", every, names.index(m))
     for m, blocks in built.local.items():
         row = names.index(m)
-        mask = np.asarray(whole.local)[row, : len(blocks)] * _built(blocks, LOCAL_EXPERTS)
-        if np.asarray(whole.depth)[row].any():
-            found["local", f"{m}: all"] = whole.replace(depth=whole.depth.at[row].set(0.0))
+        shut("local", f"{m}: all", "depth", row)
+        open_ = whole.local[row, : len(blocks)] * _built(blocks, LOCAL_EXPERTS)
         for place, expert in enumerate(LOCAL_EXPERTS):
-            if mask[:, place].any() and (mask.sum(axis=1) - mask[:, place] > 0).all():
-                shut = whole.local.at[row, :, place].set(0.0)
-                found["local", f"{m}: {expert}"] = whole.replace(local=shut)
+            if open_[:, place].any() and (open_.sum(axis=1) > open_[:, place]).all():
+                shut("local", f"{m}: {expert}", "local", row, every, place)
     for source, target in built.links:
-        place = names.index(target), names.index(source)
-        if np.asarray(whole.links)[place]:
-            found["link", f"{source} > {target}"] = whole.replace(
-                links=whole.links.at[place].set(0.0)
-            )
-    fusion = np.asarray(whole.fusion) * _built([built.fusion], FUSION_OPERATORS)
+        shut("link", f"{source} > {target}", "links", names.index(target), names.index(source))
+    used = whole.fusion * _built([built.fusion], FUSION_OPERATORS)
     for operator in built.fusion:
         place = FUSION_OPERATORS.index(operator)
-        if fusion[:, place].any() and (fusion.sum(axis=1) - fusion[:, place] > 0).all():
-            found["global", operator] = whole.replace(fusion=whole.fusion.at[:, place].set(0.0))
-    if built.specific:
-        found["global", "all"] = whole.replace(fusion=jnp.zeros_like(whole.fusion))
+        if (used.sum(axis=1) > used[:, place]).all():
+            shut("global", operator, "fusion", every, place)
+    if built.specific:  # which still speak where nothing is fused
+        shut("global", "all", "fusion", every)
     for m in built.specific:
-        if np.asarray(whole.specific)[:, names.index(m)].any():
-            found["specific", m] = whole.replace(
-                specific=whole.specific.at[:, names.index(m)].set(0.0)
-            )
+        shut("specific", m, "specific", every, names.index(m))
     return found
 
 

@@ -28,8 +28,7 @@ from haemsa_jax.data.missing import (
 from haemsa_jax.errors import InputError
 from haemsa_jax.reporting import baselines, tables
 from haemsa_jax.reporting.figures import ABSENT, DPI, FONT, HUES
-from haemsa_jax.training.checkpoint import Trained
-from haemsa_jax.training.evaluation import check_data, make_evaluate
+from haemsa_jax.training.evaluation import Evaluate
 
 Measured = dict[str, dict[str, dict[str, list[float]]]]
 Robustness = dict[str, Measured]
@@ -44,33 +43,34 @@ def conditions(protocol: str, modalities: Sequence[str]) -> list[str]:
     return [str(rate) for rate in RATES[protocol]]
 
 
-def degraded(dataset: Dataset, split: str, protocol: str, condition: str, seed: int) -> Split:
-    """A split under a condition, the same for whoever reads it.
+def make_degrade(dataset: Dataset, split: str, protocol: str, seed: int) -> Callable[[str], Split]:
+    """degrade(condition) -> the split under it, the same for whoever reads it.
 
     Args:
       dataset: with the split, and for lost columns the split train.
       split: its name.
       protocol: of `PROTOCOLS`.
-      condition: of `conditions`.
       seed: of what is lost.
     """
     whole = dataset.splits[split]
     if protocol == "patterns":
-        return keep_modalities(whole, condition.split("+"))
+        return lambda condition: keep_modalities(whole, condition.split("+"))
     if protocol == "utterance":
-        return drop_utterances(whole, float(condition), seed)
-    return drop_frames(whole, float(condition), seed, column_means(dataset.splits["train"]))
+        return lambda condition: drop_utterances(whole, float(condition), seed)
+    means = column_means(dataset.splits["train"])
+    return lambda condition: drop_frames(whole, float(condition), seed, means)
 
 
 def measure(
-    models: Mapping[str, Callable[[str], Sequence[Trained]]], datasets: Mapping[str, Dataset],
+    models: Mapping[str, Callable[[str], Sequence[Evaluate]]], datasets: Mapping[str, Dataset],
     split: str, protocol: str, seed: int, yardsticks: bool,
     observe: Callable[[str, str], None] = lambda model, condition: None,
 ) -> Robustness:  # fmt: skip
     """Metrics of every model under every condition.
 
     Args:
-      models: per name, what runs are it under a condition, whose seeds count together.
+      models: per name, what `make_evaluate` made of the runs that are it under a condition, whose
+        seeds count together.
       datasets: by name, with the splits train, validation and the one to read.
       split: the split to read.
       protocol: of `PROTOCOLS`.
@@ -78,44 +78,36 @@ def measure(
       yardsticks: also measure those of `baselines`, which fill what is absent with zeros.
       observe: is told what is about to be measured.
     """
-    modalities = _modalities(datasets)
-    names = conditions(protocol, modalities)
-    lost = {
-        condition: {
-            name: degraded(dataset, split, protocol, condition, seed)
-            for name, dataset in datasets.items()
-        }
-        for condition in names
+    names = conditions(protocol, _modalities(datasets))
+    degrade = {
+        name: make_degrade(dataset, split, protocol, seed) for name, dataset in datasets.items()
     }
+    lost = {condition: {name: of(condition) for name, of in degrade.items()} for condition in names}
     found: Robustness = {}
     for model, runs in models.items():
-        ready: dict[int, Callable] = {}
         for condition in names:
             observe(model, condition)
-            for trained in runs(condition):
-                if id(trained) not in ready:
-                    check_data(trained.experiment.network, datasets)
-                    ready[id(trained)] = make_evaluate(trained)
-                for task_id, task in ready[id(trained)](lost[condition]).items():
+            for evaluate in runs(condition):
+                for task_id, task in evaluate(lost[condition]).items():
                     row = found.setdefault(task_id, {}).setdefault(model, {})
                     for metric, values in task.metrics.items():
                         row.setdefault(condition, {}).setdefault(metric, []).extend(values)
     for task_id in found if yardsticks else ():
-        name, _, task = task_id.partition(":")
-        fitted = baselines.fit(datasets[name], task, 0)
-        spec = datasets[name].tasks[task]
+        dataset, task = dataset_of(task_id), task_id.partition(":")[2]
+        fitted, spec = baselines.fit(datasets[dataset], task, 0), datasets[dataset].tasks[task]
         for yardstick in YARDSTICKS:
-            if yardstick in fitted:
-                observe(yardstick, task_id)
-                found[task_id][yardstick] = {
-                    condition: {
-                        metric: [value]
-                        for metric, value in baselines.measure(
-                            spec, fitted[yardstick], lost[condition][dataset_of(task_id)]
-                        ).items()
-                    }
-                    for condition in names
+            if yardstick not in fitted:
+                continue
+            observe(yardstick, task_id)
+            found[task_id][yardstick] = {
+                condition: {
+                    metric: [value]
+                    for metric, value in baselines.measure(
+                        spec, fitted[yardstick], lost[condition][dataset]
+                    ).items()
                 }
+                for condition in names
+            }
     return found
 
 

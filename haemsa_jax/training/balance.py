@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from haemsa_jax.config import NetworkConfig, TaskSpec
+from haemsa_jax.models.haemsa import slug
 
 Array = jax.Array
 MEMORY = 0.9  # of the running ratio, a step
@@ -58,19 +59,17 @@ def paces(ratio: Array, strength: Array) -> Array:
 
 
 def slowed(network: NetworkConfig, grads: dict, pace: Array) -> dict:
-    """Gradients with those of each modality's own modules times its pace, float[M]."""
+    """Gradients with those of each modality's own modules times its pace, float[M].
+
+    Its own are those below the links: stems, banks and summary.
+    """
     paced = dict(grads)
     for place, modality in enumerate(network.modalities):
-        for name in grads:
-            if _is_of(name, modality):
-                paced[name] = jax.tree.map(lambda g, k=place: pace[k] * g, grads[name])
+        own = {f"stem_{slug(dataset)}_{modality}" for dataset in network.widths}
+        own |= {f"local_{modality}_{layer}" for layer in range(network.depth)}
+        for name in grads.keys() & {*own, f"summary_{modality}"}:
+            paced[name] = jax.tree.map(lambda g, k=place: pace[k] * g, grads[name])
     return paced
-
-
-def _is_of(name: str, modality: str) -> bool:
-    """Whether a module is one of a single modality's, below the links: stem, bank or summary."""
-    own = name.startswith("stem_") and name.endswith(f"_{modality}")
-    return own or name == f"summary_{modality}" or name.startswith(f"local_{modality}_")
 
 
 def hiding_rates(rate: Array, ratio: Array, strength: Array) -> Array:

@@ -42,6 +42,9 @@ class TaskEvaluation:
     gates: Mapping[str, np.ndarray]
 
 
+Evaluate = Callable[[Mapping[str, Split]], dict[str, TaskEvaluation]]
+
+
 def evaluate(
     trained: Trained,
     datasets: Mapping[str, Dataset],
@@ -75,7 +78,7 @@ def make_evaluate(
     devices: list[jax.Device] | None = None,
     ensemble: int = 0,
     resident: int = RESIDENT,
-) -> Callable[[Mapping[str, Split]], dict[str, TaskEvaluation]]:
+) -> Evaluate:
     """The same for splits, by name of their data set: many of the same shapes, compiled once."""
     network = trained.experiment.network
     there = len(trained.architectures.sharpness)

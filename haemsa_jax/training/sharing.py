@@ -53,19 +53,17 @@ class Companion(nn.Module):
             others.append(self.others[m](nn.gelu(self.hidden[m](rest))))
         return jnp.stack(own, axis=1), jnp.stack(others, axis=1)
 
-    def __call__(self, shared: Array, presence: Array) -> None:
-        """Visit everything, so that it is initialised."""
-        self.decode(shared)
-        self.functions(shared, presence)
-
 
 def init_companion(network: NetworkConfig, config: TrainConfig, key: Array) -> dict:
-    """Its parameters where a loss that needs them is on, as leaves of the network's tree."""
-    if not (config.reconstruction or config.correlation):
-        return {}
-    count = len(network.modalities)
-    blank = jnp.zeros((1, count, network.width)), jnp.ones((1, count), bool)
-    return {COMPANION: Companion(network).init({"params": key}, *blank)["params"]}
+    """The parameters that losses need which are on, as leaves of the network's tree."""
+    count, companion = len(network.modalities), Companion(network)
+    parts, there = jnp.zeros((1, count, network.width)), jnp.ones((1, count), bool)
+    found = {}
+    if config.reconstruction:
+        found |= companion.init(key, parts, method="decode")["params"]
+    if config.correlation:
+        found |= companion.init(key, parts, there, method="functions")["params"]
+    return {COMPANION: found} if found else {}
 
 
 def make_sharing_losses(network: NetworkConfig, config: TrainConfig) -> Callable[..., Array]:

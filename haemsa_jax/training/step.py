@@ -140,10 +140,10 @@ def make_batch(
         shares = {task_id: size // devices for task_id, size in sizes.items()}
         # A key a sample, folded from its place in the whole batch: results do not depend on how
         # many devices share it.
-        ends = np.cumsum([0, *sizes.values()])[:-1]
+        before = np.cumsum([0, *sizes.values()])[:-1]
         place = jnp.concatenate([
-            end + device * share + jnp.arange(share)
-            for end, share in zip(ends, shares.values(), strict=True)
+            first + device * share + jnp.arange(share)
+            for first, share in zip(before, shares.values(), strict=True)
         ])  # fmt: skip
         hide = _keys(stream(seed, "presence"), step, place)
         keys = _keys(stream(seed, "dropout"), step, place)
