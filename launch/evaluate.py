@@ -157,6 +157,12 @@ def _check_like(directory: Path | str, run: Trained, network: NetworkConfig, *fi
 def _missing(runs: list[Trained], datasets: dict[str, Dataset], out: Path) -> None:
     """Everything under a protocol of missing modalities."""
     protocol, split, network = _PROTOCOL.value, _SPLIT.value, runs[0].experiment.network
+    known = robustness.modalities_of(datasets)
+    if len(known) < 2:
+        raise InputError(
+            f"--protocol: {', '.join(datasets)} has one modality, {', '.join(known)}, of which "
+            "nothing can be missing; leave the flag away"
+        )
 
     def ready(run: Trained) -> Evaluate:
         check_data(run.experiment.network, datasets)

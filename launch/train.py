@@ -12,10 +12,8 @@ only what the genome uses is built. --init_from starts from a trained network, a
 
 import dataclasses
 from pathlib import Path
-from statistics import fmean
 
 from absl import flags
-from tqdm import tqdm
 
 from haemsa_jax.config import NetworkConfig, TrainConfig
 from haemsa_jax.errors import InputError
@@ -28,6 +26,7 @@ from haemsa_jax.training.checkpoint import load_trained
 from haemsa_jax.training.loop import Start, make_train
 from haemsa_jax.training.warm_start import take
 from launch import cli, tasks, words
+from launch.progress import TrainingBar
 
 _GENOME = flags.DEFINE_string("genome", None, "Genome file of a search, such as best.json.")
 _WEIGHTS = flags.DEFINE_enum(
@@ -85,7 +84,7 @@ def main() -> None:
     if found and Path(flags.FLAGS.run_dir).resolve() in found.path.resolve().parents:
         raise InputError(f"--run_dir holds the genome {found.path}; choose another --run_dir")
     directory = cli.run_directory()
-    with cli.Interrupt() as interrupt, _Bar() as bar:
+    with cli.Interrupt() as interrupt, TrainingBar() as bar:
         progress = train(directory, observe=bar, stop=interrupt)
     training_figure(log.read(directory), directory / "training.png")
     chosen = zip(progress["best_score"], progress["best_step"], strict=True)
@@ -117,34 +116,6 @@ def _warm(start: Start, network: NetworkConfig, config: TrainConfig) -> Start:
     whence = {"init_from": _INIT_FROM.value, "step": trained.progress.get("best_step")}
     params = overlaid(start.params, warm.params)
     return Start(start.architecture, params, {**start.origin, **whence})
-
-
-class _Bar:
-    """One progress bar: step rate, losses and validation metrics, mean over seeds."""
-
-    def __init__(self):
-        self.bar = tqdm(unit="step", dynamic_ncols=True, mininterval=0.5)
-        self.shown: dict[str, str] = {}
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.bar.close()
-
-    def __call__(self, row: dict) -> None:
-        if row["kind"] == "train":
-            # What a resumed run already had behind it does not count towards the rate.
-            if self.bar.total is None:
-                self.bar.total, self.bar.initial = row["total"], row["step"] - 1
-                self.bar.n = row["step"] - 1
-            self.bar.update(row["step"] - self.bar.n)
-            self.shown["loss"] = f"{fmean(row['loss']):.3f}"
-        elif row["kind"] == "validation":
-            # The first metric of a task is the one that selects.
-            first = {name.rpartition("/")[0]: name for name in reversed(row) if "/" in name}
-            self.shown |= {name: f"{fmean(row[name]):.3f}" for name in first.values()}
-        self.bar.set_postfix(self.shown, refresh=False)
 
 
 if __name__ == "__main__":

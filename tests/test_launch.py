@@ -203,6 +203,7 @@ REFUSED = [
     ("evaluate", ["--run_dir=/a", "--protocol=frame", "--ensemble=2"], ["drop --protocol"]),
     ("evaluate", ["--run_dir=/a", "--beside=b=/b"], ["--beside is for a --protocol"]),
     ("evaluate", ["--run_dir="], ["--run_dir is empty"]),
+    ("ablate", ["--genome=/nowhere.json"], ["cannot read the genome /nowhere.json"]),
     ("evaluate", ["--run_dir=/a,/b"], ["--out_dir is missing"]),
     ("evaluate", ["--run_dir=/nowhere"], ["/nowhere holds no trained network", "launch.train"]),
     ("evaluate", ["--run_dir=/tmp", "--split=train"], ["--split=train", "validation"]),

@@ -113,6 +113,34 @@ def test_the_best_is_trained_and_everything_evaluated(launch, found, spoken_dir,
     assert (tmp_path / "out" / "test.png").exists()
 
 
+def test_ablations_are_trained_and_compared(launch, found, spoken_dir, tmp_path):
+    flags = (
+        f"--genome={found[0] / 'best.json'}", f"--data_dir={spoken_dir}", "--seeds=2",
+        "--epochs=1", "--ablate=hierarchy,evolution", f"--run_dir={tmp_path}",
+    )  # fmt: skip
+    done = launch("ablate", *flags)
+    assert done.returncode == 0, done.stderr
+    told = json.loads((tmp_path / "ablation.json").read_text())
+    models = told["metrics"][TASK]
+    assert list(models) == ["whole", "one level of experts", "not evolved"]
+    assert all(len(of["text"]["mae"]) == 2 for of in models.values())
+    assert models["whole"] != models["not evolved"]
+    sizes = {name: of[0] for name, of in told["sizes"]["cmu_mosi-standard"].items()}
+    assert len({of["steps"] for of in sizes.values()}) == 1
+    assert sizes["hierarchy"]["parameters"] >= sizes["whole"]["parameters"]
+    assert (tmp_path / "ablation.png").exists()
+    assert "minus the whole" in (tmp_path / "ablation.md").read_text()
+    before = (tmp_path / "ablation.md").read_text()
+    # The same command again finds everything trained.
+    (tmp_path / "ablation.md").unlink()
+    done = launch("ablate", *flags)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "ablation.md").read_text() == before
+    done = launch("ablate", *flags, "--ablate=multitask")
+    assert done.returncode == 2
+    assert "there is one task" in done.stderr
+
+
 def test_too_large_an_ensemble(launch, found, spoken_dir):
     done = launch("evaluate", f"--run_dir={found[0]}", f"--data_dir={spoken_dir}", "--ensemble=50")
     assert done.returncode == 2

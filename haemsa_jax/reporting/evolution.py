@@ -170,12 +170,20 @@ def _architecture(axes: Axes, architecture: Architecture, network: NetworkConfig
         for task_id in users:
             _arrow(axes, (fused + 0.095, y), (asked - 0.085, heads[task_id]), FAINT, True)
     for task_id, y in heads.items():
-        reads = " + ".join(parts.modalities[task_id])
+        read, heard = parts.modalities[task_id], architecture.specific[tasks.index(task_id)]
+        said = [f"reads {' + '.join(read)}"]
+        past = [m for m in parts.specific if m in read and heard[names.index(m)]]
+        if past:
+            said += ["past the fusion:", " + ".join(past)]
         _box(axes, asked, y, task_id.rpartition(":")[2], INK, width=0.16)
-        axes.text(asked, y - 0.06, f"reads {reads}", ha="center", va="top", fontsize=FONT - 1)
+        text = "\n".join(said)
+        axes.text(asked, y - 0.06, text, ha="center", va="top", fontsize=FONT - 1)
     sharp = ", ".join(
         f"{level} {value:.2g}" for level, value in zip(LEVELS, architecture.sharpness, strict=True)
     )
+    if parts.imputed:
+        guessed = f"guessed where absent: {', '.join(parts.imputed)}"
+        axes.text(-0.01, -0.015, guessed, va="bottom", fontsize=FONT - 1)
     axes.set_title(f"the best architecture (gate sharpness: {sharp})", fontsize=FONT + 2)
     axes.set(xlim=(-0.02, asked + 0.1), ylim=(-0.02, 1.02))
     axes.axis("off")

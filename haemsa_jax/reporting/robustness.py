@@ -25,7 +25,6 @@ from haemsa_jax.data.missing import (
     keep_modalities,
     subsets,
 )
-from haemsa_jax.errors import InputError
 from haemsa_jax.reporting import baselines, tables
 from haemsa_jax.reporting.figures import ABSENT, DPI, FONT, HUES
 from haemsa_jax.training.evaluation import Evaluate
@@ -68,6 +67,8 @@ def measure(
 ) -> Robustness:  # fmt: skip
     """Metrics of every model under every condition.
 
+    Under `patterns` a data set is read with the subsets of its own modalities alone.
+
     Args:
       models: per name, what `make_evaluate` made of the runs that are it under a condition, whose
         seeds count together.
@@ -78,7 +79,7 @@ def measure(
       yardsticks: also measure those of `baselines`, which fill what is absent with zeros.
       observe: is told what is about to be measured.
     """
-    names = conditions(protocol, _modalities(datasets))
+    names = conditions(protocol, modalities_of(datasets))
     degrade = {
         name: make_degrade(dataset, split, protocol, seed) for name, dataset in datasets.items()
     }
@@ -89,6 +90,8 @@ def measure(
             observe(model, condition)
             for evaluate in runs(condition):
                 for task_id, task in evaluate(lost[condition]).items():
+                    if not _is_for(protocol, condition, datasets[dataset_of(task_id)]):
+                        continue
                     row = found.setdefault(task_id, {}).setdefault(model, {})
                     for metric, values in task.metrics.items():
                         row.setdefault(condition, {}).setdefault(metric, []).extend(values)
@@ -107,19 +110,18 @@ def measure(
                     ).items()
                 }
                 for condition in names
+                if _is_for(protocol, condition, datasets[dataset])
             }
     return found
 
 
-def _modalities(datasets: Mapping[str, Dataset]) -> tuple[str, ...]:
-    """Those that any data set has; there must be several, or nothing could be missing."""
-    known = tuple(dict.fromkeys(m for dataset in datasets.values() for m in dataset.widths))
-    if len(known) < 2:
-        raise InputError(
-            f"--protocol: {', '.join(datasets)} has one modality, {', '.join(known)}, of which "
-            "nothing can be missing; leave the flag away"
-        )
-    return known
+def modalities_of(datasets: Mapping[str, Dataset]) -> tuple[str, ...]:
+    """Those that any data set has."""
+    return tuple(dict.fromkeys(m for dataset in datasets.values() for m in dataset.widths))
+
+
+def _is_for(protocol: str, condition: str, dataset: Dataset) -> bool:
+    return protocol != "patterns" or {*condition.split("+")} <= {*dataset.widths}
 
 
 def summed_up(protocol: str, row: Mapping[str, Mapping[str, Sequence[float]]], metric: str):

@@ -1,0 +1,145 @@
+"""What each idea is worth: trains an evolved network whole, and without one idea at a time.
+
+  python -m launch.evolve --tasks=hazumi --past=8 --run_dir=runs/found
+  python -m launch.ablate --genome=runs/found/best.json --seeds=5 --epochs=7 --run_dir=runs/ablated
+
+Each is trained from random weights on the same batches, for as many steps, with the same seeds:
+`hierarchy` has one level of experts, as wide as makes up for the others' parameters; `evolution`
+the default architecture and the training that the search started from; `transfer` no links, no
+guesses, no teaching; `multitask` one network a task. Validation selects; the test split is read
+once everything is trained, with all modalities and with every subset of them. --genome takes
+several genomes, such as of several data sets. The same command again resumes.
+
+RUN_DIR holds a run of launch.train for each, and `ablation.md` (metrics, paired differences and
+their confidence intervals), `ablation.png` and `ablation.json` (raw values).
+"""
+
+import functools
+import json
+from pathlib import Path
+
+from absl import flags
+
+from haemsa_jax.config import TrainConfig
+from haemsa_jax.data import SPLITS, Dataset
+from haemsa_jax.errors import InputError
+from haemsa_jax.evolution.ablation import ABLATIONS, WHOLE, Variant, ablate, specialised
+from haemsa_jax.evolution.outcome import Found, read_genome
+from haemsa_jax.models.haemsa import slug
+from haemsa_jax.reporting import ablation, robustness
+from haemsa_jax.training.checkpoint import load_trained
+from haemsa_jax.training.evaluation import make_evaluate
+from haemsa_jax.training.loop import Start, make_train
+from haemsa_jax.training.step import label_counts
+from haemsa_jax.training.streaming import host_splits
+from launch import cli, tasks
+from launch.progress import TrainingBar
+
+_GENOME = flags.DEFINE_list(
+    "genome", None, "Genome file of a search, such as best.json; a comma list of several.",
+    required=True,
+)  # fmt: skip
+_ABLATE = flags.DEFINE_list("ablate", list(ABLATIONS), "What is taken away, one at a time.")
+_CHECKPOINT_EVERY = flags.DEFINE_integer("checkpoint_every", 500, "Steps between checkpoints.")
+tasks.define_flags()
+cli.define_run_flags()
+cli.define_resident_flag()
+cli.define_flags(TrainConfig)
+
+
+def main() -> None:
+    devices, genomes = cli.devices(), [read_genome(path) for path in _GENOME.value]
+    for name in _ABLATE.value:
+        if name not in ABLATIONS:
+            raise InputError(f"--ablate={name} is unknown; choose from {', '.join(ABLATIONS)}")
+    places = [slug("+".join(found.experiment.network.widths)) for found in genomes]
+    if len({*places}) < len(places):
+        raise InputError(f"--genome: two genomes are on the same data sets, {', '.join(places)}")
+    measured, counted, directory = {}, {}, cli.run_directory()
+    with cli.Interrupt() as interrupt:
+        for found, place in zip(genomes, places, strict=True):
+            variants, datasets = _variants(found)
+            for model, networks in variants.items():
+                for number, variant in enumerate(networks):
+                    into = directory / place / _named(model, number)
+                    progress = _train(variant, datasets, into, devices, interrupt)
+                    if interrupt():
+                        at = f"{into}, step {progress['step']} of {progress['total']}"
+                        interrupt.end(f"in {at}")
+                    row = counted.setdefault(place, {}).setdefault(model, [])
+                    row.append({"parameters": variant.parameters, "steps": progress["total"]})
+            runs = {
+                ABLATIONS.get(model, model): [
+                    directory / place / _named(model, number) for number in range(len(networks))
+                ]
+                for model, networks in variants.items()
+            }
+            measured |= _measure(runs, found, datasets)
+    _write(directory, measured, counted)
+
+
+def _named(model: str, number: int) -> str:
+    return f"{model}_{number}" if model == "multitask" else model
+
+
+def _variants(found: Found) -> tuple[dict[str, list[Variant]], dict[str, Dataset]]:
+    """Everything to train on the tasks of one genome, the whole first, and all their data."""
+    datasets, network = tasks.from_flags(SPLITS, found.experiment.network)
+    train = cli.from_flags(TrainConfig, found.train)
+    unevolved = cli.from_flags(TrainConfig, found.experiment.train)
+    splits = {name: dataset.splits["train"] for name, dataset in datasets.items()}
+    counts = label_counts(network, host_splits(network, splits))
+    architecture = found.architecture
+    variants = {WHOLE: [specialised(network, architecture, train)]}
+    for name in _ABLATE.value:
+        variants[name] = ablate(name, network, architecture, train, unevolved, counts)
+    return variants, datasets
+
+
+def _train(variant: Variant, datasets, directory: Path, devices, stop) -> dict:
+    """Progress at the end of one training, which is resumed where it was begun."""
+    data = {name: datasets[name] for name in variant.network.widths}
+    start = Start(variant.architecture, {}, {"ablation": directory.name})
+    train = make_train(
+        variant.network, variant.train, data, devices, _CHECKPOINT_EVERY.value, start,
+        resident=flags.FLAGS.resident_mib << 20,
+    )  # fmt: skip
+    with TrainingBar(f"{directory.parent.name}/{directory.name}") as bar:
+        return train(directory, observe=bar, stop=stop)
+
+
+def _measure(
+    runs: dict[str, list[Path]], found: Found, datasets: dict[str, Dataset]
+) -> robustness.Robustness:
+    """Every model on the test split, with every subset of modalities."""
+
+    @functools.cache
+    def ready(model: str) -> list:
+        resident = flags.FLAGS.resident_mib << 20
+        return [make_evaluate(load_trained(run), resident=resident) for run in runs[model]]
+
+    models = {model: lambda condition, name=model: ready(name) for model in runs}
+    return robustness.measure(models, datasets, "test", "patterns", 0, False)
+
+
+def _write(directory: Path, measured: robustness.Robustness, counted: dict) -> None:
+    """Raw values, tables and the picture."""
+    lines = ["| | networks | parameters | steps |", "| --- | ---: | ---: | ---: |"]
+    for place, models in counted.items():
+        for model, each in models.items():
+            parameters = sum(one["parameters"] for one in each)
+            steps = ", ".join(dict.fromkeys(str(one["steps"]) for one in each))
+            name = f"{place}: {ABLATIONS.get(model, model)}"
+            lines.append(f"| {name} | {len(each)} | {parameters:,} | {steps} |")
+    table = "\n".join(lines) + "\n\n" + ablation.markdown(measured, WHOLE)
+    print(table)
+    path = directory / "ablation"
+    told = {"metrics": measured, "sizes": counted}
+    path.with_suffix(".json").write_text(json.dumps(told, indent=1))
+    path.with_suffix(".md").write_text(table)
+    ablation.figure(measured, WHOLE, path.with_suffix(".png"))
+    print(f"written: {path}.json, .md and .png")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,135 @@
+"""Ablations take away what they say, and nothing else; differences are paired by seed."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from haemsa_jax.config import LOCAL_EXPERTS, TrainConfig
+from haemsa_jax.errors import InputError
+from haemsa_jax.evolution.ablation import WIDEST, ablate, alone_for, specialised
+from haemsa_jax.evolution.genome import decode, gene_table
+from haemsa_jax.models.architecture import default_architecture
+from haemsa_jax.models.haemsa import Haemsa, init_variables
+from haemsa_jax.reporting.ablation import MISSING, THERE, difference, figure, markdown, states
+from haemsa_jax.training.step import batch_sizes, steps_per_epoch
+
+COUNTS = {"talks:score": 70, "talks:mood": 70, "talks:tags": 46}
+UNEVOLVED = TrainConfig(modality_dropout=0.3, imputation=1.0, distillation=1.0, orthogonality=1.0)
+
+
+@pytest.fixture(scope="module")
+def evolved(small):
+    """A supernet with all options, and a genome's architecture and training."""
+    network = dataclasses.replace(small, sharing="imputed")
+    genome = gene_table(network, UNEVOLVED).random(jax.random.key(3))
+    architecture = jax.device_get(decode(network, genome, UNEVOLVED)[0])
+    reads = np.array([[1, 1, 0], [0, 1, 1], [1, 1, 1]], np.float32)
+    architecture = architecture.replace(modalities=reads)
+    return network, architecture, dataclasses.replace(UNEVOLVED, dropout=0.1)
+
+
+@pytest.fixture(scope="module")
+def without(evolved):
+    return lambda name: ablate(name, *evolved, UNEVOLVED, COUNTS)
+
+
+def parameters(variant) -> int:
+    """Of the network that is really built."""
+    shapes = jax.eval_shape(
+        lambda key: init_variables(Haemsa(variant.network), key)[0], jax.random.key(0)
+    )
+    return sum(x.size for x in jax.tree.leaves(shapes))
+
+
+def test_one_level_has_as_many_parameters(evolved, without):
+    whole = specialised(*evolved)
+    (flat,) = without("hierarchy")
+    assert not any(flat.network.parts.local.values()) and any(whole.network.parts.local.values())
+    assert not flat.network.parts.specific
+    assert flat.network.parts.fusion == whole.network.parts.fusion
+    assert flat.train.orthogonality == 0.0
+    narrower = dataclasses.replace(flat.network, width=flat.network.width - flat.network.heads)
+    too_small = dataclasses.replace(flat, network=narrower)
+    assert parameters(too_small) < parameters(whole) <= parameters(flat)
+    assert flat.network.width < WIDEST * whole.network.width
+
+
+def test_not_evolved_is_everything_open(evolved, without):
+    (open_,) = without("evolution")
+    parts, everything = open_.network.parts, evolved[0].built
+    assert parts.local == everything.local and {*parts.links} == {*everything.links}
+    assert parts.local["text"] == (LOCAL_EXPERTS,)
+    assert open_.train == UNEVOLVED
+
+
+def test_no_transfer(evolved, without):
+    whole = specialised(*evolved)
+    (closed,) = without("transfer")
+    assert whole.network.parts.links and not closed.network.parts.links
+    assert whole.network.parts.imputed and not closed.network.parts.imputed
+    assert (closed.train.imputation, closed.train.distillation) == (0.0, 0.0)
+    same = dataclasses.replace(closed.network.parts, links=(), imputed=())
+    assert same == dataclasses.replace(whole.network.parts, links=(), imputed=())
+
+
+def test_one_network_a_task_uses_what_the_task_used(evolved, without):
+    whole, alone = specialised(*evolved).network, without("multitask")
+    assert [list(each.network.tasks) for each in alone] == [[name] for name in whole.tasks]
+    for row, (task_id, each) in enumerate(zip(whole.tasks, alone, strict=True)):
+        parts = each.network.parts
+        assert parts.modalities == {task_id: whole.parts.modalities[task_id]}
+        assert {*parts.local} == {*whole.parts.modalities[task_id]}
+        assert all(blocks == whole.parts.local[m] for m, blocks in parts.local.items())
+        assert len(parts.fusion) == evolved[1].fusion[row].sum()
+        assert each.parameters == parameters(each) < parameters(specialised(*evolved))
+
+
+def test_alone_a_task_sees_as_many_samples():
+    counts = {"big:a": 1000, "little:b": 110}
+    config = TrainConfig(epochs=4, batch_size=10, evaluate_every=2)
+    joint = 4 * steps_per_epoch(counts, batch_sizes(counts, config))
+    alone = alone_for(config, counts)
+    assert alone["big:a"] == config
+    little = alone["little:b"]
+    assert little.epochs == round(joint / 11) and little.evaluate_every == round(200 / 11)
+    drawn = dataclasses.replace(config, sampling_temperature=1.0)
+    sizes = batch_sizes(counts, drawn)
+    assert {name: of.batch_size for name, of in alone_for(drawn, counts).items()} == sizes
+    assert all(of.epochs == 4 for of in alone_for(drawn, counts).values())
+
+
+def test_nothing_to_take_away(lone):
+    score = dataclasses.replace(lone, tasks={"talks:score": lone.tasks["talks:score"]}, parts=None)
+    given = score, default_architecture(score), TrainConfig(), TrainConfig(), {"talks:score": 70}
+    with pytest.raises(InputError, match="there is one task, talks:score"):
+        ablate("multitask", *given)
+    with pytest.raises(InputError, match="--ablate=gates is unknown; choose from hierarchy"):
+        ablate("gates", *given)
+
+
+def test_differences_are_paired():
+    """By hand: 1, 0, 2 have mean 1 and deviation 1; Student's .975 quantile at 2 is 4.3027."""
+    apart = difference([1.0, 2.0, 3.0], [0.0, 2.0, 1.0])
+    assert apart.mean == pytest.approx(1.0)
+    assert apart.half == pytest.approx(4.3027 / np.sqrt(3), abs=1e-4)
+    assert difference([1.0], [3.0]) == difference([2.0], [4.0])
+    assert difference([1.0], [3.0]).half is None
+
+
+def test_what_is_missing_is_averaged(tmp_path):
+    row = {
+        "text+audio": {"mae": [0.5, 0.7], "corr": [0.8, 0.6]},
+        "text": {"mae": [0.6, 0.8], "corr": [0.7, 0.5]},
+        "audio": {"mae": [1.0, 1.2], "corr": [0.1, 0.3]},
+    }
+    found = states(row)
+    assert found[THERE] == row["text+audio"]
+    assert found[MISSING]["mae"] == pytest.approx([0.8, 1.0])
+    less = {p: {m: [v + 0.1 for v in values] for m, values in of.items()} for p, of in row.items()}
+    table = markdown({"talks:score": {"whole": row, "no transfer": less}}, "whole")
+    assert "### talks:score, everything there" in table
+    assert "| no transfer | 0.700 ± 0.141 | +0.100 [+0.100, +0.100] |" in table
+    figure({"talks:score": {"whole": row, "no transfer": less}}, "whole", tmp_path / "a.png")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
