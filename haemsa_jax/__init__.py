@@ -3,6 +3,7 @@
 from haemsa_jax.config import NetworkConfig, TaskSpec, TrainConfig
 from haemsa_jax.data import Dataset, Split
 from haemsa_jax.errors import InputError
+from haemsa_jax.inference import Prediction, Predictor
 from haemsa_jax.models.architecture import Architecture, default_architecture
 from haemsa_jax.models.haemsa import Haemsa, Outputs, Rates, init_variables
 from haemsa_jax.sample import Sample
@@ -17,6 +18,8 @@ __all__ = [
     "InputError",
     "NetworkConfig",
     "Outputs",
+    "Prediction",
+    "Predictor",
     "Rates",
     "Sample",
     "Split",

@@ -18,6 +18,7 @@ from absl import flags
 from tqdm import tqdm
 
 from haemsa_jax.config import TrainConfig, to_json
+from haemsa_jax.data.dataset import known_of
 from haemsa_jax.errors import InputError
 from haemsa_jax.evolution import outcome
 from haemsa_jax.evolution.problem import Problem, make_problem, search_data
@@ -66,7 +67,7 @@ def main() -> None:
     problem = make_problem(network, train, config, patterns)
     search = make_search(problem, config, devices)
     origin = {"search": to_json(config), "patterns": [list(pattern) for pattern in patterns]}
-    experiment = Experiment(network, train, origin)
+    experiment = Experiment(network, train, origin, known_of(datasets))
     data, key = search_data(network, datasets), jax.random.key(train.seed)
     directory = cli.run_directory()
 

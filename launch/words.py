@@ -45,12 +45,9 @@ def load(name: str, data_dir: str, splits: Iterable[str], text: TextConfig | Non
     if text is None:
         return dataset
     pretrained = read_encoder(text.encoder)
-    if pretrained.fingerprint != text.fingerprint:
-        raise InputError(
-            f"the text encoder {text.encoder} is another than the network was trained with "
-            f"(fingerprint {pretrained.fingerprint}, not {text.fingerprint}); bring back its folder"
-        )
-    from haemsa_jax.text import with_text, with_tokens
+    from haemsa_jax.text import check_like, with_text, with_tokens
+
+    check_like(pretrained, text)
 
     if text.mode != "frozen":
         return with_tokens(dataset, pretrained, text.max_tokens)

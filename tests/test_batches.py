@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from haemsa_jax.data.batches import device_split, gather, shuffled_positions
-from haemsa_jax.data.presence import drop_modalities
+from haemsa_jax.data.presence import drop_modalities, drop_utterances
 
 
 @pytest.mark.parametrize(("count", "batch"), [(12, 4), (10, 4), (7, 16), (1, 3), (5, 5)])
@@ -67,3 +67,24 @@ def test_dropping_modalities_keeps_one_and_never_adds_one(talks):
         if kept:
             assert (after == before).all()
     assert (after.sum(0) == 1).all()  # at rate 1 only the one that must stay
+
+
+def test_dropping_utterances_keeps_one_modality_of_each(talks):
+    data = jax.device_put(device_split(talks.splits["train"]))
+    samples = jax.vmap(lambda row: gather(data, row, jnp.int32(0), 1, 1))(jnp.arange(70))
+    keys = jax.random.split(jax.random.key(0), 70)
+    before = {m: np.asarray(mask).reshape(70, 3, -1) for m, mask in samples.masks.items()}
+    there = np.stack([mask.any(-1) for mask in before.values()])
+    shares = {}
+    for rate in (0.0, 0.25, 0.5):
+        drop = jax.vmap(lambda key, one, rate=rate: drop_utterances(key, one, rate, (1, 1)))
+        after = drop(jax.random.clone(keys), samples).masks
+        after = {m: np.asarray(mask).reshape(70, 3, -1) for m, mask in after.items()}
+        kept = np.stack([mask.any(-1) for mask in after.values()])
+        for m, mask in after.items():  # an utterance's modality goes as a whole
+            np.testing.assert_array_equal(mask, before[m] & mask.any(-1, keepdims=True))
+        np.testing.assert_array_equal(kept.any(axis=0), there.any(axis=0))
+        shares[rate] = kept.sum() / there.sum()
+        by_sample = kept.sum(axis=(0, 2)) / there.sum(axis=(0, 2))
+        assert rate == 0 or len({*by_sample.round(2)}) > 5  # some lose much, some little
+    assert shares[0.0] == 1.0 > shares[0.25] > shares[0.5]

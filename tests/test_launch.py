@@ -115,6 +115,24 @@ def test_what_cannot_be_compared_is_refused(launch, trained, whole, spoken_dir, 
     assert "has one modality, text, of which nothing can be missing" in alone.stderr
 
 
+def test_words_of_a_file_are_predicted(launch, whole, tmp_path):
+    rows = ["id,text", "a,the plot was good", "b,the plot was bad", "c,", "d,the plot was good"]
+    (tmp_path / "in.csv").write_text("\n".join(rows))
+    flags = f"--run_dir={whole[0]}", f"--input={tmp_path / 'in.csv'}"
+    done = launch("predict", *flags, f"--output={tmp_path / 'said.csv'}")
+    assert done.returncode == 1
+    assert "in.csv, line 4: there is nothing to predict from" in done.stderr
+    assert "3 rows; 1 left out" in done.stdout
+    with (tmp_path / "said.csv").open() as file:
+        said = {row["id"]: row for row in csv.DictReader(file)}
+    assert list(said) == ["a", "b", "d"]
+    assert said["a"]["sentiment"] == said["d"]["sentiment"] != said["b"]["sentiment"]
+    assert float(said["a"]["sentiment: spread"]) > 0
+    done = launch("predict", *flags, f"--output={tmp_path / 'said.txt'}")
+    assert done.returncode == 2
+    assert "'.txt' is unknown; give .jsonl, .csv" in done.stderr
+
+
 def test_a_run_killed_by_the_system_resumes_bit_for_bit(
     launch, whole, spoken_dir, tmp_path, environment
 ):
@@ -203,6 +221,7 @@ REFUSED = [
     ("evaluate", ["--run_dir=/a", "--protocol=frame", "--ensemble=2"], ["drop --protocol"]),
     ("evaluate", ["--run_dir=/a", "--beside=b=/b"], ["--beside is for a --protocol"]),
     ("evaluate", ["--run_dir="], ["--run_dir is empty"]),
+    ("predict", ["--run_dir=/nowhere", "--input=a.csv", "--output=b.csv"], ["no trained network"]),
     ("ablate", ["--genome=/nowhere.json"], ["cannot read the genome /nowhere.json"]),
     ("evaluate", ["--run_dir=/a,/b"], ["--out_dir is missing"]),
     ("evaluate", ["--run_dir=/nowhere"], ["/nowhere holds no trained network", "launch.train"]),
@@ -212,7 +231,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("program", "flags", "words"), REFUSED)
 def test_bad_flags_end_with_one_clear_line(launch, data_dir, tmp_path, program, flags, words):
-    given = [f"--data_dir={data_dir}", *flags]
+    given = [*flags] if program == "predict" else [f"--data_dir={data_dir}", *flags]
     if not any(flag.startswith("--run_dir") for flag in flags):
         given.append(f"--run_dir={tmp_path}")
     done = launch(program, *given)

@@ -8,8 +8,8 @@ from conftest import ROOT
 README = (ROOT / "README.md").read_text()
 
 
-def test_the_example_from_python_runs(environment, tmp_path):
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
+def test_the_examples_from_python_run(environment, tmp_path):
+    code = "\n".join(re.findall(r"```python\n(.*?)```", README, re.S))
     command = [environment["PYTHON"], "-c", code]
     done = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
@@ -17,6 +17,7 @@ def test_the_example_from_python_runs(environment, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "best_score" in done.stdout
     assert "'mae'" in done.stdout
+    assert "'tensor'" in done.stdout
     assert (tmp_path / "runs" / "mine" / "best").is_dir()
 
 

@@ -8,14 +8,15 @@ from haemsa_jax.config.checks import require, require_each
 from haemsa_jax.config.network import NetworkConfig
 
 TASK_WEIGHTINGS = ("fixed", "uncertainty")
-# What is off at 0, and a gene of searches where it is on: losses for rare classes, losses on what
-# modalities share, teaching of partial views, and balance between modalities.
+# What is off at 0, and a gene of searches where it is on: losses for rare classes, utterances
+# hidden one by one, losses on what modalities share, teaching of partial views, balance between
+# modalities.
 IMBALANCE = ("class_balance", "focal", "logit_adjustment")
 SHARING_LOSSES = (
     "moments", "contrast", "correlation", "orthogonality", "reconstruction", "imputation",
 )  # fmt: skip
 BALANCE = ("gradient_balance", "prediction_balance")
-OPTIONS = (*IMBALANCE, *SHARING_LOSSES, "distillation", *BALANCE)
+OPTIONS = (*IMBALANCE, "utterance_dropout", *SHARING_LOSSES, "distillation", *BALANCE)
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class TrainConfig:
       dropout: rate in experts, links, fusion and heads.
       input_dropout: rate on standardised features.
       modality_dropout: rate at which a present modality is hidden in training, one always stays.
+      utterance_dropout: mean rate at which modalities of single utterances, the target and its
+        context, are hidden; each sample draws its rate between 0 and twice it, at most .5.
       ema: decay of the averaged weights that are validated and kept.
       auxiliary: weight of the single-modality heads' losses.
       encoder_rate: learning rate of a text encoder within the network, as a share of the others'.
@@ -78,6 +81,7 @@ class TrainConfig:
     dropout: float = 0.2
     input_dropout: float = 0.2
     modality_dropout: float = 0.1
+    utterance_dropout: float = 0.0
     ema: float = 0.995
     auxiliary: float = 0.1
     encoder_rate: float = 0.1
@@ -115,6 +119,10 @@ class TrainConfig:
         require_each(self, "training", positive, lambda x: x > 0, "must be positive")
         require_each(self, "training", not_negative, lambda x: x >= 0, "must not be negative")
         require_each(self, "training", shares, lambda x: 0 <= x < 1, "must lie in [0, 1)")
+        require(
+            self.utterance_dropout <= 0.5,
+            f"training: utterance_dropout={self.utterance_dropout} must not be more than 0.5",
+        )
         require(
             self.regression_loss in ("l1", "l2", "huber"),
             f"training: regression_loss={self.regression_loss!r} is unknown; "
@@ -160,7 +168,8 @@ def check_together(network: NetworkConfig, config: TrainConfig) -> None:
             )
         if name in ("distillation", "prediction_balance"):
             require(
-                config.modality_dropout > 0,
+                config.modality_dropout > 0
+                or (name == "distillation" and config.utterance_dropout),
                 f"training: {name}={getattr(config, name)} works on modalities that are hidden, "
                 "but modality_dropout is 0; raise it",
             )

@@ -81,6 +81,21 @@ class Dataset:
             _check_split(f"{self.name}, split {name!r}", self, split)
 
 
+def known_of(datasets: Mapping[str, Dataset]) -> dict[str, Any]:
+    """What whoever uses a network must know of the data it was trained on, as JSON values.
+
+    By data set the `tokens` of an utterance by modality (T_m of the training split, padding
+    included) and the `provenance` of its features.
+    """
+    return {
+        name: {
+            "tokens": {m: x.shape[1] for m, x in dataset.splits["train"].features.items()},
+            "provenance": dict(dataset.provenance),
+        }
+        for name, dataset in datasets.items()
+    }
+
+
 def _check_split(where: str, dataset: Dataset, split: Split) -> None:
     count = len(split)
     if not count:

@@ -25,3 +25,31 @@ def drop_modalities(key: Array, sample: Sample, rate: Array) -> Sample:
     draw = jnp.where(present, jax.random.uniform(key, (len(names),)), -1.0)
     keep = (draw >= rate) | (jnp.arange(len(names)) == jnp.argmax(draw))
     return restrict(sample, dict(zip(names, keep, strict=True)))
+
+
+def drop_utterances(key: Array, sample: Sample, rate: Array, context: tuple[int, int]) -> Sample:
+    """Hide modalities of single utterances of one sample, the target and its context.
+
+    Each sample draws its own rate, uniformly between 0 and twice `rate`, so that samples of little
+    and of great loss are seen. Of each utterance one modality stays, which drew the largest number.
+
+    Args:
+      key: of the draw.
+      sample: one.
+      rate: float[], the mean rate.
+      context: utterances (before, after) the target.
+    """
+    past, future = context
+    of_rate, of_draw = jax.random.split(key)
+    rate = 2.0 * rate * jax.random.uniform(of_rate)
+    names, span = tuple(sample.masks), past + 1 + future
+    present = jnp.stack([
+        jnp.zeros(span, bool).at[sample.offsets[m] + past].max(sample.masks[m]) for m in names
+    ])  # fmt: skip
+    draw = jnp.where(present, jax.random.uniform(of_draw, present.shape), -1.0)
+    keep = (draw >= rate) | (jnp.arange(len(names))[:, None] == jnp.argmax(draw, axis=0))
+    masks = {
+        m: sample.masks[m] & row[sample.offsets[m] + past]
+        for m, row in zip(names, keep, strict=True)
+    }
+    return sample.replace(masks=masks)

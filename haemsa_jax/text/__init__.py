@@ -4,11 +4,18 @@ Needs `tokenizers` and `safetensors`, which the rest of the library does not.
 """
 
 from haemsa_jax.text.embedding import embed, with_text, with_tokens
-from haemsa_jax.text.pretrained import Pretrained, Tokenised, find_folder, read_pretrained
+from haemsa_jax.text.pretrained import (
+    Pretrained,
+    Tokenised,
+    check_like,
+    find_folder,
+    read_pretrained,
+)
 
 __all__ = [
     "Pretrained",
     "Tokenised",
+    "check_like",
     "embed",
     "find_folder",
     "read_pretrained",

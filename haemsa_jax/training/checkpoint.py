@@ -39,24 +39,26 @@ class Experiment:
       network, train: the configuration.
       origin: where architecture and first weights come from, or the search that made them, as JSON
         values; empty for everything open and random weights.
+      data: what the data sets said of themselves, as `data.dataset.known_of` puts it.
     """
 
     network: NetworkConfig
     train: TrainConfig
     origin: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, as they come back from a checkpoint."""
         return {
             "network": to_json(self.network), "train": to_json(self.train),
-            "origin": dict(self.origin),
+            "origin": dict(self.origin), "data": dict(self.data),
         }  # fmt: skip
 
 
 def experiment_from_json(values: Mapping[str, Any]) -> Experiment:
     """Inverse of `Experiment.to_json`."""
     network, train = network_from_json(values["network"]), train_from_json(values["train"])
-    return Experiment(network, train, values["origin"])
+    return Experiment(network, train, values["origin"], values["data"])
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from haemsa_jax.config import NetworkConfig, TaskSpec, TrainConfig, check_together, dataset_of
-from haemsa_jax.data.dataset import Dataset
+from haemsa_jax.data.dataset import Dataset, known_of
 from haemsa_jax.models.architecture import Architecture, default_architecture
 from haemsa_jax.models.encoder import split_adapters
 from haemsa_jax.models.haemsa import ENCODER
@@ -138,7 +138,8 @@ def make_train(
         directory: str | os.PathLike, seed: int = config.seed,
         observe: Observe = lambda row: None, stop: Stop = lambda: False,
     ) -> dict[str, Any]:  # fmt: skip
-        experiment = Experiment(network, dataclasses.replace(config, seed=seed), start.origin)
+        seeded = dataclasses.replace(config, seed=seed)
+        experiment = Experiment(network, seeded, start.origin, known_of(datasets))
         keys = roots(np.arange(seed, seed + config.seeds))
         abstract, selected = checkpoint.abstract_trees(experiment)
         # Two states and two selected networks: the new one is written before the old one goes.

@@ -37,6 +37,7 @@ class Hyper:
     class_balance: Array
     focal: Array
     logit_adjustment: Array
+    utterance_dropout: Array
     moments: Array
     contrast: Array
     correlation: Array

@@ -1,0 +1,5 @@
+"""Using a trained network on samples that are not part of a data set."""
+
+from haemsa_jax.inference.predictor import Prediction, Predictor, TaskPrediction
+
+__all__ = ["Prediction", "Predictor", "TaskPrediction"]

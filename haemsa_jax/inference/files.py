@@ -1,0 +1,185 @@
+"""Files of samples to predict, read row by row, and files of predictions."""
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from haemsa_jax.config import TaskSpec
+from haemsa_jax.errors import InputError
+from haemsa_jax.inference.inputs import SPEAKER, Utterance
+from haemsa_jax.inference.predictor import Prediction
+
+ID, DIALOGUE = "id", "dialogue"
+MASK = "_mask"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a file.
+
+    Attributes:
+      place: where it stands, such as `line 7`.
+      id: its name; by default its number.
+      dialogue: rows next to each other with the same one are each other's context; None for none.
+      utterance: what `Predictor` takes; None where the row could not be read.
+      error: why.
+    """
+
+    place: str
+    id: str
+    dialogue: str | None
+    utterance: Utterance | None
+    error: str = ""
+
+
+def read_rows(path: Path, modalities: Mapping[str, int]) -> Iterator[Row]:
+    """The rows of a file in their order.
+
+    - `.jsonl`: an object a line. Modalities are words (of `text`) or numbers [T][d] or [d]; beside
+      them `id`, `dialogue` and `speaker`.
+    - `.csv`: columns `text` (words) and, if wanted, `id`, `dialogue`, `speaker`.
+    - `.npz`: by modality float[N, T, d] with, if wanted, `MODALITY_mask` bool[N, T], and `id`,
+      `dialogue`. A modality without a token in its mask is absent. Pickled objects are refused.
+
+    Args:
+      path: the file.
+      modalities: what the network reads, with widths.
+
+    Raises:
+      InputError: the file cannot be read, or is of another format.
+    """
+    readers: dict[str, Callable[[Path, Mapping[str, int]], Iterator[Row]]] = {
+        ".jsonl": _json_lines, ".csv": _csv, ".npz": _npz,
+    }  # fmt: skip
+    if path.suffix not in readers:
+        raise InputError(f"{path}: {path.suffix!r} is unknown; give {', '.join(readers)}")
+    if not path.is_file():
+        raise InputError(f"there is no file {path}")
+    return readers[path.suffix](path, modalities)
+
+
+def _json_lines(path: Path, modalities: Mapping[str, int]) -> Iterator[Row]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                said = json.loads(line)
+            except ValueError as error:
+                yield Row(f"line {number}", str(number), None, None, f"it is not JSON: {error}")
+                continue
+            if not isinstance(said, dict):
+                yield Row(f"line {number}", str(number), None, None, "it is no JSON object")
+                continue
+            yield _row(f"line {number}", number, said)
+
+
+def _row(place: str, number: int, said: dict[str, Any]) -> Row:
+    utterance = {name: value for name, value in said.items() if name not in (ID, DIALOGUE)}
+    dialogue = said.get(DIALOGUE)
+    return Row(
+        place, str(said.get(ID, number)), None if dialogue is None else str(dialogue), utterance
+    )
+
+
+def _csv(path: Path, modalities: Mapping[str, int]) -> Iterator[Row]:
+    known = ("text", ID, DIALOGUE, SPEAKER)
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            columns = reader.fieldnames or []
+            if "text" not in columns or not {*columns} <= {*known}:
+                raise InputError(
+                    f"{path} has the columns {', '.join(columns) or 'none'}; expected text and any "
+                    f"of {', '.join(known[1:])} (features come as .jsonl or .npz)"
+                )
+            for number, said in enumerate(reader, start=1):
+                place = f"line {reader.line_num}"
+                if None in said or None in said.values():
+                    error = f"it has not the {len(columns)} columns of the first line"
+                    yield Row(place, str(number), None, None, error)
+                else:
+                    yield _row(place, number, {name: x for name, x in said.items() if x != ""})
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8: {error}") from error
+
+
+def _npz(path: Path, modalities: Mapping[str, int]) -> Iterator[Row]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {error}") from error
+    known = {*modalities, *(m + MASK for m in modalities), ID, DIALOGUE, SPEAKER}
+    counts = {name: len(x) if x.ndim else 0 for name, x in arrays.items()}
+    if not {*arrays} <= known or not {*arrays} & {*modalities} or len({*counts.values()}) != 1:
+        raise InputError(
+            f"{path} has the arrays {counts}; expected some of {', '.join(sorted(known))}, all of "
+            "the same length"
+        )
+    for m in modalities:
+        if m in arrays and m + MASK in arrays and arrays[m + MASK].shape != arrays[m].shape[:2]:
+            raise InputError(
+                f"{path}: {m}{MASK} has shape {arrays[m + MASK].shape}, {m} {arrays[m].shape}"
+            )
+    for row in range(next(iter(counts.values()))):
+        said = {name: x[row] for name, x in arrays.items() if not name.endswith(MASK)}
+        for m in {*modalities} & {*said}:
+            if said[m].dtype.kind in "US":
+                said[m] = str(said[m])
+            elif m + MASK in arrays:
+                there = arrays[m + MASK][row].astype(bool)
+                said[m] = said[m][there] if there.any() else None
+        if SPEAKER in said:
+            said[SPEAKER] = str(said[SPEAKER])
+        yield _row(f"row {row}", row, said)
+
+
+class Writer:
+    """Predictions as `.jsonl` (everything) or `.csv` (values, probabilities and spread).
+
+    Args:
+      path: the file.
+      tasks: what is predicted, by name.
+    """
+
+    FORMATS = (".jsonl", ".csv")
+
+    def __init__(self, path: Path, tasks: Mapping[str, TaskSpec]):
+        if path.suffix not in self.FORMATS:
+            raise InputError(f"{path}: {path.suffix!r} is unknown; give {', '.join(self.FORMATS)}")
+        self.tasks, self.table = tasks, path.suffix == ".csv"
+        self.file = path.open("w", newline="", encoding="utf-8")
+        self.csv = csv.writer(self.file)
+        if self.table:
+            self.csv.writerow(
+                [ID, *(column for task in tasks.values() for column in _columns(task))]
+            )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.file.close()
+
+    def write(self, row: Row, said: Prediction) -> None:
+        """One row."""
+        if not self.table:
+            self.file.write(json.dumps({ID: row.id, **said.to_json()}) + "\n")
+            return
+        cells = [row.id]
+        for name, task in self.tasks.items():
+            of = said.tasks[name]
+            value = "+".join(of.value) if isinstance(of.value, tuple) else of.value
+            cells += [value, *(of.probabilities.values() if task.classes else [of.spread])]
+        self.csv.writerow(cells)
+
+
+def _columns(task: TaskSpec) -> list[str]:
+    shares = [f"{task.name}: {name}" for name in task.classes]
+    return [task.name, *(shares or [f"{task.name}: spread"])]

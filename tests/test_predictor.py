@@ -1,0 +1,276 @@
+"""What a predictor says is what evaluation says, of whatever there is, or a clear word."""
+
+import dataclasses
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import jax
+import numpy as np
+import pytest
+from conftest import LENGTHS, ROOT, WIDTHS, stirred
+
+from haemsa_jax import InputError, Prediction, Predictor, TrainConfig, evaluate
+from haemsa_jax.config import TextConfig
+from haemsa_jax.data.dataset import known_of
+from haemsa_jax.inference.files import Row, Writer, read_rows
+from haemsa_jax.models.architecture import default_architecture
+from haemsa_jax.models.haemsa import Haemsa, init_variables
+from haemsa_jax.text import read_pretrained, with_text, with_tokens
+from haemsa_jax.training.checkpoint import Experiment, Trained
+from haemsa_jax.training.constants import make_constants
+from haemsa_jax.training.state import stack
+
+BERT = ROOT / "tests" / "fixtures" / "encoders" / "bert"
+
+
+def made(network, dataset, seeds=2, params=None) -> Trained:
+    """Networks with weights that were stirred rather than trained."""
+    data = {dataset.name: dataset}
+    keys = jax.random.split(jax.random.key(0), seeds)
+    fresh = jax.jit(jax.vmap(lambda key: init_variables(Haemsa(network), key)[0]))(keys)
+    params = stirred({**fresh, **stack(params or {}, seeds)})
+    experiment = Experiment(network, TrainConfig(seeds=seeds), {}, known_of(data))
+    architectures = stack(default_architecture(network), seeds)
+    return Trained(experiment, params, make_constants(network, data), architectures, {})
+
+
+def utterances(split, rows):
+    """Rows of a split as a user would have them."""
+    return [
+        {m: x[row][split.masks[m][row]] for m, x in split.features.items()
+         if split.masks[m][row].any()}
+        for row in rows
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(small, talks):
+    return made(dataclasses.replace(small, sharing="split"), talks)
+
+
+@pytest.fixture(scope="module")
+def predictor(trained):
+    return Predictor(trained)
+
+
+@pytest.fixture(scope="module")
+def clip(talks):
+    return utterances(talks.splits["test"], [0])[0]
+
+
+def test_a_dialogue_is_read_as_in_evaluation(trained, predictor, talks):
+    split, said = talks.splits["test"], []
+    for group in np.unique(split.group):
+        rows = np.flatnonzero(split.group == group)
+        said += predictor.predict_dialogue(utterances(split, rows))
+    expected = evaluate(trained, {"talks": talks})
+    score, mood, tags = (expected[f"talks:{name}"] for name in ("score", "mood", "tags"))
+    values = [one.tasks["score"].value for one in said]
+    np.testing.assert_allclose(values, score.predictions.mean(axis=0), atol=1e-5)
+    spread = [one.tasks["score"].spread for one in said]
+    np.testing.assert_allclose(spread, score.predictions.std(axis=0, ddof=1), atol=1e-5)
+    shares = [list(one.tasks["mood"].probabilities.values()) for one in said]
+    np.testing.assert_allclose(shares, mood.predictions.mean(axis=0), atol=1e-5)
+    best = mood.predictions.mean(axis=0).argmax(axis=1)
+    assert [one.tasks["mood"].value for one in said] == [mood.spec.classes[k] for k in best]
+    labelled = np.flatnonzero(split.labelled["tags"])
+    likely = tags.predictions.mean(axis=0) > 0.5
+    for row, on in zip(labelled, likely, strict=True):
+        assert said[row].tasks["tags"].value == tuple(np.array(tags.spec.classes)[on])
+    weights = [one.tasks["score"].gates["fusion"]["concat"] for one in said]
+    np.testing.assert_allclose(np.mean(weights), score.gates["fusion"][0], atol=1e-5)
+
+
+def test_long_dialogues_go_in_pieces(predictor, talks, monkeypatch):
+    turns = utterances(talks.splits["train"], range(11))
+    whole = predictor.predict_dialogue(turns)
+    monkeypatch.setattr("haemsa_jax.inference.predictor.BATCH", 4)
+    for one, other in zip(whole, predictor.predict_dialogue(turns), strict=True):
+        assert one.tasks["score"].value == pytest.approx(other.tasks["score"].value, abs=1e-5)
+
+
+def test_one_sample_a_batch_and_padding_agree(predictor, talks):
+    clips = utterances(talks.splits["test"], range(5))
+    names = list(WIDTHS)
+    batch = predictor.predict(**{m: [one.get(m) for one in clips] for m in names})
+    for one, of_batch in zip(clips, batch, strict=True):
+        alone = predictor.predict(**one)
+        assert isinstance(alone, Prediction)
+        assert set(alone.modalities) == set(one) == set(of_batch.modalities)
+        assert alone.tasks["score"].value == pytest.approx(of_batch.tasks["score"].value, abs=1e-5)
+        assert json.loads(json.dumps(alone.to_json()))["tasks"]["score"]["value"]
+    same = np.stack([clips[0]["text"][:1]] * 3)
+    assert len(predictor.predict(text=same)) == 3
+
+
+def test_absent_modalities_say_nothing(predictor, clip):
+    alone = predictor.predict(text=clip["text"])
+    assert alone.modalities == ("text",)
+    gates = alone.tasks["mood"].gates
+    assert list(gates["local"]) == ["text"] and not gates["links"]
+    assert sum(gates["local"]["text"][0].values()) == pytest.approx(1.0, abs=1e-5)
+    assert gates["specific"] == pytest.approx({"text": 1.0}, abs=1e-5)
+    assert alone.tasks["mood"].probabilities.keys() == {"sad", "calm", "gay"}
+
+
+def test_longer_than_in_training(predictor, clip):
+    long = np.resize(clip["text"], (9, WIDTHS["text"]))
+    assert np.isfinite(predictor.predict(text=long).tasks["score"].value)
+
+
+def test_compiled_once_a_bucket_also_by_many_threads(trained, clip):
+    predictor = Predictor(trained)
+    predictor.warm_up(text=LENGTHS["text"], audio=1)
+    assert len(predictor._compiled) == 1
+    given = {"text": clip["text"][:2], "audio": np.ones((1, WIDTHS["audio"]))}
+    with jax.log_compiles(False), ThreadPoolExecutor(8) as pool:
+        said = list(pool.map(lambda _: predictor.predict(**given), range(32)))
+    assert len({one.tasks["score"].value for one in said}) == 1
+    assert len(predictor._compiled) == 1
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: predictor.predict(text=[clip["text"]] * 3), range(8)))
+    assert len(predictor._compiled) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({}, "nothing to predict from; give at least one of text, audio, vision"),
+        ({"smell": np.ones(3)}, "'smell' is unknown; the network reads text, audio, vision"),
+        ({"audio": np.ones((2, 5))}, r"audio has shape 2x5; expected \[tokens, 4\]"),
+        ({"audio": np.ones((0, 4))}, "audio has no token; leave it out"),
+        ({"audio": "loud"}, "audio is no array of numbers"),
+        ({"text": "how nice"}, "text is 'how nice', but the network reads features of width 6"),
+        ({"text": [np.ones((1, 6)), None]}, "sample 1: there is nothing to predict from"),
+        ({"text": np.full((2, 6), [[1], [np.nan]])}, "text is nan at token 1, column 0"),
+        ({"text": [np.ones(6)] * 2, "audio": np.ones(4)}, "not {'text': 2} and one of audio"),
+        ({"text": [np.ones(6)] * 2, "audio": [np.ones(4)]}, "not {'text': 2, 'audio': 1}"),
+    ],
+)
+def test_bad_input_is_told(predictor, given, words):
+    with pytest.raises(InputError, match=words):
+        predictor.predict(**given)
+
+
+def test_one_vector_in_training_is_one_vector(small, talks):
+    """As many tokens as there were decides what a convolution sees of the neighbours."""
+    network = made(small, talks)
+    data = {"talks": {"tokens": {"text": 1, "audio": 5, "vision": 4}, "provenance": {}}}
+    told = dataclasses.replace(network.experiment, data=data)
+    predictor = Predictor(dataclasses.replace(network, experiment=told))
+    with pytest.raises(InputError, match="text has 2 tokens; the network was trained on one"):
+        predictor.predict(text=np.ones((2, 6)))
+
+
+def test_which_data_set_and_how_many_networks(trained, small):
+    with pytest.raises(InputError, match="networks=3 are asked for, but the run holds 2"):
+        Predictor(trained, networks=3)
+    with pytest.raises(InputError, match="dataset='other': the network reads talks"):
+        Predictor(trained, dataset="other")
+    one = Predictor(trained, networks=1).predict(text=np.ones(6)).tasks
+    assert one["score"].spread == 0.0 and set(one["mood"].spread.values()) == {0.0}
+
+
+@pytest.mark.parametrize("mode", ["frozen", "tuned"])
+def test_words_are_read_as_in_training(lone, solo, mode):
+    encoder = read_pretrained(BERT)
+    text = TextConfig(
+        str(BERT), encoder.fingerprint, 8, mode, datasets=(solo.name,), shapes=encoder.config
+    )
+    said = ["the plot was good", "the plot", "bad"]
+    words = {
+        name: dataclasses.replace(
+            split, words=[said[k % 3] for k in range(len(split))], speakers=["um"] * len(split)
+        )
+        for name, split in solo.splits.items()
+    }
+    spoken = dataclasses.replace(solo, splits=words)
+    spoken = (with_text if mode == "frozen" else with_tokens)(spoken, encoder, 8)
+    network = dataclasses.replace(
+        lone, widths={solo.name: dict(spoken.widths)}, text=text, context={}
+    )
+    params = {} if mode == "frozen" else {"encoder": dict(encoder.params)}
+    trained = made(network, spoken, params=params)
+    predictor = Predictor(trained)
+    expected = evaluate(trained, {solo.name: spoken})["talks:score"].predictions.mean(axis=0)
+    told = predictor.predict(text=said, speaker=["um"] * 3)
+    np.testing.assert_allclose([one.tasks["score"].value for one in told], expected[:3], atol=1e-5)
+    with pytest.raises(InputError, match="text is empty"):
+        predictor.predict(text="  ")
+    if mode == "tuned":
+        with pytest.raises(InputError, match="text must be words"):
+            predictor.predict(text=np.ones((1, 1)))
+    changed = dataclasses.replace(text, fingerprint="0")
+    other = dataclasses.replace(trained.experiment.network, text=changed)
+    told = dataclasses.replace(trained.experiment, network=other)
+    with pytest.raises(InputError, match="is another than the network was trained with"):
+        Predictor(dataclasses.replace(trained, experiment=told))
+
+
+def test_lines_of_json(tmp_path):
+    lines = [
+        {"id": "x", "text": [[1, 2]], "dialogue": 1}, [1], {"audio": [1.5], "speaker": "um"},
+    ]  # fmt: skip
+    path = tmp_path / "in.jsonl"
+    path.write_text("\n".join([*map(json.dumps, lines), "", "{"]))
+    rows = list(read_rows(path, WIDTHS))
+    assert [row.place for row in rows] == ["line 1", "line 2", "line 3", "line 5"]
+    assert (rows[0].id, rows[0].dialogue, rows[0].utterance) == ("x", "1", {"text": [[1, 2]]})
+    assert rows[1].error == "it is no JSON object" and rows[3].error.startswith("it is not JSON")
+    assert (rows[2].id, rows[2].utterance) == ("3", {"audio": [1.5], "speaker": "um"})
+
+
+def test_arrays_of_a_file(tmp_path, predictor, talks):
+    split, path = talks.splits["test"], tmp_path / "in.npz"
+    arrays = {**split.features, **{f"{m}_mask": mask for m, mask in split.masks.items()}}
+    np.savez(path, id=split.ids, dialogue=split.group, **arrays)
+    rows = list(read_rows(path, WIDTHS))
+    assert [row.id for row in rows] == list(split.ids)
+    assert [row.dialogue for row in rows] == [str(group) for group in split.group]
+    for row, expected in zip(rows, utterances(split, range(len(split))), strict=True):
+        given = {m: x for m, x in row.utterance.items() if x is not None}
+        jax.tree.map(np.testing.assert_array_equal, given, expected)
+        predictor.check(row.utterance)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("in.txt", b"", "'.txt' is unknown; give .jsonl, .csv, .npz"),
+        ("in.csv", b"words\nhello\n", "has the columns words; expected text and any of id"),
+        ("in.csv", b"text\n\xff\n", "is not UTF-8"),
+        ("in.npz", b"PK", "cannot read"),
+        ("in.npz", {"sound": np.ones(3)}, "has the arrays {'sound': 3}; expected some of audio"),
+        ("in.npz", {"text": np.ones((3, 2, 6)), "id": np.ones(2)}, "all of the same length"),
+        ("in.npz", {"text": np.ones((3, 2, 6)), "text_mask": np.ones((3, 1))}, "text_mask has sha"),
+        ("in.npz", {"text": np.array([{}, {}], dtype=object)}, "cannot read"),
+    ],
+)
+def test_files_that_are_something_else(tmp_path, name, content, words):
+    if isinstance(content, dict):
+        np.savez(tmp_path / name, **content)
+    else:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=words):
+        list(read_rows(tmp_path / name, WIDTHS))
+
+
+def test_rows_of_a_table(tmp_path):
+    (tmp_path / "in.csv").write_text('text,speaker\n"so, well",um\n,\nshort\n')
+    rows = list(read_rows(tmp_path / "in.csv", WIDTHS))
+    assert [row.utterance for row in rows] == [{"text": "so, well", "speaker": "um"}, {}, None]
+    assert rows[2].place == "line 4" and "has not the 2 columns" in rows[2].error
+    with pytest.raises(InputError, match="there is no file"):
+        read_rows(tmp_path / "none.csv", WIDTHS)
+
+
+def test_predictions_as_a_table(tmp_path, predictor, clip):
+    rows = [Row("line 1", "a", None, clip)]
+    with Writer(tmp_path / "out.csv", predictor.tasks) as writer:
+        writer.write(rows[0], predictor.predict(**clip))
+    head, cells = (line.split(",") for line in (tmp_path / "out.csv").read_text().splitlines())
+    assert head == [
+        "id", "score", "score: spread", "mood", "mood: sad", "mood: calm", "mood: gay", "tags",
+        "tags: a", "tags: b",
+    ]  # fmt: skip
+    assert sum(map(float, cells[4:7])) == pytest.approx(1.0)
