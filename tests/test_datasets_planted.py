@@ -5,6 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
+from haemsa_datasets.echoed import echoed_dataset_builder as echoed
 from haemsa_datasets.planted import bayes, generator
 from haemsa_datasets.planted.planted_dataset_builder import SEED, Builder
 
@@ -155,6 +156,45 @@ def test_best_scores_by_simulation(hidden, text, audio):
     assert np.mean(guess == hidden.agreement) == pytest.approx(
         best["agreement"]["accuracy"], abs=0.01
     )
+
+
+@pytest.mark.parametrize("text", [False, True])
+@pytest.mark.parametrize("audio", [False, True])
+def test_best_scores_where_vision_echoes(text, audio):
+    """As above: u and v are known, or known as far as their echo goes."""
+    echo = 0.8
+    hidden = generator.draw_hidden(np.random.Generator(np.random.PCG64(5)), COUNT, echo)
+    latents = np.stack([hidden.u, hidden.v], axis=1)
+    assert np.corrcoef(hidden.beside[:, 0], hidden.u)[0, 1] == pytest.approx(echo, abs=0.005)
+    known = np.where([text, audio], latents, echo * hidden.beside)
+    predicted = known @ [1, generator.AUDIO_WEIGHT]
+    best = bayes.best_scores({(text, audio, True): 1.0}, echo)
+    error = np.abs(hidden.sentiment - np.clip(predicted, *generator.RANGE)).mean()
+    assert error == pytest.approx(best["sentiment"]["mae"], abs=0.01)
+    # Clipping bends the mean a little; what a straight line reaches is hardly less.
+    corr = np.corrcoef(predicted, hidden.sentiment)[0, 1]
+    assert best["sentiment"]["corr"] - 0.015 < corr < best["sentiment"]["corr"] + 0.003
+    right = np.mean((known.prod(axis=1) > 0) == hidden.agreement)
+    assert right == pytest.approx(best["agreement"]["accuracy"], abs=0.005)
+    silent = bayes.best_scores({(text, audio, False): 1.0}, echo)
+    assert silent == bayes.best_scores({(text, audio, True): 1.0})
+
+
+def test_echoed_data_differ_in_vision_alone(tmp_path):
+    data = echoed.Builder(data_dir=str(tmp_path), file_format="array_record")
+    details = data.details()
+    assert details["planted"]["echo"] == echoed.ECHO and not details["planted"]["distractors"]
+    by_presence = {name: of["sentiment"] for name, of in details["bayes_by_presence"].items()}
+    assert by_presence["audio"]["corr"] < by_presence["audio+vision"]["corr"]
+    assert by_presence["audio+vision"]["corr"] < by_presence["text+audio+vision"]["corr"]
+    assert by_presence["text+audio"] == by_presence["text+audio+vision"]
+    silent, loud = generator.generate(3)["test"], generator.generate(3, echoed.ECHO)["test"]
+    for one, other in zip(silent, loud, strict=True):
+        assert one.labels == other.labels
+        for modality in ("text", "audio"):
+            np.testing.assert_array_equal(one.features[modality], other.features[modality])
+        if len(one.features["vision"]):
+            assert (one.features["vision"] != other.features["vision"]).any()
 
 
 def test_natural_presence_is_what_is_drawn(hidden):

@@ -101,6 +101,7 @@ def test_the_data_sets_of_the_project():
         "cmu_mosi/misa",
         "cmu_mosi/mmsa_aligned",
         "cmu_mosi/mmsa_unaligned",
+        "echoed",
         "hazumi",
         "iemocap/mmgcn",
         "iemocap/dialoguernn",

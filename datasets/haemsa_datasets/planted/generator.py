@@ -1,16 +1,19 @@
 """Draws planted samples: what is hidden, and how features carry it.
 
 Hidden are two independent standard normals, `u` and `v`. Text carries u, audio carries v, vision
-carries two values of its own that no label depends on:
+carries two further values that no label depends on:
 
   text    one token is marked by a high value in one direction, and u is its value in another; the
           other tokens have decoy values there.
   audio   one direction rises by v / `PACE` from token to token, from an offset drawn anew.
-  vision  both of these at once, with values independent of everything else.
+  vision  both of these at once, with values of its own.
 
 The remaining directions hold small noise, and an orthogonal matrix, fixed for the data set, mixes
 all directions of a modality. So u and v can be recovered exactly, by finding the marked token or
 comparing neighbours, while the mean over tokens says little of u and nothing of v.
+
+What vision carries is independent of everything, or, with an `echo`, noisy copies of u and v, of
+that correlation.
 """
 
 from dataclasses import dataclass
@@ -43,7 +46,7 @@ class Hidden:
 
     Attributes:
       u, v: float64[N], carried by text and by audio.
-      distractor: float64[N, 2], carried by vision.
+      beside: float64[N, 2], carried by vision.
       presence: bool[N, 3], text, audio, vision.
       sentiment: float64[N], in `RANGE`.
       agreement: int[N], 1 where the signs of u and v agree, `FLIPPED` of them turned round.
@@ -51,35 +54,39 @@ class Hidden:
 
     u: np.ndarray
     v: np.ndarray
-    distractor: np.ndarray
+    beside: np.ndarray
     presence: np.ndarray
     sentiment: np.ndarray
     agreement: np.ndarray
 
 
-def draw_hidden(rng: np.random.Generator, count: int) -> Hidden:
-    """Latent values, presence and labels of `count` samples."""
+def draw_hidden(rng: np.random.Generator, count: int, echo: float = 0.0) -> Hidden:
+    """Latent values, presence and labels of `count` samples.
+
+    `echo` is the correlation of what vision carries with u and v.
+    """
     u, v, noise = rng.standard_normal((3, count))
     agrees = (u > 0) == (v > 0)
     flipped = rng.random(count) < FLIPPED
     return Hidden(
         u=u,
         v=v,
-        distractor=rng.standard_normal((count, 2)),
+        beside=echo * np.stack([u, v], axis=1)
+        + np.sqrt(1.0 - echo**2) * rng.standard_normal((count, 2)),
         presence=_draw_presence(rng, count),
         sentiment=np.clip(u + AUDIO_WEIGHT * v + LABEL_NOISE * noise, *RANGE),
         agreement=(agrees ^ flipped).astype(int),
     )
 
 
-def generate(seed: int) -> dict[str, list[Sample]]:
-    """All samples by split, a function of `seed` alone; every split has its own random stream."""
+def generate(seed: int, echo: float = 0.0) -> dict[str, list[Sample]]:
+    """All samples by split, a function of the arguments; every split has its own random stream."""
     streams = np.random.SeedSequence(seed).spawn(1 + len(SIZES))
     mixing = draw_mixing(np.random.Generator(np.random.PCG64(streams[0])))
     splits = {}
     for (split, count), stream in zip(SIZES.items(), streams[1:], strict=True):
         rng = np.random.Generator(np.random.PCG64(stream))
-        hidden = draw_hidden(rng, count)
+        hidden = draw_hidden(rng, count, echo)
         splits[split] = [
             _sample(rng, f"{split}-{row:04d}", hidden, row, mixing) for row in range(count)
         ]
@@ -110,8 +117,8 @@ def _sample(
     }
     _mark(rng, tokens["text"], hidden.u[row])
     _tilt(rng, tokens["audio"], hidden.v[row])
-    _mark(rng, tokens["vision"], hidden.distractor[row, 0])
-    _tilt(rng, tokens["vision"], hidden.distractor[row, 1])
+    _mark(rng, tokens["vision"], hidden.beside[row, 0])
+    _tilt(rng, tokens["vision"], hidden.beside[row, 1])
     features = {
         modality: (values @ mixing[modality]).astype(np.float32)[: len(values) * present]
         for (modality, values), present in zip(tokens.items(), hidden.presence[row], strict=True)

@@ -8,7 +8,7 @@ import tensorflow_datasets as tfds
 from haemsa_datasets.builder import HaemsaBuilder
 from haemsa_datasets.planted import bayes, generator
 from haemsa_datasets.samples import Card, Sample
-from haemsa_jax.config import MODALITIES, TaskSpec
+from haemsa_jax.config import TaskSpec
 
 SEED = 2025
 
@@ -59,17 +59,7 @@ class Builder(HaemsaBuilder):
         return generator.generate(SEED)
 
     def details(self) -> dict[str, Any]:
-        patterns = bayes.natural_presence()
-        return {
-            "planted": PLANTED,
-            "bayes": bayes.best_scores(patterns),
-            "bayes_by_presence": {
-                "+".join(
-                    name for name, there in zip(MODALITIES, pattern, strict=True) if there
-                ): bayes.best_scores({pattern: 1.0})
-                for pattern in patterns
-            },
-        }
+        return {"planted": PLANTED, **bayes.details()}
 
 
 PLANTED = {

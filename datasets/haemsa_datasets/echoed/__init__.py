@@ -1,0 +1,1 @@
+"""Planted data in which vision echoes text and audio, for what crosses between modalities."""
