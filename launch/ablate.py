@@ -75,6 +75,7 @@ def main() -> None:
                 for model, networks in variants.items()
             }
             measured |= _measure(runs, found, datasets)
+    cli.note_command(directory)
     _write(directory, measured, counted)
 
 

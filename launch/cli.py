@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -13,6 +14,7 @@ import jax
 from absl import app, flags, logging
 
 from haemsa_jax.errors import InputError
+from haemsa_jax.reporting.card import COMMANDS
 from haemsa_jax.training import streaming
 from haemsa_jax.training.loop import NonFiniteLossError
 
@@ -67,6 +69,16 @@ def run_directory() -> Path:
     if flags.FLAGS.overwrite and directory.exists():
         shutil.rmtree(directory)
     return directory
+
+
+def note_command(directory: Path) -> None:
+    """Keeps the command beside what it made, once."""
+    program = f"launch.{Path(sys.argv[0]).stem}"
+    command = shlex.join(["python", "-m", program, *sys.argv[1:]])
+    path = directory / COMMANDS
+    if not path.is_file() or command not in path.read_text().splitlines():
+        with path.open("a") as file:
+            file.write(f"{command}\n")
 
 
 def define_run_flags() -> None:

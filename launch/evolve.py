@@ -90,6 +90,7 @@ def main() -> None:
         if beside:
             genes, objectives = problem.table.names, problem.objectives
             outcome.save_history(directory / "random.npz", beside.history, genes, objectives)
+    cli.note_command(directory)
     evolution_figure(found, beside, problem, network, directory / "report.png")
     print(problem.table.describe(found.genome))
     _tell(found, beside, problem)

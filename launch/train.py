@@ -86,6 +86,7 @@ def main() -> None:
     directory = cli.run_directory()
     with cli.Interrupt() as interrupt, TrainingBar() as bar:
         progress = train(directory, observe=bar, stop=interrupt)
+    cli.note_command(directory)
     training_figure(log.read(directory), directory / "training.png")
     chosen = zip(progress["best_score"], progress["best_step"], strict=True)
     for seed, (score, step) in enumerate(chosen, start=config.seed):

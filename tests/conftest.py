@@ -24,8 +24,14 @@ import jax
 import numpy as np
 import pytest
 
-from haemsa_jax.config import NetworkConfig, Parts, TaskSpec
+from haemsa_jax.config import NetworkConfig, Parts, TaskSpec, TrainConfig
 from haemsa_jax.data import Dataset, Split
+from haemsa_jax.data.dataset import known_of
+from haemsa_jax.models.architecture import default_architecture
+from haemsa_jax.models.haemsa import Haemsa, init_variables
+from haemsa_jax.training.checkpoint import Experiment, Trained
+from haemsa_jax.training.constants import make_constants
+from haemsa_jax.training.state import stack
 
 jax.config.update("jax_debug_key_reuse", True)
 
@@ -152,6 +158,26 @@ def stirred(params):
     keys = jax.random.split(jax.random.key(1), len(leaves))
     noisy = [p + 0.3 * jax.random.normal(k, p.shape) for p, k in zip(leaves, keys, strict=True)]
     return jax.tree.unflatten(tree, noisy)
+
+
+def made(network, dataset, seeds=2, params=None) -> Trained:
+    """Networks with weights that were stirred rather than trained."""
+    data = {dataset.name: dataset}
+    keys = jax.random.split(jax.random.key(0), seeds)
+    fresh = jax.jit(jax.vmap(lambda key: init_variables(Haemsa(network), key)[0]))(keys)
+    params = stirred({**fresh, **stack(params or {}, seeds)})
+    experiment = Experiment(network, TrainConfig(seeds=seeds), {}, known_of(data))
+    architectures = stack(default_architecture(network), seeds)
+    return Trained(experiment, params, make_constants(network, data), architectures, {})
+
+
+def utterances(split, rows):
+    """Rows of a split as a user would have them."""
+    return [
+        {m: x[row][split.masks[m][row]] for m, x in split.features.items()
+         if split.masks[m][row].any()}
+        for row in rows
+    ]  # fmt: skip
 
 
 @pytest.fixture(scope="session")

@@ -115,6 +115,22 @@ def test_what_cannot_be_compared_is_refused(launch, trained, whole, spoken_dir, 
     assert "has one modality, text, of which nothing can be missing" in alone.stderr
 
 
+def test_an_exported_run_has_a_card(launch, whole, tmp_path):
+    flags = f"--run_dir={whole[0]}", f"--output={tmp_path}", "--tokens=text=5", "--platforms=cpu"
+    done = launch("export", *flags)
+    assert done.returncode == 0, done.stderr
+    assert "reads text [5 tokens]; for cpu" in done.stdout
+    card = (tmp_path / "MODEL_CARD.md").read_text()
+    assert "python -m launch.train --tasks=cmu_mosi/standard" in card
+    assert "Text encoder: " in card and "frozen" in card
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "MODEL_CARD.md", "config.json", "model.stablehlo", "standalone.py", "weights.safetensors",
+    }  # fmt: skip
+    done = launch("export", *flags, "--tokens=text")
+    assert done.returncode == 2
+    assert "--tokens=text: expected MODALITY=number" in done.stderr
+
+
 def test_words_of_a_file_are_predicted(launch, whole, tmp_path):
     rows = ["id,text", "a,the plot was good", "b,the plot was bad", "c,", "d,the plot was good"]
     (tmp_path / "in.csv").write_text("\n".join(rows))

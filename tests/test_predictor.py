@@ -7,40 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 import jax
 import numpy as np
 import pytest
-from conftest import LENGTHS, ROOT, WIDTHS, stirred
+from conftest import LENGTHS, ROOT, WIDTHS, made, utterances
 
-from haemsa_jax import InputError, Prediction, Predictor, TrainConfig, evaluate
+from haemsa_jax import InputError, Prediction, Predictor, evaluate
 from haemsa_jax.config import TextConfig
-from haemsa_jax.data.dataset import known_of
 from haemsa_jax.inference.files import Row, Writer, read_rows
-from haemsa_jax.models.architecture import default_architecture
-from haemsa_jax.models.haemsa import Haemsa, init_variables
 from haemsa_jax.text import read_pretrained, with_text, with_tokens
-from haemsa_jax.training.checkpoint import Experiment, Trained
-from haemsa_jax.training.constants import make_constants
-from haemsa_jax.training.state import stack
 
 BERT = ROOT / "tests" / "fixtures" / "encoders" / "bert"
-
-
-def made(network, dataset, seeds=2, params=None) -> Trained:
-    """Networks with weights that were stirred rather than trained."""
-    data = {dataset.name: dataset}
-    keys = jax.random.split(jax.random.key(0), seeds)
-    fresh = jax.jit(jax.vmap(lambda key: init_variables(Haemsa(network), key)[0]))(keys)
-    params = stirred({**fresh, **stack(params or {}, seeds)})
-    experiment = Experiment(network, TrainConfig(seeds=seeds), {}, known_of(data))
-    architectures = stack(default_architecture(network), seeds)
-    return Trained(experiment, params, make_constants(network, data), architectures, {})
-
-
-def utterances(split, rows):
-    """Rows of a split as a user would have them."""
-    return [
-        {m: x[row][split.masks[m][row]] for m, x in split.features.items()
-         if split.masks[m][row].any()}
-        for row in rows
-    ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

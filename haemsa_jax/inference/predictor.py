@@ -1,5 +1,6 @@
 """Predictor: a trained network, from its run directory alone, on whatever of a clip there is."""
 
+import dataclasses
 import os
 import threading
 from collections.abc import Mapping, Sequence
@@ -77,15 +78,9 @@ class Predictor:
     ):
         """As `from_checkpoint`, for networks that are loaded already."""
         self.network = network = trained.experiment.network
-        self.dataset = _chosen(network, dataset)
-        self.networks = networks or (1 if trained.ranked else len(trained.architectures.sharpness))
-        there = len(trained.architectures.sharpness)
-        if not 1 <= self.networks <= there:
-            raise InputError(f"networks={networks} are asked for, but the run holds {there}")
-        params, architectures = jax.tree.map(
-            lambda x: x[: self.networks], (trained.params, trained.architectures)
-        )
-        self._placed = jax.device_put((params, trained.constants, architectures))
+        self.dataset = chosen_dataset(network, dataset)
+        trained = chosen_networks(trained, networks)
+        self._placed = jax.device_put((trained.params, trained.constants, trained.architectures))
         tokens = trained.experiment.data.get(self.dataset, {}).get("tokens", {})
         self._reader = Reader(network, self.dataset, tokens, _read_encoder(network, encoder))
         self._compiled: dict[Any, Any] = {}
@@ -321,7 +316,20 @@ def _named(network: NetworkConfig, gates: Mapping[str, np.ndarray], read) -> dic
     return found
 
 
-def _chosen(network: NetworkConfig, dataset: str | None) -> str:
+def chosen_networks(trained: Trained, networks: int | None) -> Trained:
+    """Those whose predictions are averaged: so many, or all seeds, or a search's best."""
+    there = len(trained.architectures.sharpness)
+    wanted = (1 if trained.ranked else there) if networks is None else networks
+    if not 1 <= wanted <= there:
+        raise InputError(f"networks={networks} are asked for, but the run holds {there}")
+    params, architectures = jax.tree.map(
+        lambda x: x[:wanted], (trained.params, trained.architectures)
+    )
+    return dataclasses.replace(trained, params=params, architectures=architectures)
+
+
+def chosen_dataset(network: NetworkConfig, dataset: str | None) -> str:
+    """As which data set samples are read."""
     known = list(network.widths)
     if dataset is None and len(known) == 1:
         return known[0]

@@ -1,0 +1,191 @@
+"""Export: a trained network as StableHLO that runs without this library, and its weights.
+
+The program takes the weights as arguments, so that they exist once, as safetensors. Batch size is
+symbolic; how many tokens an utterance may have is fixed.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+from safetensors.numpy import save
+
+from haemsa_jax.config import NetworkConfig, TaskSpec
+from haemsa_jax.errors import InputError
+from haemsa_jax.inference import standalone
+from haemsa_jax.inference.predictor import chosen_dataset, chosen_networks
+from haemsa_jax.models.haemsa import Haemsa, Rates, variables_of
+from haemsa_jax.sample import Sample
+from haemsa_jax.training.checkpoint import Trained
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+LOADER = "standalone.py"
+
+
+def export(
+    trained: Trained, directory: str | os.PathLike, dataset: str | None = None,
+    networks: int | None = None, tokens: Mapping[str, int] | None = None,
+    platforms: Sequence[str] = PLATFORMS,
+) -> dict[str, Any]:  # fmt: skip
+    """Writes `model.stablehlo`, `weights.safetensors`, `config.json` and the loader.
+
+    Args:
+      trained: the networks of a run.
+      directory: where; made if it is not there.
+      dataset: as which data set samples are read, where there are several.
+      networks: whose predictions are averaged; by default all seeds, or a search's best.
+      tokens: by modality the tokens that an utterance may have; by default as many as in training.
+      platforms: on which it is to run.
+
+    Returns:
+      What `config.json` says.
+
+    Raises:
+      InputError: something that was asked for is not there.
+    """
+    network, directory = trained.experiment.network, Path(directory)
+    dataset = chosen_dataset(network, dataset)
+    trained = chosen_networks(trained, networks)
+    lengths = _lengths(trained, dataset, tokens or {})
+    past, future = network.context_of(dataset)
+    tasks = [network.tasks[task_id] for task_id in network.tasks_of(dataset)]
+    weights = _flat([trained.params, trained.constants, trained.architectures])
+    shape = jax.tree.structure([trained.params, trained.constants, trained.architectures])
+    forward = make_exportable(network, dataset, lengths, shape, list(weights))
+    (batch,) = jax.export.symbolic_shape("batch")
+    widths, span = network.widths[dataset], past + 1 + future
+    features = {
+        m: jax.ShapeDtypeStruct((batch, span, lengths[m], widths[m]), jnp.float32) for m in widths
+    }
+    masks = {m: jax.ShapeDtypeStruct((batch, span, lengths[m]), jnp.bool_) for m in widths}
+    exported = jax.export.export(jax.jit(forward), platforms=tuple(platforms))(
+        jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), weights), features, masks
+    )
+    config = {
+        "interface": {
+            "dataset": dataset, "widths": dict(widths), "tokens": lengths,
+            "context": [past, future], "tasks": {task.name: _told(task) for task in tasks},
+            "networks": len(trained.architectures.sharpness),
+        },
+        "jax": {
+            "version": jax.__version__, "platforms": list(exported.platforms),
+            "calling_convention": exported.calling_convention_version,
+        },
+        "experiment": trained.experiment.to_json(),
+    }  # fmt: skip
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / standalone.MODEL).write_bytes(exported.serialize())
+        (directory / standalone.WEIGHTS).write_bytes(save(weights))
+        (directory / standalone.CONFIG).write_text(json.dumps(config, indent=1))
+        shutil.copyfile(standalone.__file__, directory / LOADER)
+    except OSError as error:
+        raise InputError(f"cannot write to {directory}: {error.strerror}") from error
+    return config
+
+
+def make_exportable(
+    network: NetworkConfig, dataset: str, lengths: Mapping[str, int], shape, names: Sequence[str]
+):
+    """forward(weights, features, masks): all tasks of a batch of samples, mean over networks.
+
+    Args:
+      network, dataset: what is exported.
+      lengths: by modality T_m, tokens of an utterance.
+      shape: tree of the weights, whose leaves have these names.
+      names: in the tree's order.
+
+    Returns:
+      By task `mean` and `spread` (sample standard deviation over networks, 0 of one): float[B] of a
+      regression, in label units, probabilities float[B, C] otherwise.
+    """
+    model = Haemsa(network)
+    past, future = network.context_of(dataset)
+    task_ids = network.tasks_of(dataset)
+    offsets = {m: np.repeat(np.arange(-past, future + 1), n).astype(np.int32)
+               for m, n in lengths.items()}  # fmt: skip
+
+    def forward(weights, features, masks):
+        params, constants, architectures = jax.tree.unflatten(shape, [weights[n] for n in names])
+        count = next(iter(masks.values())).shape[0]
+        features = {m: x.reshape(count, -1, x.shape[-1]) for m, x in features.items()}
+        masks = {m: x.reshape(count, -1) for m, x in masks.items()}
+
+        def of(member):
+            mine, architecture = member
+            variables = variables_of(mine, constants)
+
+            def one(features, masks, task):
+                sample = Sample(features, masks, offsets, task)
+                return model.apply(variables, sample, architecture, Rates(), dataset).predictions
+
+            said = {}
+            for task_id in task_ids:
+                index = jnp.int32(network.task_index(task_id))
+                raw = jax.vmap(one, (0, 0, None))(features, masks, index)[task_id]
+                said[network.tasks[task_id].name] = _as_read(network.tasks[task_id], raw)
+            return said
+
+        said = jax.lax.map(of, (params, architectures))
+        return {
+            name: {
+                "mean": values.mean(axis=0),
+                "spread": jnp.std(values, axis=0, ddof=1) if len(values) > 1
+                else jnp.zeros_like(values[0]),
+            }
+            for name, values in said.items()
+        }  # fmt: skip
+
+    return forward
+
+
+def _as_read(task: TaskSpec, raw: jax.Array) -> jax.Array:
+    """Raw outputs float[B, C] in label units float[B], or as probabilities float[B, C]."""
+    if task.kind == "regression":
+        return raw[:, 0]
+    return jax.nn.sigmoid(raw) if task.kind == "multilabel" else jax.nn.softmax(raw)
+
+
+def _told(task: TaskSpec) -> dict[str, Any]:
+    return {"kind": task.kind, "classes": list(task.classes), "range": task.range}
+
+
+def _lengths(trained: Trained, dataset: str, asked: Mapping[str, int]) -> dict[str, int]:
+    """Tokens of an utterance by modality."""
+    network = trained.experiment.network
+    known = trained.experiment.data.get(dataset, {}).get("tokens", {})
+    lengths = {m: known[m] for m in network.widths[dataset]}
+    for m, count in asked.items():
+        if m not in lengths or count < 1:
+            raise InputError(
+                f"tokens {m}={count}: expected a positive number for one of {', '.join(lengths)}"
+            )
+        if any(network.context_of(dataset)) and count != lengths[m]:
+            raise InputError(
+                f"tokens {m}={count}: with context it is {lengths[m]} as in training, since how "
+                "far apart utterances lie is seen by convolutions"
+            )
+        lengths[m] = count
+    return lengths
+
+
+def _flat(tree: Any) -> dict[str, np.ndarray]:
+    """Leaves by their path, in the tree's order."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    roots = ("params", "constants", "architectures")
+    return {
+        "/".join([roots[path[0].idx], *(_name(part) for part in path[1:])]):
+            np.ascontiguousarray(leaf)
+        for path, leaf in leaves
+    }  # fmt: skip
+
+
+def _name(part: Any) -> str:
+    return str(getattr(part, "key", getattr(part, "name", part)))

@@ -1,0 +1,89 @@
+"""Runs an exported network. Needs jax and numpy alone, and flatbuffers, which jax.export reads
+with; a copy of this file lies beside the export.
+
+    model = load("exported")
+    said = model(text=text, audio=audio)        # float[B, T, d] each, up to `model.tokens` tokens
+    said["ui"]["mean"], said["ui"]["spread"]    # float[B]; float[B, classes] of a classification
+
+A modality that a sample lacks is left out, or has an all-False row in its mask:
+`model(text=text, text_mask=mask)`. Where the network reads context, arrays are
+float[B, U, T, d]: U utterances, `model.past` before the target, the target, those after it.
+"""
+
+import json
+import math
+import os
+
+import jax
+import jax.export
+import numpy as np
+
+MODEL, WEIGHTS, CONFIG = "model.stablehlo", "weights.safetensors", "config.json"
+
+
+def load(directory):
+    """The network in a directory that launch.export wrote."""
+    with open(os.path.join(directory, CONFIG), encoding="utf-8") as file:
+        config = json.load(file)
+    with open(os.path.join(directory, MODEL), "rb") as file:
+        exported = jax.export.deserialize(bytearray(file.read()))
+    return Model(config["interface"], exported, read_safetensors(os.path.join(directory, WEIGHTS)))
+
+
+class Model:
+    """An exported network; see the top of this file."""
+
+    def __init__(self, interface, exported, weights):
+        self.widths, self.tokens = interface["widths"], interface["tokens"]
+        self.past, self.future = interface["context"]
+        self.tasks = interface["tasks"]
+        self._call = jax.jit(exported.call)  # compiled once for each batch size
+        self._weights = jax.device_put(weights)
+
+    def __call__(self, **arrays):
+        """By task `mean` and `spread` over the networks, as NumPy arrays."""
+        given = {name: np.asarray(x) for name, x in arrays.items() if x is not None}
+        unknown = {*given} - {*self.widths} - {f"{m}_mask" for m in self.widths}
+        if unknown or not {*given} & {*self.widths}:
+            raise ValueError(f"got {sorted(given)}; expected some of {sorted(self.widths)}")
+        batch = len(next(iter(given.values())))
+        features, masks = {}, {}
+        for m in self.widths:
+            shape = (batch, self.past + 1 + self.future, self.tokens[m], self.widths[m])
+            features[m], masks[m] = self._padded(m, given.get(m), given.get(f"{m}_mask"), shape)
+        return jax.tree.map(np.asarray, self._call(self._weights, features, masks))
+
+    def _padded(self, name, values, mask, shape):
+        full, there = np.zeros(shape, np.float32), np.zeros(shape[:3], bool)
+        if values is None:
+            return full, there
+        if values.ndim == 3 and shape[1] == 1:
+            values = values[:, None]
+        mask = np.ones(values.shape[:-1], bool) if mask is None else mask.astype(bool)
+        mask = mask.reshape(values.shape[:-1])
+        fits = values.ndim == 4 and values.shape[:2] == shape[:2] and values.shape[3] == shape[3]
+        if not fits or values.shape[2] > shape[2]:
+            raise ValueError(
+                f"{name} has shape {values.shape}; expected {shape} with at most {shape[2]} tokens"
+            )
+        full[:, :, : values.shape[2]] = np.where(mask[..., None], values, 0.0)
+        there[:, :, : values.shape[2]] = mask
+        return full, there
+
+
+def read_safetensors(path):
+    """By name the arrays of a file: its header is JSON, the rest their bytes."""
+    with open(path, "rb") as file:
+        head = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        body = file.read()
+    kinds = {"F32": np.float32, "F16": np.float16, "I32": np.int32, "BOOL": np.bool_}
+    found = {}
+    for name, of in head.items():
+        if name == "__metadata__":
+            continue
+        start, end = of["data_offsets"]
+        kind = np.dtype(kinds[of["dtype"]])
+        if len(body[start:end]) != kind.itemsize * math.prod(of["shape"]):
+            raise ValueError(f"{path} is damaged at {name}")
+        found[name] = np.frombuffer(body[start:end], kind).reshape(of["shape"])
+    return found

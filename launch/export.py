@@ -1,0 +1,65 @@
+"""Exports a trained network, to be run without this library.
+
+  python -m launch.export --run_dir=runs/hazumi --output=exported/hazumi
+
+OUTPUT gets `model.stablehlo` (jax.export, any batch size), `weights.safetensors`, `config.json`,
+`standalone.py`, which loads and runs them with jax, numpy and flatbuffers alone, and
+`MODEL_CARD.md`. A text encoder's words must be made tokens or vectors by whoever calls it.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from haemsa_jax.errors import InputError
+from haemsa_jax.inference.export import PLATFORMS, export
+from haemsa_jax.reporting.card import model_card
+from haemsa_jax.training.checkpoint import load_trained
+from launch import cli
+
+_RUN_DIR = flags.DEFINE_string("run_dir", None, "Directory of a trained run.", required=True)
+_OUTPUT = flags.DEFINE_string("output", None, "Directory of the export.", required=True)
+_DATASET = flags.DEFINE_string(
+    "dataset", None, "As which data set samples are read, of a network trained on several."
+)
+_NETWORKS = flags.DEFINE_integer(
+    "networks", None,
+    "Networks whose predictions are averaged; by default all seeds, or a search's best.",
+)  # fmt: skip
+_TOKENS = flags.DEFINE_list(
+    "tokens", [], "MODALITY=N, a comma list: tokens of an utterance; by default as in training."
+)
+_PLATFORMS = flags.DEFINE_list("platforms", list(PLATFORMS), "On which it is to run.")
+
+
+def main() -> None:
+    trained = load_trained(_RUN_DIR.value)
+    config = export(
+        trained, _OUTPUT.value, _DATASET.value, _NETWORKS.value, _tokens(), _platforms()
+    )
+    card = model_card(trained, Path(_RUN_DIR.value), config["interface"]["dataset"])
+    (Path(_OUTPUT.value) / "MODEL_CARD.md").write_text(card)
+    said = ", ".join(f"{m} [{n} tokens]" for m, n in config["interface"]["tokens"].items())
+    print(f"reads {said}; for {', '.join(config['jax']['platforms'])}")
+    print(f"written: {_OUTPUT.value}: model.stablehlo, weights.safetensors, MODEL_CARD.md, ...")
+
+
+def _tokens() -> dict[str, int]:
+    tokens = {}
+    for entry in _TOKENS.value:
+        name, _, count = entry.partition("=")
+        if not count.isdigit():
+            raise InputError(f"--tokens={entry}: expected MODALITY=number")
+        tokens[name] = int(count)
+    return tokens
+
+
+def _platforms() -> list[str]:
+    for name in _PLATFORMS.value:
+        if name not in (*PLATFORMS, "rocm"):
+            raise InputError(f"--platforms={name} is unknown; choose from {', '.join(PLATFORMS)}")
+    return _PLATFORMS.value
+
+
+if __name__ == "__main__":
+    cli.run(main)

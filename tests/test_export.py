@@ -1,0 +1,119 @@
+"""An exported network says the same, where this library is not there."""
+
+import dataclasses
+import json
+import subprocess
+
+import numpy as np
+import pytest
+from conftest import made, utterances
+from safetensors.numpy import load_file
+
+from haemsa_jax import InputError, Predictor
+from haemsa_jax.inference import standalone
+from haemsa_jax.inference.export import export
+from haemsa_jax.reporting.card import COMMANDS, model_card
+
+ELSEWHERE = """
+import sys
+for name in ("haemsa_jax", "flax", "optax", "orbax", "safetensors"): sys.modules[name] = None
+import numpy as np, standalone
+model = standalone.load(".")
+with np.load("in.npz") as file: arrays = dict(file)
+said = model(**arrays)
+half = model(**{name: x[:1] for name, x in arrays.items() if name.startswith("text")})
+np.savez("out.npz", **{f"{task}_{what}": x for task, of in said.items() for what, x in of.items()},
+         text_alone=half["score"]["mean"])
+for wrong in ({"smell": arrays["text"]}, {"text": arrays["text"][..., :2]}):
+    try: model(**wrong)
+    except ValueError as error: print(error)
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(small, talks):
+    return made(dataclasses.replace(small, sharing="imputed"), talks)
+
+
+@pytest.fixture(scope="module")
+def exported(trained, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("exported")
+    return directory, export(trained, directory, networks=2)
+
+
+def test_it_runs_without_the_library(trained, exported, talks, environment):
+    """A window is an utterance before, the target and one after; some lack a modality."""
+    directory, _ = exported
+    split = talks.splits["test"]
+    arrays = {}
+    for m, values in split.features.items():
+        arrays[m], arrays[f"{m}_mask"] = (
+            values[:30].reshape(10, 3, *values.shape[1:]),
+            (split.masks[m][:30].reshape(10, 3, -1)),
+        )
+    np.savez(directory / "in.npz", **arrays)
+    bare = {name: x for name, x in environment.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [environment["PYTHON"], "-W", "error", "-c", ELSEWHERE],
+        cwd=directory, env=bare, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "got ['smell']; expected some of ['audio', 'text', 'vision']" in done.stdout
+    assert "text has shape (10, 3, 3, 2); expected (10, 3, 3, 6)" in done.stdout
+    predictor = Predictor(trained)
+    windows = [predictor.predict_dialogue(utterances(split, range(3 * k, 3 * k + 3)))[1]
+               for k in range(10)]  # fmt: skip
+    with np.load(directory / "out.npz") as said:
+        for what, got in (("mean", "value"), ("spread", "spread")):
+            expected = [getattr(one.tasks["score"], got) for one in windows]
+            np.testing.assert_allclose(said[f"score_{what}"], expected, atol=1e-5)
+        for task in ("mood", "tags"):
+            expected = [list(one.tasks[task].probabilities.values()) for one in windows]
+            np.testing.assert_allclose(said[f"{task}_mean"], expected, atol=1e-5)
+        expected = [list(one.tasks["mood"].spread.values()) for one in windows]
+        np.testing.assert_allclose(said["mood_spread"], expected, atol=1e-5)
+        assert abs(said["text_alone"] - said["score_mean"][:1]) > 1e-3
+
+
+def test_weights_and_configuration_lie_beside_it(trained, exported):
+    directory, config = exported
+    ours, theirs = (
+        standalone.read_safetensors(directory / standalone.WEIGHTS),
+        load_file(directory / standalone.WEIGHTS),
+    )
+    assert ours.keys() == theirs.keys()
+    for name, values in theirs.items():
+        np.testing.assert_array_equal(ours[name], values)
+    np.testing.assert_array_equal(ours["params/queries"], trained.params["queries"])
+    told = json.loads((directory / standalone.CONFIG).read_text())
+    assert told["interface"]["context"] == [1, 1]
+    assert told["experiment"]["network"]["sharing"] == "imputed"
+    assert told["jax"]["platforms"] == ["cpu", "cuda", "tpu"]
+    assert config["jax"]["calling_convention"] == told["jax"]["calling_convention"] > 8
+    damaged = (directory / standalone.WEIGHTS).read_bytes()[:-4]
+    (directory / "damaged").write_bytes(damaged)
+    with pytest.raises(ValueError, match="is damaged at"):
+        standalone.read_safetensors(directory / "damaged")
+
+
+def test_what_cannot_be_exported_is_told(trained, tmp_path):
+    with pytest.raises(InputError, match="tokens text=9: with context it is 3"):
+        export(trained, tmp_path, tokens={"text": 9})
+    with pytest.raises(InputError, match="tokens smell=9: expected a positive number for one of"):
+        export(trained, tmp_path, tokens={"smell": 9})
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot write to"):
+        export(trained, tmp_path / "file" / "under", platforms=["cpu"], networks=1)
+
+
+def test_its_card(trained, tmp_path):
+    blank = model_card(trained, tmp_path, "talks")
+    for said in (
+        "- `score`: a number in [-9, 9]", "- `mood`: classification: sad, calm, gay",
+        "| audio | 4 | 5 | not known |", "1 utterances before and 1 after", "Not measured: ",
+    ):  # fmt: skip
+        assert said in blank, said
+    (tmp_path / COMMANDS).write_text("python -m launch.train --tasks=talks\n")
+    (tmp_path / "test.md").write_text("| MAE |")
+    told = model_card(trained, tmp_path, "talks")
+    assert "    python -m launch.train --tasks=talks" in told and "| MAE |" in told
