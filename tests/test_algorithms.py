@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from foreign import CONFIG, make_data, make_problem
+from foreign_supernet import CONFIG, make_data, make_problem
 
 from haemsa_jax.errors import InputError
 from haemsa_jax.evolution import algorithms

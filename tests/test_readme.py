@@ -8,19 +8,6 @@ from conftest import ROOT
 README = (ROOT / "README.md").read_text()
 
 
-def test_the_examples_from_python_run(environment, tmp_path):
-    code = "\n".join(re.findall(r"```python\n(.*?)```", README, re.S))
-    command = [environment["PYTHON"], "-c", code]
-    done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert "best_score" in done.stdout
-    assert "'mae'" in done.stdout
-    assert "'tensor'" in done.stdout
-    assert (tmp_path / "runs" / "mine" / "best").is_dir()
-
-
 def test_its_commands_name_programs_and_flags_that_exist(environment):
     commands = re.findall(r"python -m (launch\.\w+)((?: --[\w]+(?:=\S+)?)*)", README)
     assert {program for program, _ in commands} >= {

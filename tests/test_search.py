@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from foreign import CONFIG, TABLE, make_data, make_problem
+from foreign_supernet import CONFIG, TABLE, make_data, make_problem
 
 from haemsa_jax.config import NetworkConfig, TaskSpec, TrainConfig
 from haemsa_jax.errors import InputError

@@ -4,6 +4,8 @@ Every expert maps float[..., T, D] to float[..., T, D]. Tokens that the mask lea
 zeros and influence no other token, wherever the padding lies.
 """
 
+from dataclasses import dataclass
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -21,10 +23,27 @@ from haemsa_jax.models.layers import (
 )
 
 
+@dataclass(frozen=True)
+class Shapes:
+    """What experts take of a `NetworkConfig`, for banks in other networks.
+
+    Attributes:
+      width: D, of every token.
+      heads: attention heads; divides `width`.
+      expansion: hidden width of the pointwise expert, as a multiple of `width`.
+      kernel: tokens that the convolution sees; odd.
+    """
+
+    width: int
+    heads: int = 4
+    expansion: int = 2
+    kernel: int = 3
+
+
 class PointwiseExpert(nn.Module):
     """Each token alone: a two-layer perceptron."""
 
-    config: NetworkConfig
+    config: NetworkConfig | Shapes
 
     @nn.compact
     def __call__(self, x: Array, mask: Array) -> Array:
@@ -39,7 +58,7 @@ class ConvolutionExpert(nn.Module):
     stays a batched matrix product, where a convolution would become a slow grouped one.
     """
 
-    config: NetworkConfig
+    config: NetworkConfig | Shapes
 
     @nn.compact
     def __call__(self, x: Array, mask: Array) -> Array:
@@ -54,7 +73,7 @@ class ConvolutionExpert(nn.Module):
 class AttentionExpert(nn.Module):
     """Any pair of tokens: multi-head self-attention."""
 
-    config: NetworkConfig
+    config: NetworkConfig | Shapes
 
     @nn.compact
     def __call__(self, x: Array, mask: Array) -> Array:
@@ -69,7 +88,7 @@ class RecurrenceExpert(nn.Module):
     a_t = 1 and adds nothing: the state passes over padding unchanged.
     """
 
-    config: NetworkConfig
+    config: NetworkConfig | Shapes
 
     @nn.compact
     def __call__(self, x: Array, mask: Array) -> Array:
@@ -111,24 +130,27 @@ class LocalBank(nn.Module):
     expert has none.
 
     Attributes:
+      config: of which width, heads, expansion and kernel count; `Shapes` says no more.
       experts: names of the E' experts that are built.
     """
 
-    config: NetworkConfig
-    experts: tuple[str, ...]
+    config: NetworkConfig | Shapes
+    experts: tuple[str, ...] = LOCAL_EXPERTS
 
     @nn.compact
     def __call__(
-        self, x: Array, mask: Array, situation: Array, allowed: Array, sharpness: Array,
-        active: Array, dropout: Array | float,
+        self, x: Array, mask: Array, situation: Array | None = None, allowed: Array | None = None,
+        sharpness: Array | float = 1.0, active: Array | float = 1.0, dropout: Array | float = 0.0,
     ) -> tuple[Array, Array]:  # fmt: skip
         """Tokens through the block.
 
         Args:
           x: float[..., T, D], zeros outside the mask.
           mask: bool[..., T].
-          situation: float[..., S], presence and task as the gates see them.
-          allowed: float[E], experts the architecture allows, of all that there could be.
+          situation: float[..., S], presence and task as the gates see them, or whatever else they
+            shall depend on beside the tokens.
+          allowed: float[E], experts the architecture allows, of all that there could be; all by
+            default.
           sharpness: float[], inverse temperature of the gate.
           active: float[], 0 leaves the tokens as they are.
           dropout: rate on what is added.
@@ -140,7 +162,10 @@ class LocalBank(nn.Module):
         there = places(self.experts, LOCAL_EXPERTS)
         weights = jnp.ones((*mask.shape[:-1], 1))
         if len(self.experts) > 1:
-            view = jnp.concatenate([masked_mean(normed, mask), situation], axis=-1)
+            view = masked_mean(normed, mask)
+            if situation is not None:
+                view = jnp.concatenate([view, situation], axis=-1)
+            allowed = jnp.ones(len(LOCAL_EXPERTS)) if allowed is None else allowed
             weights = Gate(len(self.experts))(view, allowed[there], sharpness)
         added = jnp.zeros_like(x)
         for index, name in enumerate(self.experts):

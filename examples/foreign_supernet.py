@@ -1,4 +1,7 @@
-"""A supernet that is not ours: masks, data and loss of its own, for `haemsa_jax.evolution`."""
+"""Evolution of a supernet that is not ours, with masks, data and a loss of its own.
+
+python examples/foreign_supernet.py
+"""
 
 import flax.linen as nn
 import jax
@@ -7,6 +10,7 @@ import numpy as np
 import optax
 
 from haemsa_jax.evolution.genes import Gene, Table
+from haemsa_jax.evolution.search import make_search
 from haemsa_jax.evolution.state import Problem, SearchConfig
 
 TABLE = Table(
@@ -86,3 +90,9 @@ def make_data(seed: int) -> dict[str, jax.Array]:
 
 
 CONFIG = SearchConfig(population=8, generations=6, steps=5, head_start=10, price=0.05)
+
+
+if __name__ == "__main__":
+    found = make_search(make_problem(), CONFIG)(jax.random.key(0), make_data(0))
+    print(TABLE.describe(found.genome))
+    print(f"fitness {found.history.best[0]:.3f} -> {found.fitness:.3f}")

@@ -1,0 +1,50 @@
+"""The whole network within flax.nnx: python examples/nnx_network.py"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from clips import MOOD, WIDTHS, dataset
+from flax import nnx
+
+from haemsa_jax import Haemsa, NetworkConfig, Rates, Sample, default_architecture
+
+config = NetworkConfig({"mine": WIDTHS}, {"mine:mood": MOOD}, width=16, depth=1)
+split = dataset().splits["train"]
+batch = Sample(
+    features=dict(split.features),
+    masks=dict(split.masks),
+    offsets={m: np.zeros(mask.shape, np.int32) for m, mask in split.masks.items()},
+    task=np.zeros(len(split), np.int32),
+)
+
+
+class Wrapped(nnx.Module):
+    """Ours, with a scale of its own on top."""
+
+    def __init__(self, rngs):
+        inner = nnx.bridge.ToNNX(Haemsa(config), rngs=rngs)
+        given = batch, default_architecture(config), Rates(), "mine"
+        self.inner = nnx.bridge.lazy_init(inner, *given)
+        self.scale = nnx.Param(jnp.ones(()))
+
+    def __call__(self, sample):
+        said = self.inner(sample, default_architecture(config), Rates(), "mine")
+        return self.scale[...] * said.predictions["mine:mood"][..., 0]
+
+
+model = Wrapped(nnx.Rngs(0))
+optimiser = nnx.Optimizer(model, optax.adam(3e-3), wrt=nnx.Param)
+
+
+@nnx.jit
+def step(model, optimiser, sample, target):
+    value, grads = nnx.value_and_grad(lambda m: jnp.mean((m(sample) - target) ** 2))(model)
+    optimiser.update(model, grads)
+    return value
+
+
+losses = [float(step(model, optimiser, batch, split.labels["mood"])) for _ in range(40)]
+print(f"loss {losses[0]:.3f} -> {losses[-1]:.3f}, scale {float(model.scale[...]):.3f}")
+count = sum(x.size for x in jax.tree.leaves(nnx.state(model, nnx.Param)))
+print(f"{count:,} parameters")
