@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from haemsa_jax.data.batches import device_split, gather, shuffled_positions
-from haemsa_jax.data.presence import drop_modalities, drop_utterances
+from haemsa_jax.data.presence import drop_frames, drop_modalities, drop_utterances
 
 
 @pytest.mark.parametrize(("count", "batch"), [(12, 4), (10, 4), (7, 16), (1, 3), (5, 5)])
@@ -88,3 +88,31 @@ def test_dropping_utterances_keeps_one_modality_of_each(talks):
         by_sample = kept.sum(axis=(0, 2)) / there.sum(axis=(0, 2))
         assert rate == 0 or len({*by_sample.round(2)}) > 5  # some lose much, some little
     assert shares[0.0] == 1.0 > shares[0.25] > shares[0.5]
+
+
+def test_dropping_frames_hides_tokens_or_columns(talks):
+    data = jax.device_put(device_split(talks.splits["train"]))
+    samples = jax.vmap(lambda row: gather(data, row, jnp.int32(0), 1, 1))(jnp.arange(70))
+    # Audio as one vector an utterance.
+    first = {"features": samples.features["audio"][:, ::5], "masks": samples.masks["audio"][:, ::5]}
+    samples = samples.replace(
+        features={**samples.features, "audio": first["features"]},
+        masks={**samples.masks, "audio": first["masks"]},
+    )
+    keys, shares = jax.random.split(jax.random.key(0), 70), {}
+    for rate in (0.0, 0.25, 0.5):
+        drop = jax.vmap(lambda key, one, rate=rate: drop_frames(key, one, rate, (1, 1)))
+        after = drop(jax.random.clone(keys), samples)
+        np.testing.assert_array_equal(after.masks["audio"], samples.masks["audio"])
+        lost = np.isnan(after.features["audio"])
+        for m in ("text", "vision"):
+            assert not (after.masks[m] & ~samples.masks[m]).any()
+            np.testing.assert_array_equal(after.features[m], samples.features[m])
+        kept = sum(after.masks[m].sum() for m in ("text", "vision"))
+        before = sum(samples.masks[m].sum() for m in ("text", "vision"))
+        shares[rate] = float(kept / before), 1.0 - lost.mean()
+        there = np.any([after.masks[m].any(-1) for m in ("text", "vision")], axis=0)
+        assert there[np.any([samples.masks[m].any(-1) for m in ("text", "vision")], axis=0)].all()
+    assert shares[0.0] == (1.0, 1.0)
+    for place in (0, 1):
+        assert 0.65 < shares[0.25][place] < 0.85 and 0.4 < shares[0.5][place] < 0.6

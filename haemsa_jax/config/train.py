@@ -8,15 +8,16 @@ from haemsa_jax.config.checks import require, require_each
 from haemsa_jax.config.network import NetworkConfig
 
 TASK_WEIGHTINGS = ("fixed", "uncertainty")
-# What is off at 0, and a gene of searches where it is on: losses for rare classes, utterances
-# hidden one by one, losses on what modalities share, teaching of partial views, balance between
-# modalities.
+# What is off at 0, and a gene of searches where it is on: losses for rare classes, utterances and
+# frames hidden one by one, losses on what modalities share, teaching of partial views, balance
+# between modalities.
 IMBALANCE = ("class_balance", "focal", "logit_adjustment")
 SHARING_LOSSES = (
     "moments", "contrast", "correlation", "orthogonality", "reconstruction", "imputation",
 )  # fmt: skip
 BALANCE = ("gradient_balance", "prediction_balance")
-OPTIONS = (*IMBALANCE, "utterance_dropout", *SHARING_LOSSES, "distillation", *BALANCE)
+LOSSES_OF_DATA = ("utterance_dropout", "frame_dropout")
+OPTIONS = (*IMBALANCE, *LOSSES_OF_DATA, *SHARING_LOSSES, "distillation", *BALANCE)
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class TrainConfig:
       modality_dropout: rate at which a present modality is hidden in training, one always stays.
       utterance_dropout: mean rate at which modalities of single utterances, the target and its
         context, are hidden; each sample draws its rate between 0 and twice it, at most .5.
+      frame_dropout: likewise the mean rate at which single tokens are hidden, of modalities with
+        one token an utterance groups of their columns.
       ema: decay of the averaged weights that are validated and kept.
       auxiliary: weight of the single-modality heads' losses.
       encoder_rate: learning rate of a text encoder within the network, as a share of the others'.
@@ -82,6 +85,7 @@ class TrainConfig:
     input_dropout: float = 0.2
     modality_dropout: float = 0.1
     utterance_dropout: float = 0.0
+    frame_dropout: float = 0.0
     ema: float = 0.995
     auxiliary: float = 0.1
     encoder_rate: float = 0.1
@@ -119,9 +123,8 @@ class TrainConfig:
         require_each(self, "training", positive, lambda x: x > 0, "must be positive")
         require_each(self, "training", not_negative, lambda x: x >= 0, "must not be negative")
         require_each(self, "training", shares, lambda x: 0 <= x < 1, "must lie in [0, 1)")
-        require(
-            self.utterance_dropout <= 0.5,
-            f"training: utterance_dropout={self.utterance_dropout} must not be more than 0.5",
+        require_each(
+            self, "training", LOSSES_OF_DATA, lambda x: x <= 0.5, "must not be more than 0.5"
         )
         require(
             self.regression_loss in ("l1", "l2", "huber"),

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from haemsa_jax.data.missing import GROUPS
 from haemsa_jax.sample import Sample
 
 Array = jax.Array
@@ -53,3 +54,35 @@ def drop_utterances(key: Array, sample: Sample, rate: Array, context: tuple[int,
         for m, row in zip(names, keep, strict=True)
     }
     return sample.replace(masks=masks)
+
+
+def drop_frames(key: Array, sample: Sample, rate: Array, context: tuple[int, int]) -> Sample:
+    """Hide single tokens of one sample; of modalities with one token an utterance its columns.
+
+    Each sample draws its own rate, as in `drop_utterances`. Columns go by `GROUPS` and become NaN,
+    which stems read as the training mean. At least one token of the sample stays.
+
+    Args:
+      key: of the draw.
+      sample: one.
+      rate: float[], the mean rate.
+      context: utterances (before, after) the target.
+    """
+    span = context[0] + 1 + context[1]
+    of_rate, key = jax.random.split(key)
+    rate = 2.0 * rate * jax.random.uniform(of_rate)
+    keys = jax.random.split(key, len(sample.masks))
+    masks, features, draws = dict(sample.masks), dict(sample.features), {}
+    for of_draw, (m, mask) in zip(keys, sample.masks.items(), strict=True):
+        if mask.shape[0] > span:
+            draws[m] = jnp.where(mask, jax.random.uniform(of_draw, mask.shape), -1.0)
+            continue
+        width = features[m].shape[-1]
+        lost = jax.random.uniform(of_draw, (span, GROUPS)) < rate
+        of_column = jnp.arange(width) * GROUPS // width
+        features[m] = jnp.where(lost[:, of_column], jnp.nan, features[m])
+    if draws:
+        highest = jnp.max(jnp.stack([draw.max() for draw in draws.values()]))
+        for m, draw in draws.items():
+            masks[m] = masks[m] & ((draw >= rate) | (draw == highest))
+    return sample.replace(masks=masks, features=features)

@@ -39,6 +39,7 @@ OPTIONAL = {
     "focal": (4.0, "how much less what is predicted well weighs"),
     "logit_adjustment": (2.0, "how much more often rare classes are said"),
     "utterance_dropout": (0.5, "mean rate at which single utterances' modalities are hidden"),
+    "frame_dropout": (0.5, "mean rate at which single tokens are hidden"),
     "moments": (2.0, "weight of shared parts' moments agreeing"),
     "contrast": (1.0, "weight of shared parts of a sample knowing each other"),
     "correlation": (2.0, "weight of shared parts being functions of each other"),

@@ -42,7 +42,8 @@ class Stem(nn.Module):
         """Raw features to tokens.
 
         Args:
-          features: float[..., T, d]; what the mask leaves out is never read, not even NaN.
+          features: float[..., T, d]; what the mask leaves out is never read, not even NaN, and a
+            NaN elsewhere is a value that was lost: it reads as the training mean.
           mask: bool[..., T].
           offset: int[..., T], utterance of each token relative to the target's.
           dropout: rate on the standardised features.
@@ -54,7 +55,8 @@ class Stem(nn.Module):
         mean = self.variable("constants", "mean", jnp.zeros, size).value
         std = self.variable("constants", "std", jnp.ones, size).value
         # Masked before any arithmetic: a NaN must not reach even a product with zero.
-        x = (jnp.where(mask[..., None], features, mean) - mean) / std
+        there = mask[..., None] & ~jnp.isnan(features)
+        x = (jnp.where(there, features, mean) - mean) / std
         x = Dropout(shared_axes=(-2,))(jnp.clip(x, -config.clip, config.clip), dropout)
         x = Dense(config.width, name="project")(x)
         reach = config.max_offset

@@ -38,6 +38,7 @@ class Hyper:
     focal: Array
     logit_adjustment: Array
     utterance_dropout: Array
+    frame_dropout: Array
     moments: Array
     contrast: Array
     correlation: Array

@@ -15,7 +15,7 @@ from flax import struct
 
 from haemsa_jax.config import SHARING_LOSSES, NetworkConfig, TrainConfig, dataset_of
 from haemsa_jax.data.batches import DeviceSplit, gather, shuffled_positions
-from haemsa_jax.data.presence import drop_modalities, drop_utterances
+from haemsa_jax.data.presence import drop_frames, drop_modalities, drop_utterances
 from haemsa_jax.models.architecture import Architecture
 from haemsa_jax.models.haemsa import Haemsa, Outputs, Rates, slug, variables_of
 from haemsa_jax.models.layers import places
@@ -33,7 +33,7 @@ from haemsa_jax.training.sharing import make_sharing_losses
 from haemsa_jax.training.state import Hyper, TrainState, apply_gradients, learning_rate, pack
 
 Array = jax.Array
-STREAMS = ("init", "batch", "dropout", "presence", "utterances")
+STREAMS = ("init", "batch", "dropout", "presence", "utterances", "frames")
 
 
 def stream(seed: Array, name: str) -> Array:
@@ -146,7 +146,6 @@ def make_batch(
             for first, share in zip(before, shares.values(), strict=True)
         ])  # fmt: skip
         hide = _keys(stream(seed, "presence"), step, place)
-        apart = _keys(stream(seed, "utterances"), step, place)
         keys = _keys(stream(seed, "dropout"), step, place)
         starts = dict(zip(shares, np.cumsum([0, *shares.values()]).tolist(), strict=False))
         drawn: dict[str, Any] = {}
@@ -178,7 +177,11 @@ def make_batch(
                 drop = functools.partial(
                     drop_utterances, rate=hyper.utterance_dropout, context=context
                 )
+                apart = _keys(stream(seed, "utterances"), step, place)
                 hidden = jax.vmap(drop)(apart[whose], hidden)
+            if config.frame_dropout:
+                drop = functools.partial(drop_frames, rate=hyper.frame_dropout, context=context)
+                hidden = jax.vmap(drop)(_keys(stream(seed, "frames"), step, place)[whose], hidden)
             views = (hidden, samples) if config.distillation else (hidden,)
             drawn[dataset] = views, labels, keys[whose]
         return drawn
