@@ -162,6 +162,20 @@ def test_a_guess_does_not_see_its_own_modality(network, setting):
     assert np.abs(full.guesses).min(axis=-1).max() > 0
 
 
+def test_what_a_guess_reads_learns_nothing_from_it(network, setting):
+    """Otherwise modalities that say nothing of each other are bent towards each other, and fail."""
+    forward, variables, sample = setting
+
+    def guessed(params):
+        said = forward({**variables, "params": params}, sample, default_architecture(network))
+        return (said.guesses**2).sum()
+
+    grads = jax.grad(guessed)(variables["params"])
+    moved = {name for name, tree in grads.items()
+             if any(np.abs(g).max() > 0 for g in jax.tree.leaves(tree))}  # fmt: skip
+    assert moved == {"imputer"}
+
+
 def test_specific_parts_are_heard_past_the_global_experts(network, setting):
     forward, variables, sample = setting
     everything = default_architecture(network)

@@ -238,7 +238,8 @@ class Haemsa(nn.Module):
         shared, specific = self.parts(summaries, presence)
         if not config.built.imputed:
             return shared, presence, shared, specific, nothing
-        guesses = self.imputer(shared, presence)
+        # What a guess reads learns nothing from it: or audio would learn to sound like the text.
+        guesses = self.imputer(jax.lax.stop_gradient(shared), presence)
         # Guessed is what the data set has and the task may read, but is not there.
         here = np.array([m in config.stems_of(dataset) for m in config.built_modalities])
         there = places(config.built_modalities, config.modalities)
