@@ -1,17 +1,19 @@
-"""What the README shows is run."""
+"""What README and docs show exists."""
 
 import re
 import subprocess
 
 from conftest import ROOT
 
-README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEXT = "\n".join(page.read_text() for page in PAGES)
 
 
 def test_its_commands_name_programs_and_flags_that_exist(environment):
-    commands = re.findall(r"python -m (launch\.\w+)((?: --[\w]+(?:=\S+)?)*)", README)
-    assert {program for program, _ in commands} >= {
-        "launch.prepare_data", "launch.train", "launch.evaluate"
+    commands = re.findall(r"python -m (launch\.\w+)((?:[ \\\n]+--[\w]+(?:=\S+)?)*)", TEXT)
+    assert {program for program, _ in commands} == {
+        "launch.prepare_data", "launch.train", "launch.evaluate", "launch.evolve", "launch.ablate",
+        "launch.predict", "launch.export",
     }  # fmt: skip
     for program in {program for program, _ in commands}:
         done = subprocess.run(
@@ -21,3 +23,9 @@ def test_its_commands_name_programs_and_flags_that_exist(environment):
         for flag in re.findall(r"--(\w+)", " ".join(f for p, f in commands if p == program)):
             listed = re.search(rf"--(\[no\])?{flag}\b", done.stdout)
             assert listed or flag == "help", (program, flag)
+
+
+def test_its_links_lead_somewhere():
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            assert target.startswith("http") or (page.parent / target).exists(), (page, target)
