@@ -9,23 +9,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from clips import dataset
+from clips import batch, dataset
 
-from haemsa_jax import Haemsa, Rates, Sample, load_trained
+from haemsa_jax import Haemsa, Rates, load_trained
 
 run_dir = sys.argv[1] if len(sys.argv) > 1 else "runs/example"
 trained = load_trained(run_dir)
 model = Haemsa(trained.experiment.network)
 variables, architecture = trained.network(seed=0)
 split = dataset().splits["train"]
-batch = Sample(
-    features=dict(split.features),
-    masks=dict(split.masks),
-    offsets={m: np.zeros(mask.shape, np.int32) for m, mask in split.masks.items()},
-    task=np.zeros(len(split), np.int32),
-)
 encode = jax.jit(lambda sample: model.apply(variables, sample, architecture, Rates(), "mine"))
-vectors = encode(batch).joined  # float[N, D]: what the heads read
+vectors = encode(batch(split)).joined  # float[N, D]: what the heads read
 positive = (split.labels["mood"] > 0).astype(np.float32)
 
 optimiser = optax.adam(0.05)

@@ -2,21 +2,15 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
-from clips import MOOD, WIDTHS, dataset
+from clips import MOOD, WIDTHS, batch, dataset
 from flax import nnx
 
-from haemsa_jax import Haemsa, NetworkConfig, Rates, Sample, default_architecture
+from haemsa_jax import Haemsa, NetworkConfig, Rates, default_architecture
 
 config = NetworkConfig({"mine": WIDTHS}, {"mine:mood": MOOD}, width=16, depth=1)
 split = dataset().splits["train"]
-batch = Sample(
-    features=dict(split.features),
-    masks=dict(split.masks),
-    offsets={m: np.zeros(mask.shape, np.int32) for m, mask in split.masks.items()},
-    task=np.zeros(len(split), np.int32),
-)
+clips = batch(split)
 
 
 class Wrapped(nnx.Module):
@@ -24,7 +18,7 @@ class Wrapped(nnx.Module):
 
     def __init__(self, rngs):
         inner = nnx.bridge.ToNNX(Haemsa(config), rngs=rngs)
-        given = batch, default_architecture(config), Rates(), "mine"
+        given = clips, default_architecture(config), Rates(), "mine"
         self.inner = nnx.bridge.lazy_init(inner, *given)
         self.scale = nnx.Param(jnp.ones(()))
 
@@ -44,7 +38,7 @@ def step(model, optimiser, sample, target):
     return value
 
 
-losses = [float(step(model, optimiser, batch, split.labels["mood"])) for _ in range(40)]
+losses = [float(step(model, optimiser, clips, split.labels["mood"])) for _ in range(40)]
 print(f"loss {losses[0]:.3f} -> {losses[-1]:.3f}, scale {float(model.scale[...]):.3f}")
 count = sum(x.size for x in jax.tree.leaves(nnx.state(model, nnx.Param)))
 print(f"{count:,} parameters")

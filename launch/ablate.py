@@ -20,7 +20,7 @@ from pathlib import Path
 
 from absl import flags
 
-from haemsa_jax.config import TrainConfig
+from haemsa_jax.config import TrainConfig, dataset_of
 from haemsa_jax.data import SPLITS, Dataset
 from haemsa_jax.errors import InputError
 from haemsa_jax.evolution.ablation import ABLATIONS, WHOLE, Variant, ablate, specialised
@@ -30,8 +30,6 @@ from haemsa_jax.reporting import ablation, robustness
 from haemsa_jax.training.checkpoint import load_trained
 from haemsa_jax.training.evaluation import make_evaluate
 from haemsa_jax.training.loop import Start, make_train
-from haemsa_jax.training.step import label_counts
-from haemsa_jax.training.streaming import host_splits
 from launch import cli, tasks
 from launch.progress import TrainingBar
 
@@ -40,11 +38,8 @@ _GENOME = flags.DEFINE_list(
     required=True,
 )  # fmt: skip
 _ABLATE = flags.DEFINE_list("ablate", list(ABLATIONS), "What is taken away, one at a time.")
-_CHECKPOINT_EVERY = flags.DEFINE_integer("checkpoint_every", 500, "Steps between checkpoints.")
 tasks.define_flags()
-cli.define_run_flags()
-cli.define_resident_flag()
-cli.define_flags(TrainConfig)
+cli.define_training_flags()
 
 
 def main() -> None:
@@ -58,7 +53,7 @@ def main() -> None:
     measured, counted, directory = {}, {}, cli.run_directory()
     with cli.Interrupt() as interrupt:
         for found, place in zip(genomes, places, strict=True):
-            variants, datasets = _variants(found)
+            variants, datasets = _variants(found, len(devices))
             for model, networks in variants.items():
                 for number, variant in enumerate(networks):
                     into = directory / place / _named(model, number)
@@ -74,7 +69,9 @@ def main() -> None:
                 ]
                 for model, networks in variants.items()
             }
-            measured |= _measure(runs, found, datasets)
+            for task_id, models in _measure(runs, datasets).items():
+                # Several networks may do the same task.
+                measured[f"{task_id} ({place})" if len(places) > 1 else task_id] = models
     cli.note_command(directory)
     _write(directory, measured, counted)
 
@@ -83,17 +80,19 @@ def _named(model: str, number: int) -> str:
     return f"{model}_{number}" if model == "multitask" else model
 
 
-def _variants(found: Found) -> tuple[dict[str, list[Variant]], dict[str, Dataset]]:
+def _variants(found: Found, devices: int) -> tuple[dict[str, list[Variant]], dict[str, Dataset]]:
     """Everything to train on the tasks of one genome, the whole first, and all their data."""
     datasets, network = tasks.from_flags(SPLITS, found.experiment.network)
     train = cli.from_flags(TrainConfig, found.train)
     unevolved = cli.from_flags(TrainConfig, found.experiment.train)
-    splits = {name: dataset.splits["train"] for name, dataset in datasets.items()}
-    counts = label_counts(network, host_splits(network, splits))
+    counts = {
+        task_id: int(datasets[dataset_of(task_id)].splits["train"].labelled[task.name].sum())
+        for task_id, task in network.tasks.items()
+    }
     architecture = found.architecture
     variants = {WHOLE: [specialised(network, architecture, train)]}
     for name in _ABLATE.value:
-        variants[name] = ablate(name, network, architecture, train, unevolved, counts)
+        variants[name] = ablate(name, network, architecture, train, unevolved, counts, devices)
     return variants, datasets
 
 
@@ -102,16 +101,14 @@ def _train(variant: Variant, datasets, directory: Path, devices, stop) -> dict:
     data = {name: datasets[name] for name in variant.network.widths}
     start = Start(variant.architecture, {}, {"ablation": directory.name})
     train = make_train(
-        variant.network, variant.train, data, devices, _CHECKPOINT_EVERY.value, start,
+        variant.network, variant.train, data, devices, flags.FLAGS.checkpoint_every, start,
         resident=flags.FLAGS.resident_mib << 20,
     )  # fmt: skip
     with TrainingBar(f"{directory.parent.name}/{directory.name}") as bar:
         return train(directory, observe=bar, stop=stop)
 
 
-def _measure(
-    runs: dict[str, list[Path]], found: Found, datasets: dict[str, Dataset]
-) -> robustness.Robustness:
+def _measure(runs: dict[str, list[Path]], datasets: dict[str, Dataset]) -> robustness.Robustness:
     """Every model on the test split, with every subset of modalities."""
 
     @functools.cache

@@ -13,6 +13,7 @@ from typing import NoReturn
 import jax
 from absl import app, flags, logging
 
+from haemsa_jax.config import TrainConfig
 from haemsa_jax.errors import InputError
 from haemsa_jax.reporting.card import COMMANDS
 from haemsa_jax.training import streaming
@@ -86,6 +87,26 @@ def define_run_flags() -> None:
     flags.DEFINE_string("run_dir", None, "Directory of the run.", required=True)
     flags.DEFINE_bool("overwrite", False, "Delete what RUN_DIR holds.")
     flags.DEFINE_integer("devices", 0, "Local devices to use; 0 for all.")
+
+
+def define_training_flags() -> None:
+    """Where and how a training runs, and all its settings."""
+    define_run_flags()
+    define_resident_flag()
+    flags.DEFINE_integer("checkpoint_every", 500, "Steps between checkpoints.", lower_bound=1)
+    define_flags(TrainConfig)
+
+
+def define_trained_flags() -> None:
+    """Which networks of a run are used, and on what."""
+    flags.DEFINE_string("run_dir", None, "Directory of a trained run.", required=True)
+    flags.DEFINE_string(
+        "dataset", None, "As which data set samples are read, of a network trained on several."
+    )
+    flags.DEFINE_integer(
+        "networks", None,
+        "Networks whose predictions are averaged; by default all seeds, or a search's best.",
+    )  # fmt: skip
 
 
 def define_resident_flag() -> None:

@@ -17,29 +17,24 @@ from haemsa_jax.reporting.card import model_card
 from haemsa_jax.training.checkpoint import load_trained
 from launch import cli
 
-_RUN_DIR = flags.DEFINE_string("run_dir", None, "Directory of a trained run.", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "Directory of the export.", required=True)
-_DATASET = flags.DEFINE_string(
-    "dataset", None, "As which data set samples are read, of a network trained on several."
-)
-_NETWORKS = flags.DEFINE_integer(
-    "networks", None,
-    "Networks whose predictions are averaged; by default all seeds, or a search's best.",
-)  # fmt: skip
 _TOKENS = flags.DEFINE_list(
     "tokens", [], "MODALITY=N, a comma list: tokens of an utterance; by default as in training."
 )
 _PLATFORMS = flags.DEFINE_list("platforms", list(PLATFORMS), "On which it is to run.")
+cli.define_trained_flags()
 
 
 def main() -> None:
-    trained = load_trained(_RUN_DIR.value)
+    run_dir, given = Path(flags.FLAGS.run_dir), flags.FLAGS
+    trained = load_trained(run_dir)
     config = export(
-        trained, _OUTPUT.value, _DATASET.value, _NETWORKS.value, _tokens(), _platforms()
+        trained, _OUTPUT.value, given.dataset, given.networks, _tokens(), _PLATFORMS.value
     )
-    card = model_card(trained, Path(_RUN_DIR.value), config["interface"]["dataset"])
+    told = config["interface"]
+    card = model_card(trained, run_dir, told["dataset"], told["networks"])
     (Path(_OUTPUT.value) / "MODEL_CARD.md").write_text(card)
-    said = ", ".join(f"{m} [{n} tokens]" for m, n in config["interface"]["tokens"].items())
+    said = ", ".join(f"{m} [{n} tokens]" for m, n in told["tokens"].items())
     print(f"reads {said}; for {', '.join(config['jax']['platforms'])}")
     print(f"written: {_OUTPUT.value}: model.stablehlo, weights.safetensors, MODEL_CARD.md, ...")
 
@@ -52,13 +47,6 @@ def _tokens() -> dict[str, int]:
             raise InputError(f"--tokens={entry}: expected MODALITY=number")
         tokens[name] = int(count)
     return tokens
-
-
-def _platforms() -> list[str]:
-    for name in _PLATFORMS.value:
-        if name not in (*PLATFORMS, "rocm"):
-            raise InputError(f"--platforms={name} is unknown; choose from {', '.join(PLATFORMS)}")
-    return _PLATFORMS.value
 
 
 if __name__ == "__main__":

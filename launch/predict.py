@@ -27,48 +27,42 @@ from haemsa_jax.inference.files import Row, Writer, read_rows
 from haemsa_jax.inference.predictor import BATCH
 from launch import cli
 
-_RUN_DIR = flags.DEFINE_string("run_dir", None, "Directory of a trained run.", required=True)
 _INPUT = flags.DEFINE_string("input", None, "File of samples.", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "File of predictions.", required=True)
-_DATASET = flags.DEFINE_string(
-    "dataset", None, "As which data set samples are read, of a network trained on several."
-)
-_NETWORKS = flags.DEFINE_integer(
-    "networks", None,
-    "Networks whose predictions are averaged; by default all seeds, or a search's best.",
-)  # fmt: skip
 _ENCODER = flags.DEFINE_string(
     "encoder", None, "Where the text encoder lies, if not where it was in training."
 )
 
 
+cli.define_trained_flags()
+
+
 def main() -> None:
+    given, source, target = flags.FLAGS, Path(_INPUT.value), Path(_OUTPUT.value)
+    if source.resolve() == target.resolve():
+        raise InputError(f"--output={target} is the --input, which would be lost; name another")
     predictor = Predictor.from_checkpoint(
-        _RUN_DIR.value, _DATASET.value, _NETWORKS.value, _ENCODER.value
+        given.run_dir, given.dataset, given.networks, _ENCODER.value
     )
-    rows = read_rows(Path(_INPUT.value), predictor.modalities)
-    good = bad = 0
-    with (
-        Writer(Path(_OUTPUT.value), predictor.tasks) as writer,
-        tqdm(unit="row", dynamic_ncols=True) as bar,
-    ):
-        for piece in _pieces(rows):
-            readable = []
-            for row in piece:
-                error = row.error or _error(predictor, row)
-                if error:
-                    bad += 1
-                    tqdm.write(f"{_INPUT.value}, {row.place}: {error}", file=sys.stderr)
-                else:
-                    readable.append(row)
-            utterances = [row.utterance for row in readable]
-            talking = piece[0].dialogue is not None
-            said = (predictor.predict_dialogue if talking else predictor.predict_many)(utterances)
-            for row, prediction in zip(readable, said, strict=True):
-                writer.write(row, prediction)
-            good += len(readable)
+    rows, good, bad = read_rows(source, predictor.modalities), 0, 0
+
+    def readable() -> Iterator[Row]:
+        nonlocal bad
+        for row in rows:
+            if error := row.error or _error(predictor, row):
+                bad += 1
+                tqdm.write(f"{source}, {row.place}: {error}", file=sys.stderr)
+            else:
+                yield row
+
+    with Writer(target, predictor.tasks) as writer, tqdm(unit="row", dynamic_ncols=True) as bar:
+        for dialogue, piece in _pieces(readable()):
+            predict = predictor.predict_many if dialogue is None else predictor.predict_dialogue
+            for row, said in zip(piece, predict([row.utterance for row in piece]), strict=True):
+                writer.write(row, said)
+            good += len(piece)
             bar.update(len(piece))
-    print(f"written: {_OUTPUT.value}, {good} rows" + (f"; {bad} left out" if bad else ""))
+    print(f"written: {target}, {good} rows" + (f"; {bad} left out" if bad else ""))
     if bad:
         sys.exit(1)
 
@@ -81,14 +75,14 @@ def _error(predictor: Predictor, row: Row) -> str:
     return ""
 
 
-def _pieces(rows: Iterator[Row]) -> Iterator[list[Row]]:
+def _pieces(rows: Iterator[Row]) -> Iterator[tuple[str | None, list[Row]]]:
     """Dialogues whole, other rows by as many as are predicted at once."""
     for dialogue, mine in itertools.groupby(rows, lambda row: row.dialogue):
         if dialogue is not None:
-            yield list(mine)
+            yield dialogue, list(mine)
             continue
         while piece := list(itertools.islice(mine, BATCH)):
-            yield piece
+            yield None, piece
 
 
 if __name__ == "__main__":

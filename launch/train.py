@@ -46,17 +46,12 @@ _MODALITIES = flags.DEFINE_string(
     "Those that tasks may read, joined by +, such as text+audio; all by default.",
 )
 _TASK_WEIGHTS = flags.DEFINE_list("task_weights", [], "TASK=weight, a comma list; others weigh 1.")
-_CHECKPOINT_EVERY = flags.DEFINE_integer("checkpoint_every", 500, "Steps between checkpoints.")
 tasks.define_flags()
-cli.define_run_flags()
-cli.define_resident_flag()
-cli.define_flags(TrainConfig)
+cli.define_training_flags()
 
 
 def main() -> None:
     devices = cli.devices()
-    if _CHECKPOINT_EVERY.value < 1:
-        raise InputError(f"--checkpoint_every={_CHECKPOINT_EVERY.value} must be at least 1")
     found = _found()
     datasets, network = tasks.from_flags(
         ("train", "validation"), found and found.experiment.network
@@ -78,7 +73,7 @@ def main() -> None:
     if _INIT_FROM.value is not None:
         start = _warm(start, network, config)
     train = make_train(
-        network, config, datasets, devices, _CHECKPOINT_EVERY.value, start, _GRADIENTS.value,
+        network, config, datasets, devices, flags.FLAGS.checkpoint_every, start, _GRADIENTS.value,
         flags.FLAGS.resident_mib << 20,
     )  # fmt: skip
     if found and Path(flags.FLAGS.run_dir).resolve() in found.path.resolve().parents:

@@ -8,7 +8,7 @@ import pytest
 
 from haemsa_jax.config import LOCAL_EXPERTS, TrainConfig
 from haemsa_jax.errors import InputError
-from haemsa_jax.evolution.ablation import WIDEST, ablate, alone_for, specialised
+from haemsa_jax.evolution.ablation import ablate, alone_for, specialised
 from haemsa_jax.evolution.genome import decode, gene_table
 from haemsa_jax.models.architecture import default_architecture
 from haemsa_jax.models.haemsa import Haemsa, init_variables
@@ -53,7 +53,7 @@ def test_one_level_has_as_many_parameters(evolved, without):
     narrower = dataclasses.replace(flat.network, width=flat.network.width - flat.network.heads)
     too_small = dataclasses.replace(flat, network=narrower)
     assert parameters(too_small) < parameters(whole) <= parameters(flat)
-    assert flat.network.width < WIDEST * whole.network.width
+    assert flat.network.width < 8 * whole.network.width
 
 
 def test_not_evolved_is_everything_open(evolved, without):
@@ -98,6 +98,8 @@ def test_alone_a_task_sees_as_many_samples():
     sizes = batch_sizes(counts, drawn)
     assert {name: of.batch_size for name, of in alone_for(drawn, counts).items()} == sizes
     assert all(of.epochs == 4 for of in alone_for(drawn, counts).values())
+    spread = {name: of.batch_size for name, of in alone_for(drawn, counts, devices=4).items()}
+    assert spread == batch_sizes(counts, drawn, 4) != sizes
 
 
 def test_nothing_to_take_away(lone):

@@ -101,19 +101,22 @@ def test_what_cannot_be_exported_is_told(trained, tmp_path):
         export(trained, tmp_path, tokens={"text": 9})
     with pytest.raises(InputError, match="tokens smell=9: expected a positive number for one of"):
         export(trained, tmp_path, tokens={"smell": 9})
+    with pytest.raises(InputError, match="platforms: 'abacus' is unknown; choose from cpu"):
+        export(trained, tmp_path, platforms=["abacus"])
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot write to"):
         export(trained, tmp_path / "file" / "under", platforms=["cpu"], networks=1)
 
 
 def test_its_card(trained, tmp_path):
-    blank = model_card(trained, tmp_path, "talks")
+    blank = model_card(trained, tmp_path, "talks", 1)
     for said in (
         "- `score`: a number in [-9, 9]", "- `mood`: classification: sad, calm, gay",
         "| audio | 4 | 5 | not known |", "1 utterances before and 1 after", "Not measured: ",
+        "The mean of 1 of 2 networks",
     ):  # fmt: skip
         assert said in blank, said
     (tmp_path / COMMANDS).write_text("python -m launch.train --tasks=talks\n")
     (tmp_path / "test.md").write_text("| MAE |")
-    told = model_card(trained, tmp_path, "talks")
+    told = model_card(trained, tmp_path, "talks", 1)
     assert "    python -m launch.train --tasks=talks" in told and "| MAE |" in told

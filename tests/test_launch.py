@@ -144,6 +144,9 @@ def test_words_of_a_file_are_predicted(launch, whole, tmp_path):
     assert list(said) == ["a", "b", "d"]
     assert said["a"]["sentiment"] == said["d"]["sentiment"] != said["b"]["sentiment"]
     assert float(said["a"]["sentiment: spread"]) > 0
+    done = launch("predict", *flags, f"--output={tmp_path / 'in.csv'}")
+    assert done.returncode == 2 and "is the --input, which would be lost" in done.stderr
+    assert len((tmp_path / "in.csv").read_text().splitlines()) == 5
     done = launch("predict", *flags, f"--output={tmp_path / 'said.txt'}")
     assert done.returncode == 2
     assert "'.txt' is unknown; give .jsonl, .csv" in done.stderr
@@ -229,6 +232,8 @@ REFUSED = [
     ("train", ["--tasks="], ["--tasks is missing"]),
     ("train", ["--tasks=planted", "--init_from=/nowhere"], ["/nowhere holds no trained network"]),
     ("train", ["--tasks=planted", "--task_weighting=no"], ["task_weighting='no'", "uncertainty"]),
+    ("train", ["--tasks=planted", "--checkpoint_every=0"], ["--checkpoint_every=0"]),
+    ("ablate", ["--genome=/nowhere.json", "--checkpoint_every=0"], ["--checkpoint_every=0"]),
     ("train", ["--tasks=planted", "--focal=-1"], ["focal=-1.0 must not be negative"]),
     ("train", ["--tasks=planted", "--modalities=smell"], ["--modalities=smell", "vision"]),
     ("train", ["--tasks=planted", "--moments=1"], ["moments=1.0", "sharing='whole'", "split"]),

@@ -220,6 +220,11 @@ def test_tasks_in_another_order_are_another_run(lone, tmp_path):
         checkpoint.check_same(tmp_path, saved, Experiment(turned, CONFIG))
 
 
+def test_a_configuration_of_another_version():
+    with pytest.raises(InputError, match="lacks or garbles 'network': another version"):
+        checkpoint.experiment_from_json({"train": {}})
+
+
 def test_an_unwritable_directory(train, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot write to the run directory"):

@@ -16,8 +16,8 @@ SHARING_LOSSES = (
     "moments", "contrast", "correlation", "orthogonality", "reconstruction", "imputation",
 )  # fmt: skip
 BALANCE = ("gradient_balance", "prediction_balance")
-LOSSES_OF_DATA = ("utterance_dropout", "frame_dropout")
-OPTIONS = (*IMBALANCE, *LOSSES_OF_DATA, *SHARING_LOSSES, "distillation", *BALANCE)
+HIDING = ("utterance_dropout", "frame_dropout")
+OPTIONS = (*IMBALANCE, *HIDING, *SHARING_LOSSES, "distillation", *BALANCE)
 
 
 @dataclass(frozen=True)
@@ -123,9 +123,7 @@ class TrainConfig:
         require_each(self, "training", positive, lambda x: x > 0, "must be positive")
         require_each(self, "training", not_negative, lambda x: x >= 0, "must not be negative")
         require_each(self, "training", shares, lambda x: 0 <= x < 1, "must lie in [0, 1)")
-        require_each(
-            self, "training", LOSSES_OF_DATA, lambda x: x <= 0.5, "must not be more than 0.5"
-        )
+        require_each(self, "training", HIDING, lambda x: x <= 0.5, "must not be more than 0.5")
         require(
             self.regression_loss in ("l1", "l2", "huber"),
             f"training: regression_loss={self.regression_loss!r} is unknown; "
@@ -172,7 +170,7 @@ def check_together(network: NetworkConfig, config: TrainConfig) -> None:
         if name in ("distillation", "prediction_balance"):
             require(
                 config.modality_dropout > 0
-                or (name == "distillation" and config.utterance_dropout),
+                or (name == "distillation" and any(h in config.options for h in HIDING)),
                 f"training: {name}={getattr(config, name)} works on modalities that are hidden, "
                 "but modality_dropout is 0; raise it",
             )

@@ -4,6 +4,7 @@ Each is trained for as many steps, on as many samples of every task, as the whol
 """
 
 import dataclasses
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -24,7 +25,6 @@ ABLATIONS = {
     "transfer": "no transfer",
     "multitask": "one network a task",
 }
-WIDEST = 8  # times the width; a level that is shut may hold most of the parameters
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Variant:
     @property
     def parameters(self) -> int:
         """How many numbers are learnt."""
-        return int(jax.jit(lambda of: size(self.network, of).parameters)(self.architecture))
+        return int(size(self.network, self.architecture).parameters)
 
 
 def specialised(network: NetworkConfig, architecture: Architecture, train: TrainConfig) -> Variant:
@@ -56,7 +56,7 @@ def specialised(network: NetworkConfig, architecture: Architecture, train: Train
 
 def ablate(
     name: str, network: NetworkConfig, architecture: Architecture, train: TrainConfig,
-    unevolved: TrainConfig, counts: Mapping[str, int],
+    unevolved: TrainConfig, counts: Mapping[str, int], devices: int = 1,
 ) -> list[Variant]:  # fmt: skip
     """What is trained in the place of the whole.
 
@@ -73,6 +73,7 @@ def ablate(
       train: the genome's training.
       unevolved: the training that the search started from.
       counts: labelled training samples of every task.
+      devices: over which batches are spread.
 
     Returns:
       The networks that together do all tasks, one but for `multitask`.
@@ -95,7 +96,7 @@ def ablate(
             raise InputError(
                 f"--ablate=multitask: there is one task, {next(iter(network.tasks))}; leave it away"
             )
-        budget = alone_for(train, counts)
+        budget = alone_for(train, counts, devices)
         return [_alone(network, architecture, budget[task_id], task_id) for task_id in counts]
     raise InputError(f"--ablate={name} is unknown; choose from {', '.join(ABLATIONS)}")
 
@@ -107,12 +108,10 @@ def _one_level(network: NetworkConfig, architecture: Architecture, train: TrainC
     )
     train = dataclasses.replace(train, orthogonality=0.0, reconstruction=0.0)
     wanted = specialised(network, architecture, train).parameters
-    for width in range(network.width, WIDEST * network.width + 1, network.heads):
-        wider = dataclasses.replace(network, width=width)
-        variant = specialised(wider, flat, train)
+    for width in itertools.count(network.width, network.heads):
+        variant = specialised(dataclasses.replace(network, width=width), flat, train)
         if variant.parameters >= wanted:
-            break
-    return variant
+            return variant
 
 
 def _alone(network, architecture, train: TrainConfig, task_id: str) -> Variant:
@@ -152,14 +151,17 @@ def only(
     )
 
 
-def alone_for(train: TrainConfig, counts: Mapping[str, int]) -> dict[str, TrainConfig]:
+def alone_for(
+    train: TrainConfig, counts: Mapping[str, int], devices: int = 1
+) -> dict[str, TrainConfig]:
     """By task the training in which it alone sees as many samples, in as many steps, as jointly.
 
     Args:
       train: the joint training.
       counts: labelled training samples of every task.
+      devices: over which batches are spread.
     """
-    sizes = batch_sizes(counts, train)
+    sizes = batch_sizes(counts, train, devices)
     joint, found = steps_per_epoch(counts, sizes), {}
     for task_id, count in counts.items():
         longer = joint / steps_per_epoch({task_id: count}, sizes)

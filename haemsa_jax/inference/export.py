@@ -18,14 +18,14 @@ import numpy as np
 from safetensors.numpy import save
 
 from haemsa_jax.config import NetworkConfig, TaskSpec
+from haemsa_jax.data.batches import DeviceSplit
 from haemsa_jax.errors import InputError
 from haemsa_jax.inference import standalone
-from haemsa_jax.inference.predictor import chosen_dataset, chosen_networks
-from haemsa_jax.models.haemsa import Haemsa, Rates, variables_of
-from haemsa_jax.sample import Sample
+from haemsa_jax.inference.predictor import chosen_dataset, chosen_networks, make_forward
 from haemsa_jax.training.checkpoint import Trained
 
 PLATFORMS = ("cpu", "cuda", "tpu")
+KNOWN = (*PLATFORMS, "rocm")
 LOADER = "standalone.py"
 
 
@@ -50,6 +50,9 @@ def export(
     Raises:
       InputError: something that was asked for is not there.
     """
+    for name in platforms:
+        if name not in KNOWN:
+            raise InputError(f"platforms: {name!r} is unknown; choose from {', '.join(KNOWN)}")
     network, directory = trained.experiment.network, Path(directory)
     dataset = chosen_dataset(network, dataset)
     trained = chosen_networks(trained, networks)
@@ -58,7 +61,7 @@ def export(
     tasks = [network.tasks[task_id] for task_id in network.tasks_of(dataset)]
     weights = _flat([trained.params, trained.constants, trained.architectures])
     shape = jax.tree.structure([trained.params, trained.constants, trained.architectures])
-    forward = make_exportable(network, dataset, lengths, shape, list(weights))
+    forward = make_exportable(network, dataset, shape, list(weights))
     (batch,) = jax.export.symbolic_shape("batch")
     widths, span = network.widths[dataset], past + 1 + future
     features = {
@@ -91,65 +94,49 @@ def export(
     return config
 
 
-def make_exportable(
-    network: NetworkConfig, dataset: str, lengths: Mapping[str, int], shape, names: Sequence[str]
-):
-    """forward(weights, features, masks): all tasks of a batch of samples, mean over networks.
+def make_exportable(network: NetworkConfig, dataset: str, shape, names: Sequence[str]):
+    """forward(weights, features, masks): all tasks of a batch of windows, mean over networks.
 
     Args:
       network, dataset: what is exported.
-      lengths: by modality T_m, tokens of an utterance.
       shape: tree of the weights, whose leaves have these names.
       names: in the tree's order.
 
     Returns:
-      By task `mean` and `spread` (sample standard deviation over networks, 0 of one): float[B] of a
-      regression, in label units, probabilities float[B, C] otherwise.
+      A function of the weights by name and, by modality, float[B, U, T_m, d_m] and bool[B, U, T_m],
+      U the utterances of a window. By task it returns `mean` and `spread` (sample standard
+      deviation over networks, 0 of one): float[B] of a regression, in label units, probabilities
+      float[B, C] otherwise.
     """
-    model = Haemsa(network)
     past, future = network.context_of(dataset)
-    task_ids = network.tasks_of(dataset)
-    offsets = {m: np.repeat(np.arange(-past, future + 1), n).astype(np.int32)
-               for m, n in lengths.items()}  # fmt: skip
+    span, predict = past + 1 + future, make_forward(network, dataset)
 
     def forward(weights, features, masks):
-        params, constants, architectures = jax.tree.unflatten(shape, [weights[n] for n in names])
-        count = next(iter(masks.values())).shape[0]
-        features = {m: x.reshape(count, -1, x.shape[-1]) for m, x in features.items()}
-        masks = {m: x.reshape(count, -1) for m, x in masks.items()}
-
-        def of(member):
-            mine, architecture = member
-            variables = variables_of(mine, constants)
-
-            def one(features, masks, task):
-                sample = Sample(features, masks, offsets, task)
-                return model.apply(variables, sample, architecture, Rates(), dataset).predictions
-
-            said = {}
-            for task_id in task_ids:
-                index = jnp.int32(network.task_index(task_id))
-                raw = jax.vmap(one, (0, 0, None))(features, masks, index)[task_id]
-                said[network.tasks[task_id].name] = _as_read(network.tasks[task_id], raw)
-            return said
-
-        said = jax.lax.map(of, (params, architectures))
-        return {
-            name: {
-                "mean": values.mean(axis=0),
-                "spread": jnp.std(values, axis=0, ddof=1) if len(values) > 1
-                else jnp.zeros_like(values[0]),
-            }
-            for name, values in said.items()
-        }  # fmt: skip
+        trees = jax.tree.unflatten(shape, [weights[name] for name in names])
+        windows = jnp.arange(next(iter(masks.values())).shape[0])
+        # Every window is a dialogue of its own.
+        group = (windows[:, None] + jnp.zeros(span, jnp.int32)).reshape(-1)
+        features, masks = (
+            {m: x.reshape(-1, *x.shape[2:]) for m, x in of.items()} for of in (features, masks)
+        )
+        split = DeviceSplit(features, masks, group, {}, {}, {})
+        raw = predict(*trees, split, windows * span + past)["predictions"]
+        found = {}
+        for task_id in network.tasks_of(dataset):
+            task = network.tasks[task_id]
+            said = _as_read(task, raw[task.name])
+            several = said.shape[0] > 1
+            spread = jnp.std(said, axis=0, ddof=1) if several else jnp.zeros_like(said[0])
+            found[task.name] = {"mean": said.mean(axis=0), "spread": spread}
+        return found
 
     return forward
 
 
 def _as_read(task: TaskSpec, raw: jax.Array) -> jax.Array:
-    """Raw outputs float[B, C] in label units float[B], or as probabilities float[B, C]."""
+    """Raw outputs float[..., C] in label units float[...], or as probabilities float[..., C]."""
     if task.kind == "regression":
-        return raw[:, 0]
+        return raw[..., 0]
     return jax.nn.sigmoid(raw) if task.kind == "multilabel" else jax.nn.softmax(raw)
 
 
@@ -160,7 +147,7 @@ def _told(task: TaskSpec) -> dict[str, Any]:
 def _lengths(trained: Trained, dataset: str, asked: Mapping[str, int]) -> dict[str, int]:
     """Tokens of an utterance by modality."""
     network = trained.experiment.network
-    known = trained.experiment.data.get(dataset, {}).get("tokens", {})
+    known = trained.experiment.data[dataset]["tokens"]
     lengths = {m: known[m] for m in network.widths[dataset]}
     for m, count in asked.items():
         if m not in lengths or count < 1:

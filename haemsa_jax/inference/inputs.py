@@ -69,8 +69,7 @@ class Reader:
             )
         if not words.strip():
             raise InputError("text is empty; leave it out where nobody speaks")
-        said = f"{speaker}: {words}" if speaker else words
-        return said
+        return f"{speaker}: {words}" if speaker else words
 
     def _features(self, modality: str, value: Any) -> np.ndarray:
         width = self.widths[modality]

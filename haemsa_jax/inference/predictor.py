@@ -81,7 +81,7 @@ class Predictor:
         self.dataset = chosen_dataset(network, dataset)
         trained = chosen_networks(trained, networks)
         self._placed = jax.device_put((trained.params, trained.constants, trained.architectures))
-        tokens = trained.experiment.data.get(self.dataset, {}).get("tokens", {})
+        tokens = trained.experiment.data[self.dataset]["tokens"]
         self._reader = Reader(network, self.dataset, tokens, _read_encoder(network, encoder))
         self._compiled: dict[Any, Any] = {}
         self._lock = threading.Lock()

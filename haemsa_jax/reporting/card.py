@@ -8,19 +8,19 @@ from haemsa_jax.training.checkpoint import Trained
 COMMANDS = "commands.txt"  # those that made a run directory, one a line
 
 
-def model_card(trained: Trained, run_dir: Path, dataset: str) -> str:
+def model_card(trained: Trained, run_dir: Path, dataset: str, networks: int) -> str:
     """Markdown.
 
     Args:
       trained: the networks.
       run_dir: where they were trained, for the commands and the results of launch.evaluate.
       dataset: as which data set samples are read.
+      networks: how many of them are averaged.
     """
     experiment = trained.experiment
     network, train = experiment.network, experiment.train
     past, future = network.context_of(dataset)
-    about = experiment.data.get(dataset, {})
-    count = len(trained.architectures.sharpness)
+    about = experiment.data[dataset]
     lines = [
         f"# HAEMSA network: {', '.join(t.name for t in _tasks(trained, dataset))} on {dataset}",
         "",
@@ -37,8 +37,8 @@ def model_card(trained: Trained, run_dir: Path, dataset: str) -> str:
     lines += ["", "## What it reads", "", "| modality | width | tokens | features |"]
     lines.append("| --- | ---: | ---: | --- |")
     for modality, width in network.widths[dataset].items():
-        tokens = about.get("tokens", {}).get(modality, "-")
-        came = about.get("provenance", {}).get(modality, "not known")
+        tokens = about["tokens"][modality]
+        came = about["provenance"].get(modality, "not known")
         lines.append(f"| {modality} | {width} | {tokens} | {came} |")
     lines += [
         "",
@@ -59,10 +59,12 @@ def model_card(trained: Trained, run_dir: Path, dataset: str) -> str:
     lines += ["", "## How it was made", ""]
     lines += [f"    {command}" for command in _commands(run_dir)]
     kind = "members of one search, the best first" if trained.ranked else "seeds"
+    there = len(trained.architectures.sharpness)
     lines += [
         "",
-        f"{count} networks ({kind}), first seed {train.seed}; the step of each was selected on "
-        "validation." + (f" Trained together with {', '.join(others)}." if others else ""),
+        f"The mean of {networks} of {there} networks ({kind}), first "
+        f"seed {train.seed}; the step of each was selected on validation."
+        + (f" Trained together with {', '.join(others)}." if others else ""),
         "Everything else that was set stands in the checkpoint, and in `config.json` of an export.",
         "",
         "## Results",

@@ -56,9 +56,19 @@ class Experiment:
 
 
 def experiment_from_json(values: Mapping[str, Any]) -> Experiment:
-    """Inverse of `Experiment.to_json`."""
-    network, train = network_from_json(values["network"]), train_from_json(values["train"])
-    return Experiment(network, train, values["origin"], values["data"])
+    """Inverse of `Experiment.to_json`.
+
+    Raises:
+      InputError: something is missing or unknown, as where another version wrote it.
+    """
+    try:
+        network, train = network_from_json(values["network"]), train_from_json(values["train"])
+        return Experiment(network, train, values["origin"], values["data"])
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"its configuration lacks or garbles {error}: another version of haemsa_jax wrote it; "
+            "train again, or use that version"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -245,24 +255,48 @@ def trained_tree(params: dict, constants: dict, architectures: Architecture) -> 
     return {"params": params, "constants": constants, "architectures": architectures}
 
 
+def load_experiment(directory: str | os.PathLike) -> Experiment:
+    """What a run trained, without its weights.
+
+    Raises:
+      InputError: there is no such run, or it has not reached its first validation.
+    """
+    path = _best_of(directory)
+    with Checkpoints(path, BEST) as checkpoints:
+        return _described(checkpoints, path)[0]
+
+
 def load_trained(directory: str | os.PathLike) -> Trained:
     """The selected networks of a run, from its directory alone.
 
     Raises:
       InputError: there is no such run, or it has not reached its first validation.
     """
+    path = _best_of(directory)
+    with Checkpoints(path, BEST) as checkpoints:
+        experiment, metadata = _described(checkpoints, path)
+        # A search keeps its members, a training one network a seed.
+        count = metadata["progress"].get("members")
+        tree = checkpoints.load(abstract_trees(experiment, count)[1])
+    return Trained(experiment=experiment, progress=metadata["progress"], **tree)
+
+
+def _best_of(directory: str | os.PathLike) -> Path:
     path = Path(directory)
     if not (path / BEST).is_dir():
         raise InputError(
             f"{path} holds no trained network: there is no {path / BEST}; name the run directory "
             "of launch.train, after its first validation"
         )
-    with Checkpoints(path, BEST) as checkpoints:
-        metadata = checkpoints.metadata()
-        if metadata is None:
-            raise InputError(f"{path / BEST} holds no complete checkpoint; train again")
-        experiment = experiment_from_json(metadata["experiment"])
-        # A search keeps its members, a training one network a seed.
-        count = metadata["progress"].get("members")
-        tree = checkpoints.load(abstract_trees(experiment, count)[1])
-    return Trained(experiment=experiment, progress=metadata["progress"], **tree)
+    return path
+
+
+def _described(checkpoints: Checkpoints, path: Path) -> tuple[Experiment, dict[str, Any]]:
+    """The experiment and all that stands beside it."""
+    metadata = checkpoints.metadata()
+    if metadata is None:
+        raise InputError(f"{path / BEST} holds no complete checkpoint; train again")
+    try:
+        return experiment_from_json(metadata["experiment"]), metadata
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
