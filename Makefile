@@ -25,6 +25,8 @@ demo: $(READY)
 	$(RUN) -m launch.train --genome=demo/evolved/best.json --data_dir=demo/data \
 	  --run_dir=demo/trained --seeds=3 --epochs=15 --evaluate_every=3
 	$(RUN) -m launch.evaluate --run_dir=demo/trained --data_dir=demo/data --baselines
+	$(RUN) -m launch.report --run_dir=demo/evolved
+	$(RUN) -m launch.report --run_dir=demo/trained
 
 test: $(READY)
 	$(RUN) -m pytest

@@ -6,8 +6,9 @@
 Reads the selected network of every seed, or the best network of a search and with `--ensemble` its
 best ones together; several runs count as seeds of one another. Prints a table with mean and
 standard deviation over seeds, and writes into OUT_DIR: `SPLIT.json` (raw values), `SPLIT.md` (the
-table), `SPLIT.png` (predictions against truth, and the gates of every level) and
-`SPLIT_predictions.csv`.
+table), `SPLIT.png` (predictions against truth, and the gates of every level),
+`SPLIT_architecture.png` (the network with its gate weights) and `SPLIT_predictions.csv` (every
+sample with its words, what is predicted, and what would be without each modality).
 
   python -m launch.evaluate --run_dir=runs/hazumi --protocol=utterance --baselines
   python -m launch.evaluate --run_dir=runs/hazumi --protocol=patterns \\
@@ -22,11 +23,11 @@ With a `--protocol` the split is read with modalities missing: `patterns` (each 
 same losses for every model. OUT_DIR then gets `SPLIT_PROTOCOL.json`, `.md` and `.png`.
 """
 
-import csv
 import functools
 import json
 from pathlib import Path
 
+import jax
 import numpy as np
 from absl import flags
 from tqdm import tqdm
@@ -34,16 +35,15 @@ from tqdm import tqdm
 import haemsa_datasets
 from haemsa_jax.config import FUSION_OPERATORS, LOCAL_EXPERTS, NetworkConfig, dataset_of
 from haemsa_jax.data import SPLITS, Dataset
-from haemsa_jax.data.missing import PROTOCOLS
+from haemsa_jax.data.missing import PROTOCOLS, keep_modalities
 from haemsa_jax.errors import InputError
-from haemsa_jax.reporting import baselines, diagnosis, robustness, tables
+from haemsa_jax.reporting import architecture, baselines, diagnosis, robustness, samples, tables
 from haemsa_jax.reporting.figures import TaskReport, evaluation_figure
 from haemsa_jax.training.checkpoint import Trained, load_trained
 from haemsa_jax.training.evaluation import (
     Evaluate,
     TaskEvaluation,
     check_data,
-    evaluate,
     make_evaluate,
     pool,
 )
@@ -100,11 +100,7 @@ def main() -> None:
     if _PROTOCOL.value:
         _missing(runs, datasets, out)
         return
-    resident = flags.FLAGS.resident_mib << 20
-    each = [
-        evaluate(run, datasets, split, ensemble=_ENSEMBLE.value, resident=resident) for run in runs
-    ]
-    evaluated = {task_id: pool([one[task_id] for one in each]) for task_id in network.tasks}
+    evaluated, without = _read(runs, datasets)
     results = {task_id: {"HAEMSA": dict(task.metrics)} for task_id, task in evaluated.items()}
     for task_id, task in evaluated.items():
         if _ENSEMBLE.value:
@@ -125,10 +121,42 @@ def main() -> None:
     (out / f"{split}.md").write_text(tables.markdown(shown))
     reports = [_report(task_id, task, network.modalities) for task_id, task in evaluated.items()]
     evaluation_figure(reports, out / f"{split}.png")
-    _write_predictions(out / f"{split}_predictions.csv", evaluated)
-    print(f"written: {out / split}.json, .md, .png and _predictions.csv")
+    first = jax.tree.map(lambda x: np.asarray(x)[0], runs[0].architectures)
+    weights = architecture.average({task_id: task.gates for task_id, task in evaluated.items()})
+    architecture.figure(first, network, weights, out / f"{split}_architecture.png")
+    samples.write(out / f"{split}_predictions.csv", evaluated, without)
+    print(f"written: {out / split}.json, .md, .png, _architecture.png and _predictions.csv")
     if _DIAGNOSE.value:
         _diagnose(runs[0], datasets, out / f"{split}_diagnosis")
+
+
+def _ready(run: Trained, datasets: dict[str, Dataset]) -> Evaluate:
+    check_data(run.experiment.network, datasets)
+    return make_evaluate(run, None, _ENSEMBLE.value, flags.FLAGS.resident_mib << 20)
+
+
+def _read(
+    runs: list[Trained], datasets: dict[str, Dataset]
+) -> tuple[dict[str, TaskEvaluation], dict[str, dict[str, TaskEvaluation]]]:
+    """Every task of the split as it is and, by modality, without that."""
+    each = [_ready(run, datasets) for run in runs]
+    splits = {name: dataset.splits[_SPLIT.value] for name, dataset in datasets.items()}
+
+    def read(splits) -> dict[str, TaskEvaluation]:
+        said = [evaluate(splits) for evaluate in each]
+        return {task_id: pool([one[task_id] for one in said]) for task_id in said[0]}
+
+    without = {}
+    for modality in robustness.modalities_of(datasets):
+        hidden = {
+            name: keep_modalities(split, [m for m in split.masks if m != modality])
+            for name, split in splits.items()
+            if {modality} < {*split.masks}
+        }
+        if hidden:
+            said = read({**splits, **hidden})
+            without[modality] = {t: task for t, task in said.items() if dataset_of(t) in hidden}
+    return read(splits), without
 
 
 def _diagnose(run: Trained, datasets: dict[str, Dataset], path: Path) -> None:
@@ -164,17 +192,13 @@ def _missing(runs: list[Trained], datasets: dict[str, Dataset], out: Path) -> No
             "nothing can be missing; leave the flag away"
         )
 
-    def ready(run: Trained) -> Evaluate:
-        check_data(run.experiment.network, datasets)
-        return make_evaluate(run, resident=flags.FLAGS.resident_mib << 20)
-
     @functools.cache
     def beside(directory: str) -> list[Evaluate]:
         run = load_trained(directory)
         _check_like(directory, run, network, "tasks", "text")
-        return [ready(run)]
+        return [_ready(run, datasets)]
 
-    ours = [ready(run) for run in runs]
+    ours = [_ready(run, datasets) for run in runs]
     models = {"HAEMSA": lambda condition: ours}
     for entry in _BESIDE.value:
         name, _, place = entry.partition("=")
@@ -234,17 +258,6 @@ def _report(task_id: str, task: TaskEvaluation, modalities: tuple[str, ...]) -> 
         task_id, task.spec, task.truth, task.predictions.mean(axis=0), len(task.predictions),
         modalities, LOCAL_EXPERTS, FUSION_OPERATORS, **task.gates,
     )  # fmt: skip
-
-
-def _write_predictions(path: Path, evaluated: dict[str, TaskEvaluation]) -> None:
-    """One row a sample, task and seed."""
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["task", "id", "seed", "truth", "prediction"])
-        for task_id, task in evaluated.items():
-            for number, predictions in enumerate(task.predictions):
-                for name, truth, said in zip(task.ids, task.truth, predictions, strict=True):
-                    writer.writerow([task_id, name, number, truth.tolist(), said.tolist()])
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ def test_its_commands_name_programs_and_flags_that_exist(environment):
     commands = re.findall(r"python -m (launch\.\w+)((?:[ \\\n]+--[\w]+(?:=\S+)?)*)", TEXT)
     assert {program for program, _ in commands} == {
         "launch.prepare_data", "launch.train", "launch.evaluate", "launch.evolve", "launch.ablate",
-        "launch.predict", "launch.export",
+        "launch.predict", "launch.export", "launch.report",
     }  # fmt: skip
     for program in {program for program, _ in commands}:
         done = subprocess.run(

@@ -1,23 +1,19 @@
 """The figure of a search: how it went, which genes won, the best architecture, whence it came."""
 
 import os
-from collections.abc import Mapping
 
 import jax
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.ticker import MaxNLocator
 
-from haemsa_jax.config import FUSION_OPERATORS, LOCAL_EXPERTS, NetworkConfig, Parts
+from haemsa_jax.config import NetworkConfig
 from haemsa_jax.evolution.genes import Table
-from haemsa_jax.evolution.genome import from_values, parts_of
+from haemsa_jax.evolution.genome import from_values
 from haemsa_jax.evolution.state import History, Problem, SearchResult
-from haemsa_jax.models.architecture import LEVELS, Architecture
-from haemsa_jax.reporting.figures import ABSENT, DPI, FONT, HUES, TOTAL
-
-INK, FAINT = "#333333", "#BBBBBB"
+from haemsa_jax.reporting import architecture
+from haemsa_jax.reporting.figures import ABSENT, DPI, FAINT, FONT, HUES, TOTAL
 
 
 def evolution_figure(
@@ -39,8 +35,8 @@ def evolution_figure(
     _progress(grid[0, 0], found, beside)
     _frequencies(grid[0, 1], found.history, problem.table)
     said = problem.table.decode(found.genome)
-    architecture = jax.device_get(from_values(network, said)[0])
-    _architecture(grid[1, 0], architecture, network)
+    best = jax.device_get(from_values(network, said)[0])
+    architecture.draw(grid[1, 0], best, network)
     _genealogy(grid[1, 1], found.history, problem.table)
     figure.savefig(path)
 
@@ -120,119 +116,6 @@ def _short(name: str) -> str:
     group, _, label = name.partition(" ")
     kind, _, owner = group.partition("/")
     return " ".join(filter(None, [kind, owner.rpartition(":")[2], label]))
-
-
-# --- architecture --------------------------------------------------------------------------------
-
-
-def _architecture(axes: Axes, architecture: Architecture, network: NetworkConfig) -> None:
-    """From left to right: modalities, their blocks of experts, links, global experts, tasks."""
-    parts, names = parts_of(network, architecture), network.modalities
-    depth = network.depth
-    hues = dict(zip(names, HUES, strict=False))
-    rows = {m: 1.0 - (place + 0.5) / len(names) for place, m in enumerate(names)}
-    left = np.linspace(0.2, 0.2 + 0.17 * (depth - 1), depth)
-    summary = left[-1] + 0.17
-    fused, asked = summary + 0.27, summary + 0.50
-    tasks = list(network.tasks)
-    heads = {t: 1.0 - (place + 0.5) / len(tasks) for place, t in enumerate(tasks)}
-    operators = {x: 1.0 - (k + 0.5) / len(FUSION_OPERATORS) for k, x in enumerate(FUSION_OPERATORS)}
-
-    for modality, y in rows.items():
-        used = modality in parts.local
-        _box(axes, 0.045, y, modality, hues[modality] if used else None, width=0.1)
-        x = 0.1
-        for layer in range(depth):
-            on = used and layer < len(parts.local[modality])
-            _experts(axes, left[layer], y, parts.local[modality][layer] if on else ())
-            _arrow(axes, (x, y), (left[layer] - 0.065, y), hues[modality] if on else FAINT, on)
-            x = left[layer] + 0.065
-        _arrow(axes, (x, y), (summary - 0.035, y), hues[modality] if used else FAINT, used)
-        _box(axes, summary, y, "Σ", hues[modality] if used else None, width=0.06)
-    for source, target in parts.links:
-        _link(axes, summary, rows[source], rows[target], hues[source])
-    readers = _readers(parts, names)
-    axes.add_patch(
-        FancyBboxPatch(
-            (fused - 0.09, 0.02), 0.18, 0.96, boxstyle="round,pad=0.004", facecolor="none",
-            edgecolor=FAINT, linewidth=1, zorder=1,
-        )
-    )  # fmt: skip
-    for modality, tasks_reading in readers.items():
-        middle = np.mean(list(operators.values()))
-        start, end = (summary + 0.035, rows[modality]), (fused - 0.095, middle)
-        if tasks_reading:
-            _arrow(axes, start, end, hues[modality], True)
-    for name, y in operators.items():
-        users = [t for t, mask in zip(tasks, architecture.fusion, strict=True)
-                 if mask[FUSION_OPERATORS.index(name)]]  # fmt: skip
-        _box(axes, fused, y, name, INK if users else None, width=0.14)
-        for task_id in users:
-            _arrow(axes, (fused + 0.095, y), (asked - 0.085, heads[task_id]), FAINT, True)
-    for task_id, y in heads.items():
-        read, heard = parts.modalities[task_id], architecture.specific[tasks.index(task_id)]
-        said = [f"reads {' + '.join(read)}"]
-        past = [m for m in parts.specific if m in read and heard[names.index(m)]]
-        if past:
-            said += ["past the fusion:", " + ".join(past)]
-        _box(axes, asked, y, task_id.rpartition(":")[2], INK, width=0.16)
-        text = "\n".join(said)
-        axes.text(asked, y - 0.06, text, ha="center", va="top", fontsize=FONT - 1)
-    sharp = ", ".join(
-        f"{level} {value:.2g}" for level, value in zip(LEVELS, architecture.sharpness, strict=True)
-    )
-    if parts.imputed:
-        guessed = f"guessed where absent: {', '.join(parts.imputed)}"
-        axes.text(-0.01, -0.015, guessed, va="bottom", fontsize=FONT - 1)
-    axes.set_title(f"the best architecture (gate sharpness: {sharp})", fontsize=FONT + 2)
-    axes.set(xlim=(-0.02, asked + 0.1), ylim=(-0.02, 1.02))
-    axes.axis("off")
-
-
-def _readers(parts: Parts, names: tuple[str, ...]) -> Mapping[str, list[str]]:
-    return {m: [t for t, read in parts.modalities.items() if m in read] for m in names}
-
-
-def _box(axes: Axes, x, y, text, hue, width, height=0.075, size=FONT) -> None:
-    """A rounded box; without a hue, what is not used."""
-    axes.add_patch(
-        FancyBboxPatch(
-            (x - width / 2, y - height / 2), width, height, boxstyle="round,pad=0.004",
-            facecolor="white", edgecolor=hue or ABSENT, linewidth=1.8, zorder=3,
-            linestyle="-" if hue else "--",
-        )
-    )  # fmt: skip
-    axes.text(x, y, text, ha="center", va="center", fontsize=size, color=INK if hue else FAINT,
-              zorder=4)  # fmt: skip
-
-
-def _experts(axes: Axes, x: float, y: float, used: tuple[str, ...]) -> None:
-    """The experts of one block, one above the other, those in use in ink."""
-    height = 0.058
-    for place, name in enumerate(LOCAL_EXPERTS):
-        middle = y + (1.5 - place) * height
-        hue = INK if name in used else None
-        _box(axes, x, middle, name, hue, width=0.125, height=height * 0.7, size=FONT - 1)
-
-
-def _arrow(axes: Axes, start, end, hue, on: bool) -> None:
-    axes.add_patch(
-        FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=9, color=hue,
-                        linewidth=1.6 if on else 0.8, linestyle="-" if on else ":", zorder=2)
-    )  # fmt: skip
-
-
-def _link(axes: Axes, x: float, source: float, target: float, hue: str) -> None:
-    """A bent arrow beside the summaries; the two directions bend to either side."""
-    side = 0.034 if source > target else -0.034
-    axes.add_patch(
-        FancyArrowPatch(
-            (x + side, source - 0.02 * np.sign(source - target)),
-            (x + side, target + 0.02 * np.sign(source - target)),
-            connectionstyle="arc3,rad=-0.35", arrowstyle="-|>", mutation_scale=13, color=hue,
-            linewidth=2, zorder=5,
-        )
-    )  # fmt: skip
 
 
 # --- genealogy -----------------------------------------------------------------------------------

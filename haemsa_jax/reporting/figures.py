@@ -24,6 +24,7 @@ from haemsa_jax.training import metrics
 
 HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D00", "#7A5195")
 TOTAL, ABSENT = "#222222", "#E8E8E8"
+INK, FAINT = "#333333", "#BBBBBB"
 DPI = 120
 CROWD = 1500  # samples from which a scatter would only be a blot
 DENSITY = ListedColormap(colormaps["Blues"](np.linspace(0.25, 1, 256)))  # one sample is seen too

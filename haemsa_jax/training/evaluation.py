@@ -23,6 +23,7 @@ class TaskEvaluation:
     Attributes:
       spec: the task.
       ids: names of the N labelled samples.
+      words: what was said in each; empty where that is not known.
       truth: labels, [N] or [N, C].
       predictions: float64[S, N] in label units, or [S, N, C] probabilities.
       metrics: per metric one value a seed.
@@ -34,6 +35,7 @@ class TaskEvaluation:
 
     spec: TaskSpec
     ids: Sequence[str]
+    words: Sequence[str]
     truth: np.ndarray
     predictions: np.ndarray
     metrics: Mapping[str, list[float]]
@@ -151,6 +153,7 @@ def _evaluate_task(task_id, task, placed, predict, split, single, ensemble) -> T
     return TaskEvaluation(
         spec=task,
         ids=[split.ids[row] for row in rows],
+        words=[split.words[row] for row in rows],
         truth=truth,
         predictions=predictions[:single],
         metrics={name: [values[name] for values in measured] for name in task.metrics},
