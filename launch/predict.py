@@ -4,15 +4,17 @@
   python -m launch.predict --run_dir=runs/hazumi --input=clips.jsonl --output=said.jsonl
 
 INPUT is `.jsonl` (an object a line: `text` as words or numbers, `audio`, `vision` as numbers
-[tokens][width], any of them; `id`, `speaker`), `.csv` (`text`, `id`, `speaker`) or `.npz` (an array
-[samples, tokens, width] by modality, with `MODALITY_mask`). Rows next to each other with the same
-`dialogue` are each other's context. A row that cannot be read is reported with its place, left out
-and counted; the others are predicted, and the exit status is 1.
+[tokens][width], any of them; `id`, `speaker`), `.csv` (`text`, `audio`, `id`, `speaker`) or `.npz`
+(an array [samples, tokens, width] by modality, with `MODALITY_mask`). Of a network whose audio was
+made by openSMILE, `audio` may name a recording; `transcript` may name a file with the words. Rows
+next to each other with the same `dialogue` are each other's context. A row that cannot be read is
+reported with its place, left out and counted; the others are predicted, and the exit status is 1.
 
 OUTPUT is `.jsonl` (value, probabilities, spread over networks, and gate weights of each level) or
 `.csv` (without gates).
 """
 
+import dataclasses
 import itertools
 import sys
 from collections.abc import Iterator
@@ -49,11 +51,14 @@ def main() -> None:
     def readable() -> Iterator[Row]:
         nonlocal bad
         for row in rows:
-            if error := row.error or _error(predictor, row):
+            try:
+                if row.utterance is None:
+                    raise InputError(row.error)
+                # Read once: recordings take a while.
+                yield dataclasses.replace(row, utterance=predictor.read(row.utterance))
+            except InputError as error:
                 bad += 1
                 tqdm.write(f"{source}, {row.place}: {error}", file=sys.stderr)
-            else:
-                yield row
 
     with Writer(target, predictor.tasks) as writer, tqdm(unit="row", dynamic_ncols=True) as bar:
         for dialogue, piece in _pieces(readable()):
@@ -65,14 +70,6 @@ def main() -> None:
     print(f"written: {target}, {good} rows" + (f"; {bad} left out" if bad else ""))
     if bad:
         sys.exit(1)
-
-
-def _error(predictor: Predictor, row: Row) -> str:
-    try:
-        predictor.check(row.utterance)
-    except InputError as error:
-        return str(error)
-    return ""
 
 
 def _pieces(rows: Iterator[Row]) -> Iterator[tuple[str | None, list[Row]]]:

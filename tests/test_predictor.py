@@ -113,7 +113,9 @@ def test_compiled_once_a_bucket_also_by_many_threads(trained, clip):
         ({"smell": np.ones(3)}, "'smell' is unknown; the network reads text, audio, vision"),
         ({"audio": np.ones((2, 5))}, r"audio has shape 2x5; expected \[tokens, 4\]"),
         ({"audio": np.ones((0, 4))}, "audio has no token; leave it out"),
-        ({"audio": "loud"}, "audio is no array of numbers"),
+        ({"audio": {"loud": 1}}, "audio is no array of numbers"),
+        ({"audio": "loud.wav"}, "loud.wav is a recording, but the audio wanted is 'not known'"),
+        ({"vision": "dark.mp4"}, r"vision is 'dark.mp4'; give an array \[tokens, 5\]"),
         ({"text": "how nice"}, "text is 'how nice', but the network reads features of width 6"),
         ({"text": [np.ones((1, 6)), None]}, "sample 1: there is nothing to predict from"),
         ({"text": np.full((2, 6), [[1], [np.nan]])}, "text is nan at token 1, column 0"),
@@ -204,14 +206,18 @@ def test_arrays_of_a_file(tmp_path, predictor, talks):
     for row, expected in zip(rows, utterances(split, range(len(split))), strict=True):
         given = {m: x for m, x in row.utterance.items() if x is not None}
         jax.tree.map(np.testing.assert_array_equal, given, expected)
-        predictor.check(row.utterance)
+        predictor.read(row.utterance)
 
 
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
         ("in.txt", b"", "'.txt' is unknown; give .jsonl, .csv, .npz"),
-        ("in.csv", b"words\nhello\n", "has the columns words; expected text and any of id"),
+        (
+            "in.csv",
+            b"words\nhello\n",
+            "has the columns words; expected text, transcript or audio, and any of id",
+        ),
         ("in.csv", b"text\n\xff\n", "is not UTF-8"),
         ("in.npz", b"PK", "cannot read"),
         ("in.npz", {"sound": np.ones(3)}, "has the arrays {'sound': 3}; expected some of audio"),

@@ -14,7 +14,7 @@ from haemsa_jax.errors import InputError
 from haemsa_jax.inference.inputs import SPEAKER, Utterance
 from haemsa_jax.inference.predictor import Prediction
 
-ID, DIALOGUE = "id", "dialogue"
+ID, DIALOGUE, TRANSCRIPT = "id", "dialogue", "transcript"
 MASK = "_mask"
 
 
@@ -40,9 +40,11 @@ class Row:
 def read_rows(path: Path, modalities: Mapping[str, int]) -> Iterator[Row]:
     """The rows of a file in their order.
 
-    - `.jsonl`: an object a line. Modalities are words (of `text`) or numbers [T][d] or [d]; beside
-      them `id`, `dialogue` and `speaker`.
-    - `.csv`: columns `text` (words) and, if wanted, `id`, `dialogue`, `speaker`.
+    - `.jsonl`: an object a line. Modalities are words (of `text`), numbers [T][d] or [d], or a
+      recording (of `audio`); beside them `id`, `dialogue` and `speaker`.
+    - `.csv`: columns `text` (words) or `audio` (recordings), or both, and, if wanted, `id`,
+      `dialogue`, `speaker`.
+    - In both `transcript` may name a text file with the words. Files are sought beside this one.
     - `.npz`: by modality float[N, T, d] with, if wanted, `MODALITY_mask` bool[N, T], and `id`,
       `dialogue`. A modality without a token in its mask is absent. Pickled objects are refused.
 
@@ -76,27 +78,35 @@ def _json_lines(path: Path, modalities: Mapping[str, int]) -> Iterator[Row]:
             if not isinstance(said, dict):
                 yield Row(f"line {number}", str(number), None, None, "it is no JSON object")
                 continue
-            yield _row(f"line {number}", number, said)
+            yield _row(f"line {number}", number, said, path.parent)
 
 
-def _row(place: str, number: int, said: dict[str, Any]) -> Row:
-    utterance = {name: value for name, value in said.items() if name not in (ID, DIALOGUE)}
-    dialogue = said.get(DIALOGUE)
-    return Row(
-        place, str(said.get(ID, number)), None if dialogue is None else str(dialogue), utterance
-    )
+def _row(place: str, number: int, said: dict[str, Any], folder: Path) -> Row:
+    name, dialogue = str(said.get(ID, number)), said.get(DIALOGUE)
+    utterance = {key: value for key, value in said.items() if key not in (ID, DIALOGUE)}
+    if isinstance(utterance.get("audio"), str):
+        utterance["audio"] = folder / utterance["audio"]
+    if TRANSCRIPT in utterance:
+        if utterance.get("text") is not None:
+            return Row(place, name, None, None, "it has a text and a transcript; give one of them")
+        try:
+            utterance["text"] = (folder / str(utterance.pop(TRANSCRIPT))).read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            return Row(place, name, None, None, f"its transcript cannot be read: {error}")
+    return Row(place, name, None if dialogue is None else str(dialogue), utterance)
 
 
 def _csv(path: Path, modalities: Mapping[str, int]) -> Iterator[Row]:
-    known = ("text", ID, DIALOGUE, SPEAKER)
+    spoken, about = {"text", "audio", TRANSCRIPT}, {ID, DIALOGUE, SPEAKER}
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             columns = reader.fieldnames or []
-            if "text" not in columns or not {*columns} <= {*known}:
+            if not spoken & {*columns} or not {*columns} <= spoken | about:
                 raise InputError(
-                    f"{path} has the columns {', '.join(columns) or 'none'}; expected text and any "
-                    f"of {', '.join(known[1:])} (features come as .jsonl or .npz)"
+                    f"{path} has the columns {', '.join(columns) or 'none'}; expected text, "
+                    "transcript or audio, and any of id, dialogue, speaker (features come as "
+                    ".jsonl or .npz)"
                 )
             for number, said in enumerate(reader, start=1):
                 place = f"line {reader.line_num}"
@@ -104,7 +114,8 @@ def _csv(path: Path, modalities: Mapping[str, int]) -> Iterator[Row]:
                     error = f"it has not the {len(columns)} columns of the first line"
                     yield Row(place, str(number), None, None, error)
                 else:
-                    yield _row(place, number, {name: x for name, x in said.items() if x != ""})
+                    there = {name: x for name, x in said.items() if x != ""}
+                    yield _row(place, number, there, path.parent)
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8: {error}") from error
 
@@ -137,7 +148,7 @@ def _npz(path: Path, modalities: Mapping[str, int]) -> Iterator[Row]:
                 said[m] = said[m][there] if there.any() else None
         if SPEAKER in said:
             said[SPEAKER] = str(said[SPEAKER])
-        yield _row(f"row {row}", row, said)
+        yield _row(f"row {row}", row, said, path.parent)
 
 
 class Writer:

@@ -1,5 +1,6 @@
 """From what a user has of a clip, words and arrays, to the arrays a network reads. Checked here."""
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 
 from haemsa_jax.config import NetworkConfig
 from haemsa_jax.data.batches import DeviceSplit
+from haemsa_jax.data.recordings import extract
 from haemsa_jax.errors import InputError
 
 SPEAKER = "speaker"
@@ -19,14 +21,18 @@ class Reader:
     Args:
       network: the network.
       dataset: whose stems, and so whose widths, are meant.
-      tokens: per modality the tokens of an utterance in training; where it was one, it must be one.
+      known: of the data it was trained on (`known_of`): per modality the `tokens` of an utterance;
+        where it was one, it must be one; and the `provenance` of features.
       pretrained: the text encoder, where words are read.
     """
 
-    def __init__(self, network: NetworkConfig, dataset: str, tokens: Mapping[str, int], pretrained):
+    def __init__(
+        self, network: NetworkConfig, dataset: str, known: Mapping[str, Mapping], pretrained
+    ):
         self.network, self.dataset, self.pretrained = network, dataset, pretrained
         self.modalities = tuple(network.widths[dataset])
-        self.widths, self.tokens = network.widths[dataset], tokens
+        self.widths, self.tokens = network.widths[dataset], known["tokens"]
+        self.provenance = known["provenance"]
         text = network.text
         self.speaks = text is not None and dataset in text.datasets
 
@@ -35,7 +41,8 @@ class Reader:
 
         Args:
           utterance: by modality float[T, d] or float[d] of one token; words for `text` where the
-            network has an encoder; None for what is absent. `speaker` may name who speaks.
+            network has an encoder; the path of a recording for `audio` where the network's were
+            made by openSMILE; None for what is absent. `speaker` may name who speaks.
 
         Raises:
           InputError: nothing is there, or something is not as the network was trained on.
@@ -75,6 +82,12 @@ class Reader:
         width = self.widths[modality]
         if modality == "text" and self.network.encodes(self.dataset):
             raise InputError("text must be words: the network has its own encoder")
+        if isinstance(value, str | os.PathLike):
+            if modality != "audio":
+                raise InputError(
+                    f"{modality} is {str(value)[:40]!r}; give an array [tokens, {width}]"
+                )
+            value = extract(value, self.provenance.get(modality, "not known"))
         try:
             features = np.asarray(value, np.float32)
         except (TypeError, ValueError) as error:

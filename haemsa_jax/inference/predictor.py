@@ -81,8 +81,8 @@ class Predictor:
         self.dataset = chosen_dataset(network, dataset)
         trained = chosen_networks(trained, networks)
         self._placed = jax.device_put((trained.params, trained.constants, trained.architectures))
-        tokens = trained.experiment.data[self.dataset]["tokens"]
-        self._reader = Reader(network, self.dataset, tokens, _read_encoder(network, encoder))
+        known = trained.experiment.data[self.dataset]
+        self._reader = Reader(network, self.dataset, known, _read_encoder(network, encoder))
         self._compiled: dict[Any, Any] = {}
         self._lock = threading.Lock()
 
@@ -126,8 +126,9 @@ class Predictor:
 
         Args:
           modalities: by name, such as `text`, `audio`, `vision`; any subset. Of one sample an array
-            float[T, d] or float[d], or words; of a batch a list of these, None where a sample lacks
-            the modality, or an array float[B, T, d]. `speaker` may say who speaks.
+            float[T, d] or float[d], words, or the path of a recording of which openSMILE makes the
+            audio; of a batch a list of these, None where a sample lacks the modality, or an array
+            float[B, T, d]. `speaker` may say who speaks.
 
         Returns:
           A prediction, or of a batch a list of them.
@@ -176,9 +177,13 @@ class Predictor:
             said += self._run(read[first : end + future], (start - first, end - first))
         return said
 
-    def check(self, utterance: Utterance) -> None:
-        """Raises InputError where `predict` would refuse a sample; predicts nothing."""
-        self._reader.read(utterance)
+    def read(self, utterance: Utterance) -> Utterance:
+        """A sample as `predict` reads it, which can stand in its place; predicts nothing.
+
+        Raises:
+          InputError: `predict` would refuse it.
+        """
+        return self._reader.read(utterance)
 
     def warm_up(self, samples: int = 1, **tokens: int) -> None:
         """Compiles what samples of these lengths need.
@@ -354,4 +359,4 @@ def _read_encoder(network: NetworkConfig, encoder: str | os.PathLike | None):
 def _is_batch(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return True
-    return not isinstance(value, str) and np.ndim(value) > 2
+    return not isinstance(value, str | os.PathLike) and np.ndim(value) > 2

@@ -1,0 +1,82 @@
+"""Acoustic features of a recording by openSMILE, named so that a network knows its own again.
+
+Needs the package `opensmile` (the extra `audio`), which has the feature sets within it.
+"""
+
+import os
+import re
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from haemsa_jax.errors import InputError
+
+LEVELS = {"functionals": "Functionals", "low-level descriptors": "LowLevelDescriptors"}
+NAMED = re.compile(rf"(\d+) openSMILE (\w+) ({'|'.join(LEVELS)})")
+
+
+def provenance(feature_set: str, level: str = "functionals") -> str:
+    """What a data set says of its audio, such as `384 openSMILE IS09 functionals`.
+
+    Args:
+      feature_set: of `opensmile.FeatureSet`, such as `eGeMAPSv02`, `IS09` or `ComParE_2016`.
+      level: `functionals`, one vector a recording, or `low-level descriptors`, one every 10 ms.
+
+    Raises:
+      InputError: there is no such set or level, or opensmile is not installed.
+    """
+    return f"{_smile(feature_set, level).num_features} openSMILE {feature_set} {level}"
+
+
+def extract(path: str | os.PathLike, provenance: str) -> np.ndarray:
+    """Features of one recording, float32[T, d], of its channels' mean.
+
+    Args:
+      path: a `.wav` file, or another that libsndfile reads.
+      provenance: what features are wanted, as `provenance` names them.
+
+    Raises:
+      InputError: the recording cannot be read or holds nothing, or the features are others than
+        openSMILE's.
+    """
+    path, named = Path(path), NAMED.fullmatch(provenance)
+    if named is None:
+        raise InputError(
+            f"{path} is a recording, but the audio wanted is {provenance!r}, which cannot be made "
+            "from one here; give features made as those were"
+        )
+    if not path.is_file():
+        raise InputError(f"there is no recording {path}")
+    width, feature_set, level = named.groups()
+    smile = _smile(feature_set, level)
+    if smile.num_features != int(width):
+        raise InputError(
+            f"{path}: {provenance!r} is wanted, but openSMILE's {feature_set} has "
+            f"{smile.num_features} {level}; install the version that made them"
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it warns where a recording is too short: said below
+            features = smile.process_file(path).to_numpy(np.float32)
+    except Exception as error:  # of libsndfile, ffmpeg or openSMILE, which have no common class
+        raise InputError(f"{path} cannot be read as a recording: {error}") from error
+    if not len(features) or not np.isfinite(features).all():
+        raise InputError(f"{path} is too short or holds no sound; leave audio out")
+    return features
+
+
+def _smile(feature_set: str, level: str):
+    try:
+        import opensmile
+    except ImportError as error:
+        raise InputError(
+            "recordings need the package opensmile: pip install opensmile (the extra `audio`)"
+        ) from error
+    sets = [one.name for one in opensmile.FeatureSet]
+    if feature_set not in sets:
+        raise InputError(f"openSMILE has no {feature_set!r}; choose from {', '.join(sets)}")
+    if level not in LEVELS:
+        raise InputError(f"level={level!r} is unknown; choose from {', '.join(LEVELS)}")
+    of = opensmile.FeatureSet[feature_set], opensmile.FeatureLevel[LEVELS[level]]
+    return opensmile.Smile(*of, mixdown=True)
