@@ -16,7 +16,7 @@ from absl import app, flags, logging
 from haemsa_jax.config import TrainConfig
 from haemsa_jax.errors import InputError
 from haemsa_jax.reporting.card import COMMANDS
-from haemsa_jax.training import streaming
+from haemsa_jax.training import parallel, streaming
 from haemsa_jax.training.loop import NonFiniteLossError
 
 # The flags defined here belong to the launcher, whose --help then lists them.
@@ -54,7 +54,12 @@ def from_flags(config: type, base=None, **others):
 
 
 def devices() -> list[jax.Device]:
-    """The local devices that `--devices` asks for."""
+    """All devices of all processes, or the local ones that `--devices` asks for."""
+    if jax.process_count() > 1:
+        if flags.FLAGS.devices:
+            raise InputError(f"--devices={flags.FLAGS.devices} is for one process; of several all "
+                             "devices are used: leave it away")  # fmt: skip
+        return jax.devices()
     there, count = jax.local_devices(), flags.FLAGS.devices
     if not 0 <= count <= len(there):
         raise InputError(
@@ -64,11 +69,18 @@ def devices() -> list[jax.Device]:
     return there[: count or None]
 
 
+def leads() -> bool:
+    """Whether this process prints and writes: the only one, or the first of several."""
+    return jax.process_index() == 0
+
+
 def run_directory() -> Path:
     """`--run_dir`, emptied where `--overwrite` asks for it."""
     directory = Path(flags.FLAGS.run_dir)
-    if flags.FLAGS.overwrite and directory.exists():
-        shutil.rmtree(directory)
+    if flags.FLAGS.overwrite:
+        if leads() and directory.exists():
+            shutil.rmtree(directory)
+        parallel.meet()  # nobody looks before it is empty
     return directory
 
 
@@ -87,6 +99,44 @@ def define_run_flags() -> None:
     flags.DEFINE_string("run_dir", None, "Directory of the run.", required=True)
     flags.DEFINE_bool("overwrite", False, "Delete what RUN_DIR holds.")
     flags.DEFINE_integer("devices", 0, "Local devices to use; 0 for all.")
+
+
+def define_process_flags() -> None:
+    """Of which processes a run is, where there are several."""
+    flags.DEFINE_string(
+        "coordinator", None,
+        "HOST:PORT where process 0 listens, for a run of several processes; `auto` asks the "
+        "cluster (SLURM, Open MPI, Kubernetes, Cloud TPU).",
+    )  # fmt: skip
+    flags.DEFINE_integer("processes", None, "How many there are, unless the coordinator is auto.")
+    flags.DEFINE_integer("process", None, "Number of this one, from 0.")
+
+
+def _join_processes() -> None:
+    """Makes this process one of the run's, before JAX looks for devices."""
+    if "coordinator" not in flags.FLAGS:
+        return
+    where, count, number = (flags.FLAGS[n].value for n in ("coordinator", "processes", "process"))
+    named = count is not None and number is not None and 0 <= number < count
+    if where is None and count is number is None:
+        return
+    if where == "auto" and count is number is None:
+        _initialize()
+    elif where is not None and ":" in where and named:
+        _initialize(where, count, number)
+    else:
+        raise InputError(
+            f"--coordinator={where} --processes={count} --process={number}: expected HOST:PORT, "
+            "how many processes there are, and the number of this one, from 0; or auto alone"
+        )
+
+
+def _initialize(*where) -> None:
+    try:
+        jax.distributed.initialize(*where)
+    except (RuntimeError, ValueError) as error:
+        first = str(error).strip().partition("\n")[0]
+        raise InputError(f"the processes of this run did not find each other: {first}") from error
 
 
 def define_training_flags() -> None:
@@ -132,13 +182,15 @@ def _field_docs(config: type) -> dict[str, str]:
 class Interrupt:
     """Ctrl-C and SIGTERM as a question that long work asks between two blocks: `interrupt()`.
 
-    A second signal ends the process at once.
+    A second signal ends the process at once. Of several processes all ask together, and a signal to
+    one is a signal to all.
     """
 
     SIGNALS = signal.SIGINT, signal.SIGTERM
 
     def __init__(self):
         self.signal: int | None = None
+        self.devices = jax.devices()
 
     def __enter__(self):
         self.before = {number: signal.signal(number, self._note) for number in self.SIGNALS}
@@ -149,6 +201,8 @@ class Interrupt:
             signal.signal(number, handler)
 
     def __call__(self) -> bool:
+        if parallel.anybody(self.signal is not None, self.devices) and self.signal is None:
+            self.signal = signal.SIGTERM
         return self.signal is not None
 
     def _note(self, number: int, frame) -> None:
@@ -159,7 +213,8 @@ class Interrupt:
 
     def end(self, where: str) -> NoReturn:
         """End with the status of a process that the signal ended."""
-        print(f"stopped {where}; the same command goes on from there", flush=True)
+        if leads():
+            print(f"stopped {where}; the same command goes on from there", flush=True)
         sys.exit(128 + self.signal)
 
 
@@ -172,9 +227,17 @@ def run(main: Callable[[], None]) -> None:
         # Orbax and TFDS tell of every file they touch, and print what they then raise.
         logging.set_verbosity(logging.FATAL)
         try:
+            _join_processes()
             main()
         except (InputError, NonFiniteLossError) as error:
             _end(str(error))
+        except jax.errors.JaxRuntimeError as error:
+            if jax.process_count() == 1:
+                raise
+            first = str(error).strip().partition("\n")[0]
+            _end(
+                f"another process of this run is gone ({first}); start all of them again to resume"
+            )
         except OSError as error:
             where = f" {error.filename}" if error.filename else ""
             _end(f"cannot read or write{where}: {error.strerror}")

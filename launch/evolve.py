@@ -43,6 +43,7 @@ _YARDSTICK = flags.DEFINE_bool("yardstick", True, "Also search at random, with t
 # generation, and averages must follow quickly.
 tasks.define_flags(width=32, depth=1, heads=2, link_width=16)
 cli.define_run_flags()
+cli.define_process_flags()
 # A member is one seed, trained for so many steps, and has no encoder of its own.
 UNUSED = (
     "seeds", "epochs", "evaluate_every", "patience", "encoder_rate", "layer_decay",
@@ -87,16 +88,23 @@ def main() -> None:
             if interrupt():  # half a yardstick measures nothing
                 ended = f"in the random search, {_after(beside, config)}"
                 beside = None
-        if beside:
-            genes, objectives = problem.table.names, problem.objectives
-            outcome.save_history(directory / "random.npz", beside.history, genes, objectives)
+        stopped = interrupt()
+    if cli.leads():
+        _show(directory, found, beside, problem, network)
+    if stopped:
+        interrupt.end(ended)
+
+
+def _show(directory: Path, found: SearchResult, beside, problem: Problem, network) -> None:
+    """Everything for people, once."""
+    if beside:
+        genes, objectives = problem.table.names, problem.objectives
+        outcome.save_history(directory / "random.npz", beside.history, genes, objectives)
     cli.note_command(directory)
     evolution_figure(found, beside, problem, network, directory / "report.png")
     print(problem.table.describe(found.genome))
     _tell(found, beside, problem)
     print(f"written: {directory}: best.json, history.npz, report.png, best", flush=True)
-    if interrupt():
-        interrupt.end(ended)
 
 
 def _after(result: SearchResult, config: SearchConfig) -> str:
@@ -105,7 +113,7 @@ def _after(result: SearchResult, config: SearchConfig) -> str:
 
 def _save(directory: Path, found: SearchResult, experiment, problem: Problem, data) -> None:
     trained = outcome.population(found, experiment, data["constants"])
-    outcome.save(directory, found, trained, problem.objectives)
+    outcome.save(directory, found, trained, problem.objectives, cli.leads())
 
 
 def _tell(found: SearchResult, beside: SearchResult | None, problem: Problem) -> None:
@@ -134,8 +142,9 @@ class _Bar:
 
     def __init__(self, name: str, config: SearchConfig):
         self.bar = tqdm(
-            desc=name, unit="generation", total=config.generations, dynamic_ncols=True, initial=0
-        )
+            desc=name, unit="generation", total=config.generations, dynamic_ncols=True, initial=0,
+            disable=not cli.leads(),
+        )  # fmt: skip
         self.begun = False
 
     def __enter__(self):

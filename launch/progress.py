@@ -4,12 +4,17 @@ from statistics import fmean
 
 from tqdm import tqdm
 
+from launch import cli
+
 
 class TrainingBar:
     """One progress bar: step rate, losses and validation metrics, mean over seeds."""
 
     def __init__(self, name: str = ""):
-        self.bar = tqdm(desc=name or None, unit="step", dynamic_ncols=True, mininterval=0.5)
+        self.bar = tqdm(
+            desc=name or None, unit="step", dynamic_ncols=True, mininterval=0.5,
+            disable=not cli.leads(),
+        )  # fmt: skip
         self.shown: dict[str, str] = {}
 
     def __enter__(self):

@@ -48,6 +48,7 @@ _MODALITIES = flags.DEFINE_string(
 _TASK_WEIGHTS = flags.DEFINE_list("task_weights", [], "TASK=weight, a comma list; others weigh 1.")
 tasks.define_flags()
 cli.define_training_flags()
+cli.define_process_flags()
 
 
 def main() -> None:
@@ -81,6 +82,14 @@ def main() -> None:
     directory = cli.run_directory()
     with cli.Interrupt() as interrupt, TrainingBar() as bar:
         progress = train(directory, observe=bar, stop=interrupt)
+        stopped = interrupt()
+    if cli.leads():
+        _tell(directory, config, progress)
+    if stopped:
+        interrupt.end(f"at step {progress['step']} of {progress['total']}")
+
+
+def _tell(directory: Path, config: TrainConfig, progress: dict) -> None:
     cli.note_command(directory)
     training_figure(log.read(directory), directory / "training.png")
     chosen = zip(progress["best_score"], progress["best_step"], strict=True)
@@ -89,8 +98,6 @@ def main() -> None:
             f"seed {seed}: best validation score {score:.4f} at step {step} of {progress['step']}"
         )
     print(f"written: {directory}: best, latest, log.jsonl, training.png", flush=True)
-    if interrupt():
-        interrupt.end(f"at step {progress['step']} of {progress['total']}")
 
 
 def _found() -> Found | None:

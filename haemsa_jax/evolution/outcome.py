@@ -88,12 +88,20 @@ def population(result: SearchResult, experiment: Experiment, constants: dict) ->
     return Trained(experiment, params, constants, architectures, {"members": len(genomes)})
 
 
-def save(directory: Path, result: SearchResult, trained: Trained, objectives: Sequence[str]):
-    """Writes `best.json`, `history.npz` and `best/`, over those of an earlier look."""
+def save(
+    directory: Path, result: SearchResult, trained: Trained, objectives: Sequence[str],
+    writes: bool = True,
+) -> None:  # fmt: skip
+    """Writes `best.json`, `history.npz` and `best/`, over those of an earlier look.
+
+    Of several processes all call this, and one `writes` the two files.
+    """
     experiment, network = trained.experiment, trained.experiment.network
     tree = trained_tree(trained.params, trained.constants, trained.architectures)
     with Checkpoints(directory, BEST) as best:
         best.save(len(result.history.best), tree, experiment, trained.progress)
+    if not writes:
+        return
     config = experiment.train
     table = gene_table(network, config)
     values = table.to_json(result.genome)

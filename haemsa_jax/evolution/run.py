@@ -14,7 +14,7 @@ import numpy as np
 
 from haemsa_jax.evolution.search import Search
 from haemsa_jax.evolution.state import SearchResult, SearchState
-from haemsa_jax.training import checkpoint
+from haemsa_jax.training import checkpoint, parallel
 from haemsa_jax.training.checkpoint import Checkpoints, Experiment
 
 SEARCH, BLIND = "search", "random"
@@ -52,6 +52,7 @@ def run_search(
     abstract = _leaves(search.abstract(data))
     checkpoint.check_directory(directory, 2 * checkpoint.bytes_of(abstract))
     checkpoint.check_kept(directory, experiment, name, checkpoint.BEST)
+    parallel.meet()  # nobody begins what others still look for
     data = search.place(data)
     state = search.start(key, data, blind)
     with Checkpoints(directory, name) as saved:
@@ -64,7 +65,7 @@ def run_search(
             done = int(state.generation)
             rate = (done - before) * search.config.population / (time.perf_counter() - began)
             observe(_row(state, done, rate))
-            saved.save(done, _leaves(state), experiment, {"generation": done})
+            saved.save(done, _leaves(search.whole(state)), experiment, {"generation": done})
             stopped = stop()
     return search.result(state, data)
 

@@ -16,7 +16,6 @@ from jax.flatten_util import ravel_pytree
 from jax.scipy.special import ndtr
 
 from haemsa_jax.errors import InputError
-from haemsa_jax.evolution.algorithms import has_population, make_algorithm
 from haemsa_jax.evolution.genes import FAR
 from haemsa_jax.evolution.state import (
     History,
@@ -45,16 +44,20 @@ class Search:
       advance: (state, key, data, count) -> SearchState, `count` generations on. Into how many calls
         a search is cut changes nothing.
       abstract: (data) -> shapes of the state, to restore one.
+      whole: (state) -> the state with the members of all processes, as a checkpoint keeps it.
       result: (state, data) -> SearchResult, what there is so far.
       config: of the search.
+      devices: the axis.
     """
 
     place: Callable[[Any], Any]
     start: Callable[..., SearchState]
     advance: Callable[[SearchState, Array, Any, int], SearchState]
     abstract: Callable[[Any], SearchState]
+    whole: Callable[[SearchState], SearchState]
     result: Callable[[SearchState, Any], SearchResult]
     config: SearchConfig
+    devices: list[jax.Device]
 
     def __call__(self, key: Array, data: Any, blind: bool = False) -> SearchResult:
         """The whole search."""
@@ -70,6 +73,9 @@ def make_search(
     Raises:
       InputError: the algorithm is unknown, or the population does not divide over the devices.
     """
+    # Late: evosax asks for devices as it is imported, before which processes must have met.
+    from haemsa_jax.evolution.algorithms import has_population, make_algorithm
+
     devices = devices or jax.local_devices()
     if config.population % len(devices):
         more = -(-config.population // len(devices)) * len(devices)
@@ -80,10 +86,11 @@ def make_search(
     algorithm = make_algorithm(
         config.algorithm, config.population, problem.table, config.generations
     )
-    step = _make_generation(problem, config, algorithm, len(devices))
+    populated = has_population(algorithm)
+    step = _make_generation(problem, config, algorithm, populated, len(devices))
     # It runs once, so there is nothing to win from optimising it, which takes half of compiling.
     begin = jax.jit(
-        _make_start(problem, config, algorithm, len(devices)),
+        _make_start(problem, config, algorithm, populated, len(devices)),
         compiler_options={"xla_backend_optimization_level": 0},
     )
     run = parallel.map_members(step, devices)
@@ -93,7 +100,7 @@ def make_search(
         return parallel.replicate(data, devices)
 
     def start(key, data, blind=False):
-        return parallel.place_members(begin(key, data, np.bool_(blind)), devices)
+        return begin(key, data, np.bool_(blind))
 
     def advance(state, key, data, count):
         left = config.generations - int(state.generation)
@@ -103,8 +110,11 @@ def make_search(
     def abstract(data):
         return jax.eval_shape(begin, jax.random.key(0), data, np.bool_(False))
 
+    def whole(state):
+        return parallel.whole(state, devices)
+
     def result(state, data):
-        state = jax.device_get(state)
+        state = jax.device_get(whole(state))
         order = np.argsort(state.living.fitness, kind="stable")
         vectors = state.members.reshape(-1, state.members.shape[-1])[order]
         vector, genome, fitness = state.champion
@@ -121,7 +131,7 @@ def make_search(
             state=state,
         )
 
-    return Search(place, start, advance, abstract, result, config)
+    return Search(place, start, advance, abstract, whole, result, config, devices)
 
 
 def _unraveller(problem: Problem, data: Any) -> Callable[[Array], Any]:
@@ -130,7 +140,7 @@ def _unraveller(problem: Problem, data: Any) -> Callable[[Array], Any]:
     return ravel_pytree(jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes))[1]
 
 
-def _make_start(problem: Problem, config: SearchConfig, algorithm, devices: int):
+def _make_start(problem: Problem, config: SearchConfig, algorithm, populated: bool, devices: int):
     """start(key, data, blind) -> SearchState before the first generation."""
     size, genes = config.population, problem.table.size
     params = algorithm.default_params
@@ -143,7 +153,7 @@ def _make_start(problem: Problem, config: SearchConfig, algorithm, devices: int)
         genomes = (problem.default + genomes).at[0].set(problem.default)
         genomes = jnp.where(problem.table.places(config.fixed), problem.default, genomes)
         nobody = jnp.full(size, jnp.inf)
-        if has_population(algorithm):
+        if populated:
             state = algorithm.init(init, genomes, nobody, params)
         else:
             state = algorithm.init(init, jnp.asarray(problem.default), params)
@@ -175,7 +185,9 @@ def _make_start(problem: Problem, config: SearchConfig, algorithm, devices: int)
     return start
 
 
-def _make_generation(problem: Problem, config: SearchConfig, algorithm, devices: int):
+def _make_generation(
+    problem: Problem, config: SearchConfig, algorithm, populated: bool, devices: int
+):
     """generation(state, key, data) -> state, on each device with its share of the members."""
     size, share = config.population, config.population // devices
     inherits = config.inherit != "none"
@@ -187,7 +199,7 @@ def _make_generation(problem: Problem, config: SearchConfig, algorithm, devices:
         ask, tell, draw = jax.random.split(jax.random.fold_in(key, 1 + now), 3)
         living, members = state.living, state.members
         genomes, asked = algorithm.ask(ask, state.algorithm, params)
-        if has_population(algorithm):
+        if populated:
             # Such an algorithm has no say before its first population is measured.
             genomes = jnp.where(now == 0, living.genomes, genomes)
         drawn = jax.vmap(problem.table.random)(jax.random.split(draw, size))
@@ -221,7 +233,7 @@ def _make_generation(problem: Problem, config: SearchConfig, algorithm, devices:
         fitness = jnp.where(diverged, jnp.where(jnp.isfinite(worst), worst, 1.0), raw)
 
         told, _ = algorithm.tell(tell, genomes, fitness, asked, params)
-        if has_population(algorithm):
+        if populated:
             founded = algorithm.init(tell, genomes, fitness, params)
             told = jax.tree.map(lambda a, b: jnp.where(now == 0, a, b), founded, told)
         ids = now * size + jnp.arange(size, dtype=jnp.int32)

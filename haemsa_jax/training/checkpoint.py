@@ -106,7 +106,10 @@ class Trained:
 
 
 class Checkpoints:
-    """The checkpoints of one kind in one run directory; a context manager."""
+    """The checkpoints of one kind in one run directory; a context manager.
+
+    Several processes open, save and load together: all hold the same arrays, the first writes them.
+    """
 
     def __init__(self, directory: str | os.PathLike, kind: str):
         self.path = Path(directory).absolute() / kind
@@ -131,9 +134,14 @@ class Checkpoints:
 
     def save(self, step: int, tree: Any, experiment: Experiment, progress: dict) -> None:
         """Write one checkpoint and let the one before it go."""
+        if jax.process_count() > 1:
+            # An array on devices would be taken for this process's part of a larger one.
+            tree = jax.device_get(tree)
         metadata = {"experiment": experiment.to_json(), "progress": progress}
         try:
             self._checkpointer.save(step, tree, custom_metadata=metadata, overwrite=True)
+        except jax.errors.JaxRuntimeError:  # another process is gone
+            raise
         except (OSError, ValueError, RuntimeError) as error:
             # Orbax reports a full disk through whichever of these its storage layer raised.
             free = shutil.disk_usage(self.path).free
@@ -163,7 +171,7 @@ def check_directory(directory: Path, needed: int) -> None:
     """A run directory must be writable and have room for `needed` bytes of checkpoints."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        probe = directory / ".writable"
+        probe = directory / f".writable-{jax.process_index()}"
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as error:

@@ -153,7 +153,7 @@ def _evaluate_task(task_id, task, placed, predict, split, single, ensemble) -> T
     return TaskEvaluation(
         spec=task,
         ids=[split.ids[row] for row in rows],
-        words=[split.words[row] for row in rows],
+        words=[split.words[row] if split.words else "" for row in rows],
         truth=truth,
         predictions=predictions[:single],
         metrics={name: [values[name] for values in measured] for name in task.metrics},

@@ -8,6 +8,7 @@ is a function of configuration, data and step, so that a killed run resumes bit 
 import dataclasses
 import os
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,8 @@ def make_train(
       network: the network.
       config: the training; its first seed is `config.seed` unless `train` is told otherwise.
       datasets: by name, with the splits train and validation.
-      devices: local devices to spread batches over; all of them by default.
+      devices: to spread batches over; all local ones by default. With `jax.devices()` of several
+        processes, each of which calls this alike, one of them writes.
       checkpoint_every: steps between checkpoints, beside those at each validation.
       start: architecture and first weights; by default everything is open and random.
       gradients: at every validation also log whether the tasks' gradients agree.
@@ -97,7 +99,8 @@ def make_train(
       `total`, `stale`, and `best_step` and `best_score` by seed. It trains `config.seeds` networks
       in `directory`, or goes on where an earlier call stopped; `observe` is called with every row
       of the log, in which losses and metrics are lists by seed. `stop` is asked after every block
-      of steps; where it says yes, the state is saved and training ends early. It raises InputError
+      of steps; where it says yes, the state is saved and training ends early (of
+      several processes all must say the same, as `parallel.anybody` sees to). It raises InputError
       where the directory cannot be written or holds a run of another configuration, and
       NonFiniteLossError.
 
@@ -105,6 +108,7 @@ def make_train(
       InputError: the batch does not divide over the devices.
     """
     devices = devices or jax.local_devices()
+    writes = parallel.writes(devices)
     parallel.check_divisible(config.batch_size, len(devices))
     check_together(network, config)
     data = host_splits(network, {name: of.splits["train"] for name, of in datasets.items()})
@@ -145,6 +149,7 @@ def make_train(
         # Two states and two selected networks: the new one is written before the old one goes.
         checkpoint.check_directory(Path(directory), 3 * checkpoint.bytes_of(abstract))
         checkpoint.check_kept(Path(directory), experiment, LATEST, BEST)
+        parallel.meet()  # nobody begins what others still look for
         nobody = {"best_step": [0] * config.seeds, "best_score": [-np.inf] * config.seeds}
         progress = {"step": 0, "total": total, "stale": 0, **nobody}
 
@@ -160,10 +165,12 @@ def make_train(
             chosen = best.load(selected)["params"] if best.metadata() else average(state)
             chosen = parallel.replicate(chosen, devices)
 
-            with RunLog(directory, progress["step"] if saved else None) as log:
+            begun = progress["step"] if saved else None
+            with RunLog(directory, begun) if writes else nullcontext() as log:
 
                 def record(row):
-                    log.write(row)
+                    if log:
+                        log.write(row)
                     observe(row)
 
                 stopped = False

@@ -1,19 +1,24 @@
-"""Everything that knows of `pmap`: several local devices, one logical step.
+"""Everything that knows of `pmap`: several devices, of one process or of many, one logical step.
 
 State, constants and data are replicated; each device takes its slice of every batch and gradients
-are averaged. Networks come in stacks: S members side by side under one `vmap`, be they the seeds of
-one experiment or the best of a search.
+are averaged. Where the devices are of several processes (jax.distributed), every process holds the
+arrays of its own devices and calls the same programs in the same order. Networks come in stacks: S
+members side by side under one `vmap`, be they the seeds of one experiment or the best of a search.
 
 `jax.pmap` has been `jit(shard_map)` since JAX 0.10; replacing it would touch this file alone.
 """
 
+import functools
+import itertools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from orbax.checkpoint import multihost
 
 from haemsa_jax.config import NetworkConfig, TrainConfig, dataset_of
 from haemsa_jax.data.batches import DeviceSplit, gather
@@ -22,6 +27,8 @@ from haemsa_jax.models.haemsa import Haemsa, Rates, variables_of
 from haemsa_jax.training.step import longest_text, make_step
 
 AXIS = "devices"
+PATIENCE = 1800  # seconds that a process waits for others to come as far as it has
+MEETINGS = itertools.count()  # each has a number of its own
 Array = jax.Array
 
 
@@ -34,10 +41,71 @@ def check_divisible(batch_size: int, devices: int) -> None:
         )
 
 
+def writes(devices: list[jax.Device]) -> bool:
+    """Whether this process is the one that writes what all of them have made."""
+    return devices[0].process_index == jax.process_index()
+
+
+def meet() -> None:
+    """Waits until every process is here."""
+    wait = multihost.get_barrier_sync_fn()
+    wait(key=f"meeting {next(MEETINGS)}", timeout_ms=1000 * PATIENCE)
+
+
+def anybody(yes: bool, devices: list[jax.Device]) -> bool:
+    """Whether any process says yes; every process then has the same answer."""
+    return yes if _mine(devices) == devices else bool(multihost_utils.process_allgather(yes).any())
+
+
+def _pmap(function: Callable, devices: list[jax.Device], **axes: Any) -> Callable[..., Any]:
+    """`jax.pmap`, of which several processes begin each program together.
+
+    Communication gives up when a partner is half a minute late, and compiling takes longer than
+    that: so all compile first, and meet.
+    """
+    mapped = jax.pmap(function, AXIS, devices=devices, **axes)
+    if _mine(devices) == devices:
+        return mapped
+    seen: set[tuple] = set()
+
+    def together(*arguments):
+        shapes = tuple((jnp.shape(x), jnp.result_type(x)) for x in jax.tree.leaves(arguments))
+        if shapes not in seen:
+            mapped.lower(*arguments).compile()
+            meet()
+            seen.add(shapes)
+        return mapped(*arguments)
+
+    return together
+
+
+def _mine(devices: list[jax.Device]) -> list[jax.Device]:
+    """Those of this process."""
+    return [device for device in devices if device.process_index == jax.process_index()]
+
+
+def _share(x: Any, devices: list[jax.Device]) -> Any:
+    """Of [devices, ...] what belongs to those of this process."""
+    mine = _mine(devices)
+    return x if mine == devices else x[np.array([device in mine for device in devices])]
+
+
+def _joined(tree: Any, devices: list[jax.Device]) -> Any:
+    """Inverse of `_share`: leaves of every process's devices, joined in the order of the axis."""
+    if _mine(devices) == devices:
+        return tree
+    return multihost_utils.process_allgather(jax.tree.map(np.asarray, tree), tiled=True)
+
+
+def _placed(tree: Any, devices: list[jax.Device], spec: PartitionSpec) -> Any:
+    mine = _mine(devices)
+    mesh = jax.make_mesh((len(mine),), (AXIS,), devices=mine, axis_types=(AxisType.Auto,))
+    return jax.device_put(tree, NamedSharding(mesh, spec))
+
+
 def replicate(tree: Any, devices: list[jax.Device]) -> Any:
-    """The same arrays on every device."""
-    mesh = jax.make_mesh((len(devices),), (AXIS,), devices=devices, axis_types=(AxisType.Auto,))
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+    """The same arrays on every device of this process."""
+    return _placed(tree, devices, PartitionSpec())
 
 
 def make_block(
@@ -65,8 +133,8 @@ def make_block(
         losses = jnp.zeros((length, len(seeds), len(network.tasks)))
         return jax.lax.fori_loop(0, steps, body, (states, losses))
 
-    mapped = jax.pmap(block, AXIS, in_axes=(0, *[None] * 7), out_axes=None, devices=devices)
-    lanes = np.arange(len(devices))
+    mapped = _pmap(block, devices, in_axes=(0, *[None] * 7), out_axes=None)
+    lanes = _share(np.arange(len(devices)), devices)
     return lambda *arguments: mapped(lanes, *arguments)
 
 
@@ -89,7 +157,7 @@ def make_predict(
     module, count = Haemsa(network), len(devices)
     share = max(1, batch_size // count)
 
-    def forward(arrays, constants, split: DeviceSplit, task: Array, rows: Array, dataset):
+    def forward(dataset: str, arrays, constants, split: DeviceSplit, task: Array, rows: Array):
         def one(member, sample, longest):
             params, architecture = member
             variables = variables_of(params, constants)
@@ -113,10 +181,12 @@ def make_predict(
         return jax.lax.map(some, rows)
 
     # The task is data, so that all tasks of a data set share one program.
-    mapped = jax.pmap(
-        forward, AXIS, in_axes=(None, None, None, None, 0), out_axes=0,
-        static_broadcasted_argnums=5, devices=devices,
-    )  # fmt: skip
+    mapped = {
+        dataset: _pmap(
+            functools.partial(forward, dataset), devices, in_axes=(None, None, None, None, 0)
+        )
+        for dataset in network.widths
+    }
 
     def predict(params, constants, architectures, split, task_id, rows):
         rows, task = np.asarray(rows), np.int32(network.task_index(task_id))
@@ -124,9 +194,10 @@ def make_predict(
         # The tail is filled up with the first row, and cut off again below.
         padded = np.full(count * blocks * share, rows[0], np.int32)
         padded[: len(rows)] = rows
-        padded = padded.reshape(count, blocks, share)
-        said, gates = mapped(
-            (params, architectures), constants, split, task, padded, dataset_of(task_id)
+        padded = _share(padded.reshape(count, blocks, share), devices)
+        said, gates = _joined(
+            mapped[dataset_of(task_id)]((params, architectures), constants, split, task, padded),
+            devices,
         )
 
         def flat(x):  # [devices, blocks, S, share, ...] to [S, n, ...]
@@ -175,9 +246,7 @@ def map_members(generation: Callable[..., Any], devices: list[jax.Device]) -> Ca
         state = jax.lax.fori_loop(0, count, body, state.replace(**spread))
         return _split(state)
 
-    mapped = jax.pmap(
-        block, AXIS, in_axes=(0, None, None, None, None), out_axes=(0, None), devices=devices
-    )
+    mapped = _pmap(block, devices, in_axes=(0, None, None, None, None), out_axes=(0, None))
 
     def run(state, key, data, count):
         spread, rest = mapped(*_split(state), key, data, count)
@@ -193,10 +262,17 @@ def _split(state: Any) -> tuple[dict[str, Any], Any]:
 
 def place_members(state: Any, devices: list[jax.Device]) -> Any:
     """A search's state with its members spread over the devices and the rest on each of them."""
-    mesh = jax.make_mesh((len(devices),), (AXIS,), devices=devices, axis_types=(AxisType.Auto,))
     spread, rest = _split(state)
-    spread = jax.device_put(spread, NamedSharding(mesh, PartitionSpec(AXIS)))
+    if len(state.members) == len(devices):  # all of them, on the host or just begun
+        spread = {name: _share(x, devices) for name, x in spread.items()}
+    spread = _placed(spread, devices, PartitionSpec(AXIS))
     return replicate(rest, devices).replace(**spread)
+
+
+def whole(state: Any, devices: list[jax.Device]) -> Any:
+    """A search's state with the members of all processes."""
+    spread, rest = _split(state)
+    return rest.replace(**_joined(spread, devices))
 
 
 def member_slice(share: int) -> Array:
