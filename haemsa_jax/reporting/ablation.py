@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from scipy import stats
 
 from haemsa_jax.reporting import tables
@@ -124,6 +125,7 @@ def figure(found: Robustness, whole: str, path: str | os.PathLike) -> None:
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.set_title(f"{task_id}: {tables.NAMES[metric]}{tables.unit(metric)}", fontsize=FONT + 1)
         axes.set_xlabel("← worse than the whole      better →", fontsize=FONT)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
         axes.grid(axis="x", color=ABSENT)
         axes.spines[["top", "right"]].set_visible(False)
     for left_over in grid:
