@@ -1,4 +1,4 @@
-"""How both benchmarks measure time."""
+"""How benchmarks measure time."""
 
 import statistics
 import time

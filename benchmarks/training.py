@@ -1,4 +1,4 @@
-"""Speed of training and inference, beside a plain PyTorch network of equal size.
+"""Speed of training and of evaluation, beside a plain PyTorch network of equal size.
 
   python -m benchmarks.training [--steps=60] [--width=32] [--depth=1]
 
@@ -117,10 +117,13 @@ def measure_haemsa() -> tuple[dict[str, float], int]:
     return figures, sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
-def measure_torch(torch, size: int) -> tuple[dict[str, float], int]:
-    """A late-fusion network: a perceptron on each modality's tokens, their means joined by another.
+def late_fusion(torch, size: int):
+    """A network of perceptrons on each modality's tokens, their means joined by another.
 
     Its hidden width is the largest that keeps it within `size` parameters.
+
+    Returns:
+      The module, and how many parameters it has.
     """
     nn = torch.nn
 
@@ -147,7 +150,13 @@ def measure_torch(torch, size: int) -> tuple[dict[str, float], int]:
     hidden = 8
     while parameters(LateFusion(hidden + 8)) <= size:
         hidden += 8
-    model = LateFusion(hidden)
+    return LateFusion(hidden), parameters(LateFusion(hidden))
+
+
+def measure_torch(torch, size: int) -> tuple[dict[str, float], int]:
+    """The same figures of late fusion."""
+    nn = torch.nn
+    model, count = late_fusion(torch, size)
     optimiser = torch.optim.AdamW(model.parameters(), 1e-3)
     split = random_split()
     features = [torch.from_numpy(split.features[m][:, 0]) for m in WIDTHS]
@@ -185,7 +194,7 @@ def measure_torch(torch, size: int) -> tuple[dict[str, float], int]:
         "inference, samples/s": COUNT / median_seconds(infer),
         "latency of one sample, ms": median_seconds(answer) / 50 * 1e3,
     }
-    return figures, parameters(model)
+    return figures, count
 
 
 if __name__ == "__main__":
