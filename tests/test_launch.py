@@ -13,6 +13,7 @@ from conftest import ROOT, SPOKEN, bare, stop_when
 
 import haemsa_datasets
 from haemsa_jax.config import NetworkConfig, TrainConfig
+from haemsa_jax.reporting.page import page
 from haemsa_jax.training import checkpoint, log
 from haemsa_jax.training.checkpoint import load_trained
 from haemsa_jax.training.loop import make_train
@@ -59,6 +60,8 @@ def test_training_shows_progress(whole):
     assert len(log.read(run_dir)) == 24 + 2 * 2
     assert (run_dir / "training.png").read_bytes().startswith(b"\x89PNG")
     assert "24/24" in done.stderr
+    # Nobody has looked at the test split.
+    assert f"launch.evaluate --run_dir={run_dir}" in page(run_dir)
     assert "step/s" in done.stderr
     assert f"{TASK}/mae=" in done.stderr
     assert list((run_dir / "tensorboard").iterdir())
@@ -92,11 +95,11 @@ def test_evaluation_writes_table_picture_and_predictions(launch, trained, data_d
     assert (run_dir / "test_architecture.png").read_bytes().startswith(b"\x89PNG")
     done = launch("report", f"--run_dir={run_dir}")
     assert done.returncode == 0, done.stderr
-    page = (run_dir / "report.html").read_text()
+    text = (run_dir / "report.html").read_text()
     for title in ("Results", "The network", "Largest errors", "Configuration"):
-        assert f"<h2>{title}</h2>" in page
-    assert page.count("data:image/png") == 3
-    assert "A training on planted:sentiment, planted:agreement, 2 seeds." in page
+        assert f"<h2>{title}</h2>" in text
+    assert text.count("data:image/png") == 3
+    assert "A training on planted:sentiment, planted:agreement, 2 seeds." in text
 
 
 def test_missing_modalities_are_the_same_for_every_model(launch, trained, data_dir, tmp_path):

@@ -95,6 +95,9 @@ def _headline(run_dir: Path) -> str:
 
 
 def _results(run_dir: Path) -> Iterator[str]:
+    if (run_dir / BEST).is_dir() and not (run_dir / "test.md").is_file():
+        command = f"python -m launch.evaluate --run_dir={html.escape(str(run_dir))}"
+        yield f"<p>The test split has not been read yet: <code>{command}</code></p>"
     for split in READ:
         yield from _table(run_dir / f"{split}.md", f"{split.capitalize()} split")
         yield from _picture(
@@ -125,15 +128,12 @@ def _probe(path: Path) -> Iterator[str]:
 
 
 def _errors(run_dir: Path) -> Iterator[str]:
-    paths = {split: run_dir / f"{split}_predictions.csv" for split in READ}
-    for split, path in paths.items():
+    for split in READ:
+        path = run_dir / f"{split}_predictions.csv"
         if path.is_file():
             for task_id, found in samples.largest_errors(path, LARGEST).items():
                 yield f"<h3>{html.escape(task_id)}, {split} split</h3>"
                 yield _error_table(found)
-    if (run_dir / BEST).is_dir() and not any(path.is_file() for path in paths.values()):
-        command = f"python -m launch.evaluate --run_dir={html.escape(str(run_dir))}"
-        yield f"<p>Not read yet: <code>{command}</code></p>"
 
 
 def _error_table(found: Sequence[samples.Misled]) -> str:
