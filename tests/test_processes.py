@@ -29,6 +29,12 @@ def devices(environment, count):
     return {**environment, "XLA_FLAGS": flags}
 
 
+def alone(launch, environment, program, *flags):
+    """One process of eight devices, ended well."""
+    done = launch(program, *flags, XLA_FLAGS=devices(environment, 8)["XLA_FLAGS"])
+    assert done.returncode == 0, done.stderr
+
+
 @contextlib.contextmanager
 def pair(environment, program, *flags):
     """Both processes of a run, ended at the latest with the context."""
@@ -78,11 +84,7 @@ def test_a_training(launch, environment, spoken_dir, tmp_path):
     # One of them speaks.
     assert ["best validation score" in out for out, _ in said] == [True, False], said
 
-    done = launch(
-        "train", *flags, f"--run_dir={tmp_path / 'one'}",
-        XLA_FLAGS=devices(environment, 8)["XLA_FLAGS"],
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    alone(launch, environment, "train", *flags, f"--run_dir={tmp_path / 'one'}")
     one, two = (log.read(tmp_path / name) for name in ("one", "pair"))
     assert [row["step"] for row in one] == [row["step"] for row in two]
     for left, right in zip(one, two, strict=True):
@@ -103,11 +105,7 @@ def test_a_search(launch, environment, spoken_dir, tmp_path):
         said = [process.communicate(timeout=400) for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert ["best.json" in out for out, _ in said] == [True, False], said
-    done = launch(
-        "evolve", *flags, f"--run_dir={tmp_path / 'one'}",
-        XLA_FLAGS=devices(environment, 8)["XLA_FLAGS"],
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    alone(launch, environment, "evolve", *flags, f"--run_dir={tmp_path / 'one'}")
     one, two = (np.load(tmp_path / name / "history.npz") for name in ("one", "pair"))
     for name in ("parents", "living", "diverged"):
         np.testing.assert_array_equal(one[name], two[name])

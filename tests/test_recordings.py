@@ -87,6 +87,8 @@ def test_channels_are_averaged(clip, tmp_path):
     np.testing.assert_array_equal(recordings.extract(stereo, IS09), recordings.extract(clip, IS09))
 
 
+# openSMILE's own word on it.
+@pytest.mark.filterwarnings("ignore:Segment too short")
 @pytest.mark.parametrize(
     ("content", "provenance", "words"),
     [

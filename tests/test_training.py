@@ -225,6 +225,17 @@ def test_a_configuration_of_another_version():
         checkpoint.experiment_from_json({"train": {}})
 
 
+def test_a_look_leaves_a_save_in_progress_alone(whole):
+    draft = whole[0] / "best" / "99.orbax-checkpoint-tmp-1"
+    draft.mkdir()
+    load_trained(whole[0])
+    checkpoint.load_experiment(whole[0])
+    assert draft.exists()
+    # Whoever trains here again clears it away.
+    with Checkpoints(whole[0], "best"):
+        assert not draft.exists()
+
+
 def test_an_unwritable_directory(train, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot write to the run directory"):

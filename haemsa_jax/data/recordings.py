@@ -5,7 +5,6 @@ Needs the package `opensmile` (the extra `audio`), which has the feature sets wi
 
 import os
 import re
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -56,9 +55,7 @@ def extract(path: str | os.PathLike, provenance: str) -> np.ndarray:
             f"{smile.num_features} {level}; install the version that made them"
         )
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it warns where a recording is too short: said below
-            features = smile.process_file(path).to_numpy(np.float32)
+        features = smile.process_file(path).to_numpy(np.float32)
     except Exception as error:  # of libsndfile, ffmpeg or openSMILE, which have no common class
         raise InputError(f"{path} cannot be read as a recording: {error}") from error
     if not len(features) or not np.isfinite(features).all():

@@ -17,6 +17,11 @@ from haemsa_jax.reporting.card import COMMANDS
 from haemsa_jax.training.checkpoint import BEST, load_experiment
 
 LARGEST = 15  # errors that are shown of each task
+ABOUT_ERRORS = (
+    "Misled by: the modality without which the prediction would have been nearest to the truth; "
+    "none, where every one helps. The error of a class is what is missing to certainty about the "
+    "true one."
+)
 READ = tuple(reversed(SPLITS))  # the test split first
 
 STYLE = """
@@ -28,7 +33,7 @@ h1 { font-size: 1.6rem; margin: .5rem 0; overflow-wrap: anywhere }
 h2 { font-size: 1.25rem; margin: 2.5rem 0 .5rem; border-bottom: 2px solid var(--hue) }
 h3 { font-size: 1.05rem; margin: 1.5rem 0 .4rem }
 p, figcaption, li { max-width: 46rem }
-figcaption, .soft { color: var(--soft); font-size: .9rem }
+figcaption { color: var(--soft); font-size: .9rem }
 nav a { margin-right: 1rem; white-space: nowrap; color: var(--hue) }
 .wide { overflow-x: auto; margin: .5rem 0 }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums }
@@ -134,10 +139,10 @@ def _errors(run_dir: Path) -> Iterator[str]:
             for task_id, found in samples.largest_errors(path, LARGEST).items():
                 yield f"<h3>{html.escape(task_id)}, {split} split</h3>"
                 yield _error_table(found)
+                yield f"<p>{ABOUT_ERRORS}</p>"
 
 
 def _error_table(found: Sequence[samples.Misled]) -> str:
-    """Misled by: the modality without which the prediction would have been nearest to the truth."""
     spoken = any(one.words for one in found)
     head = ["sample", *["words"] * spoken, "truth", "prediction", "error", "misled by"]
     rows = [

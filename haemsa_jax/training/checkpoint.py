@@ -109,14 +109,17 @@ class Checkpoints:
     """The checkpoints of one kind in one run directory; a context manager.
 
     Several processes open, save and load together: all hold the same arrays, the first writes them.
+    Who only reads clears nothing away: a training may be writing.
     """
 
-    def __init__(self, directory: str | os.PathLike, kind: str):
+    def __init__(self, directory: str | os.PathLike, kind: str, reads: bool = False):
         self.path = Path(directory).absolute() / kind
         policies = ocp.training.preservation_policies
         try:
             self._checkpointer = ocp.training.Checkpointer(
-                self.path, preservation_policy=policies.LatestN(1), cleanup_tmp_directories=True
+                self.path,
+                preservation_policy=policies.LatestN(1),
+                cleanup_tmp_directories=not reads,
             )
         except OSError as error:
             raise InputError(f"cannot write checkpoints to {self.path}: {error}") from error
@@ -196,7 +199,7 @@ def check_kept(directory: Path, experiment: Experiment, *kinds: str) -> None:
     """Whatever checkpoints a run directory holds must be those of this experiment."""
     for kind in kinds:
         if (directory / kind).is_dir():
-            with Checkpoints(directory, kind) as checkpoints:
+            with Checkpoints(directory, kind, reads=True) as checkpoints:
                 metadata = checkpoints.metadata()
             if metadata is not None:
                 check_same(directory, metadata["experiment"], experiment)
@@ -270,7 +273,7 @@ def load_experiment(directory: str | os.PathLike) -> Experiment:
       InputError: there is no such run, or it has not reached its first validation.
     """
     path = _best_of(directory)
-    with Checkpoints(path, BEST) as checkpoints:
+    with Checkpoints(path, BEST, reads=True) as checkpoints:
         return _described(checkpoints, path)[0]
 
 
@@ -281,7 +284,7 @@ def load_trained(directory: str | os.PathLike) -> Trained:
       InputError: there is no such run, or it has not reached its first validation.
     """
     path = _best_of(directory)
-    with Checkpoints(path, BEST) as checkpoints:
+    with Checkpoints(path, BEST, reads=True) as checkpoints:
         experiment, metadata = _described(checkpoints, path)
         # A search keeps its members, a training one network a seed.
         count = metadata["progress"].get("members")

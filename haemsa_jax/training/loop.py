@@ -99,8 +99,8 @@ def make_train(
       `total`, `stale`, and `best_step` and `best_score` by seed. It trains `config.seeds` networks
       in `directory`, or goes on where an earlier call stopped; `observe` is called with every row
       of the log, in which losses and metrics are lists by seed. `stop` is asked after every block
-      of steps; where it says yes, the state is saved and training ends early (of
-      several processes all must say the same, as `parallel.anybody` sees to). It raises InputError
+      of steps; where it says yes, the state is saved and training ends early (of several
+      processes all must say the same, as `parallel.anybody` sees to). It raises InputError
       where the directory cannot be written or holds a run of another configuration, and
       NonFiniteLossError.
 
