@@ -19,7 +19,6 @@ import os
 # PyTorch's idle OpenMP threads would otherwise spin and steal JAX's cores.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-import dataclasses
 import platform
 import time
 
@@ -32,7 +31,7 @@ from benchmarks.timing import REPEATS, median_seconds
 from haemsa_jax.config import NetworkConfig, TaskSpec, TrainConfig
 from haemsa_jax.data import Dataset, Split
 from haemsa_jax.data.batches import device_split, gather
-from haemsa_jax.evolution.genome import decode, gene_table, parts_of
+from haemsa_jax.evolution.genome import built_for, decode, gene_table
 from haemsa_jax.evolution.problem import make_problem, search_data
 from haemsa_jax.evolution.search import make_search
 from haemsa_jax.evolution.size import size
@@ -163,7 +162,7 @@ class Bench:
         for number in range(_ARCHITECTURES.value):
             genome = problem.table.random(jax.random.fold_in(self.key, number))
             architecture, _ = decode(self.network, genome)
-            small = dataclasses.replace(self.network, parts=parts_of(self.network, architecture))
+            small = built_for(self.network, architecture)
             own = make_problem(small, self.train, config)
             data = search_data(small, self.datasets)
             fresh = jax.jit(own.init)(self.key, data)

@@ -16,7 +16,7 @@ from haemsa_jax.config import (
 )
 from haemsa_jax.data import Dataset
 from haemsa_jax.errors import InputError
-from haemsa_jax.evolution.genome import parts_of
+from haemsa_jax.evolution.genome import built_for
 from haemsa_jax.models.architecture import default_architecture
 from launch import cli, words
 
@@ -145,7 +145,7 @@ def restricted(network: NetworkConfig, names: str) -> NetworkConfig:
     architecture = default_architecture(network)
     keep = np.array([m in wanted for m in network.modalities], np.float32)
     kept = architecture.replace(modalities=architecture.modalities * keep)
-    return dataclasses.replace(network, parts=parts_of(network, kept))
+    return built_for(network, kept)
 
 
 def load_tasks(

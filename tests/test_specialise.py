@@ -20,6 +20,7 @@ from haemsa_jax.errors import InputError
 from haemsa_jax.evolution.genome import decode, gene_table
 from haemsa_jax.evolution.size import size
 from haemsa_jax.evolution.specialise import specialise
+from haemsa_jax.models.architecture import default_architecture
 from haemsa_jax.models.haemsa import Haemsa, Rates, init_variables
 from haemsa_jax.training.constants import make_constants
 from launch.tasks import restricted
@@ -47,10 +48,12 @@ def setting(talks, deep):
     return params, constants, jax.tree.map(lambda *x: jnp.stack(x), *samples)
 
 
-def architectures(network, count):
+def architectures(network, count, whole=()):
+    """Random ones; some genes, by level, may be held at all there is."""
     table = gene_table(network)
     genomes = np.random.default_rng(2).normal(size=(count, table.size))
     genomes[: count // 2] -= 0.7  # half of them small
+    genomes[:, table.places(whole)] = 3.0
     return [
         jax.tree.map(lambda x, i=i: x[i], many)
         for many in [jax.jit(jax.vmap(lambda g: decode(network, g)[0]))(genomes)]
@@ -69,7 +72,7 @@ def test_the_small_network_says_the_same(deep, setting):
     params, constants, samples = setting
     masked = jax.jit(lambda a: forward(deep, params, constants, samples, a))
     sizes = []
-    for architecture in architectures(deep, GENOMES):
+    for architecture in architectures(deep, GENOMES, ["context"]):
         small, cut, constants_cut = specialise(deep, params, constants, architecture)
         said = forward(small, cut, constants_cut, samples, architecture)
         expected = masked(architecture)
@@ -88,6 +91,36 @@ def test_the_small_network_says_the_same(deep, setting):
             close(getattr(said, name), getattr(expected, name))
         sizes.append(count_parameters(cut))
     assert min(sizes) < 0.3 * count_parameters(params)
+
+
+@pytest.mark.parametrize(
+    "reach", [[[0, 0], [0, 0], [0, 0]], [[1, 0], [0, 1], [0, 0]], [[2, 0]] * 3]
+)
+def test_the_small_network_has_the_window_that_its_tasks_read(small, solo, reach):
+    network = dataclasses.replace(
+        small, widths={"talks": dict(solo.widths)}, context={"talks": (2, 1)}
+    )
+    params, _ = jax.jit(lambda key: init_variables(Haemsa(network), key))(jax.random.key(0))
+    params, constants = stirred(params), make_constants(network, {"talks": solo})
+    architecture = default_architecture(network).replace(context=jnp.array(reach, jnp.float32))
+    cut, *variables = specialise(network, params, constants, architecture)
+    assert cut.context_of("talks") == tuple(np.max(reach, axis=0))
+
+    data = jax.device_put(device_split(solo.splits["train"]))
+    rows, tasks = jnp.arange(12), jnp.arange(12) % 3
+
+    def said(network, params, constants, architecture):
+        window = network.context_of("talks")
+        samples = jax.vmap(lambda row, task: gather(data, row, task, *window))(rows, tasks)
+        return forward(network, params, constants, samples, architecture).predictions
+
+    everything = default_architecture(network)
+    whole = jax.jit(lambda a: said(network, params, constants, a))
+    expected = whole(architecture)
+    found = jax.jit(lambda a: said(cut, *variables, a))(architecture)
+    for index, (task_id, mine) in enumerate(found.items()):
+        close(mine[index::3], expected[task_id][index::3])
+    assert not np.allclose(whole(everything)["talks:score"], expected["talks:score"], atol=1e-3)
 
 
 def close(left, right):
@@ -118,8 +151,9 @@ def test_size_is_counted_exactly(talks, deep, sharing):
     tasks = {**deep.tasks, "words:score": deep.tasks["talks:score"]}
     widths = {**deep.widths, "words": {"text": 7, "vision": 4}}
     network = NetworkConfig(
-        widths, tasks, width=8, depth=2, heads=2, link_width=4, fusion_rank=2, sharing=sharing
-    )
+        widths, tasks, width=8, depth=2, heads=2, link_width=4, fusion_rank=2, sharing=sharing,
+        context={"talks": (3, 1)},
+    )  # fmt: skip
     params, constants = jax.eval_shape(
         lambda key: init_variables(Haemsa(network), key), jax.random.key(0)
     )
@@ -137,6 +171,8 @@ def test_size_is_counted_exactly(talks, deep, sharing):
         assert predicted.parameters == count_parameters(cut)
         operations = 0
         for dataset, lengths in tokens.items():
+            window = 1 + sum(small.context_of(dataset))
+            lengths = {m: n * window for m, n in lengths.items()}
             sample = sample_of(network, dataset, lengths)
             jaxpr = jax.make_jaxpr(
                 lambda s, p, c, d=dataset, n=small, a=architecture: Haemsa(n).apply(

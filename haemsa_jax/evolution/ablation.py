@@ -13,7 +13,7 @@ import numpy as np
 
 from haemsa_jax.config import NetworkConfig, TrainConfig, dataset_of
 from haemsa_jax.errors import InputError
-from haemsa_jax.evolution.genome import parts_of
+from haemsa_jax.evolution.genome import built_for
 from haemsa_jax.evolution.size import size
 from haemsa_jax.models.architecture import Architecture, default_architecture
 from haemsa_jax.training.step import batch_sizes, steps_per_epoch
@@ -50,7 +50,7 @@ class Variant:
 def specialised(network: NetworkConfig, architecture: Architecture, train: TrainConfig) -> Variant:
     """The variant in which only what an architecture uses is built."""
     architecture = jax.device_get(architecture)
-    built = dataclasses.replace(network, parts=parts_of(network, architecture))
+    built = built_for(network, architecture)
     return Variant(built, architecture, train)
 
 
@@ -148,6 +148,7 @@ def only(
         fusion=architecture.fusion[[row]],
         specific=architecture.specific[[row]][:, there],
         imputed=architecture.imputed[there],
+        context=architecture.context[[row]],
     )
 
 

@@ -1,7 +1,7 @@
 """HAEMSA's genome: its table of genes, and the architecture and training that they decode to."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from haemsa_jax.config import (
     NetworkConfig,
     Parts,
     TrainConfig,
+    dataset_of,
 )
 from haemsa_jax.evolution.genes import Gene, Table
 from haemsa_jax.models.architecture import LEVELS, Architecture
@@ -53,6 +54,24 @@ OPTIONAL = {
 assert tuple(OPTIONAL) == OPTIONS
 
 
+CONTEXT = {
+    "past": "utterances before the target that the task reads",
+    "future": "utterances after it",
+}
+
+
+def _windows(network: NetworkConfig) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+    """Gene, meaning and what it may say for every task, before and after the target.
+
+    A task reads none of the neighbours, all, or a power of two.
+    """
+    for task_id in network.tasks:
+        window = network.context_of(dataset_of(task_id))
+        for (side, meaning), most in zip(CONTEXT.items(), window, strict=True):
+            powers = [2**n for n in range(most.bit_length()) if 2**n < most]
+            yield f"{side}/{task_id}", meaning, tuple(sorted({0, *powers, most}))
+
+
 def gene_table(network: NetworkConfig, config: TrainConfig = DEFAULT) -> Table:
     """The genes of all that the supernet leaves open.
 
@@ -65,6 +84,9 @@ def gene_table(network: NetworkConfig, config: TrainConfig = DEFAULT) -> Table:
         genes.append(
             Gene(f"modalities/{task_id}", "modalities", "mask", "what the task reads", names, True)
         )
+    for name, meaning, counts in _windows(network):
+        if len(counts) > 1:
+            genes.append(Gene(name, "context", "choice", meaning, tuple(map(str, counts))))
     for modality, blocks in everything.local.items():
         for layer, experts in enumerate(blocks):
             name = f"local/{modality}/{layer}"
@@ -148,10 +170,15 @@ def from_values(network: NetworkConfig, said: Mapping[str, Array]) -> tuple[Arch
         )
         for task_id in network.tasks
     ]
+    context = [
+        jnp.array(counts, jnp.float32)[said[name] if len(counts) > 1 else 0]
+        for name, _, counts in _windows(network)
+    ]
     architecture = Architecture(
         modalities=jnp.stack(reads), local=local, depth=used, links=links,
         fusion=jnp.stack(fusion), specific=jnp.stack(specific),
         imputed=placed("imputed", everything.imputed, modalities),
+        context=jnp.stack(context).reshape(-1, len(CONTEXT)),
         sharpness=jnp.stack([said[f"sharpness/{level}"] for level in LEVELS]),
     )  # fmt: skip
     weights = [said.get(f"task_weight/{task_id}", jnp.float32(1.0)) for task_id in network.tasks]
@@ -227,3 +254,14 @@ def parts_of(network: NetworkConfig, architecture: Architecture) -> Parts:
         m for m in network.built.imputed if m in local and architecture.imputed[names.index(m)]
     )
     return Parts(reads, local, links, fusion, specific, imputed if len(local) > 1 else ())
+
+
+def built_for(network: NetworkConfig, architecture: Architecture) -> NetworkConfig:
+    """The network in which only what an architecture uses is built. On the host."""
+    reach = jax.device_get(architecture.context)
+    context = {}
+    for dataset in network.context:
+        asked = reach[[network.task_index(task_id) for task_id in network.tasks_of(dataset)]]
+        most = np.minimum(asked.max(axis=0), network.context_of(dataset))
+        context[dataset] = tuple(int(number) for number in most)
+    return dataclasses.replace(network, parts=parts_of(network, architecture), context=context)

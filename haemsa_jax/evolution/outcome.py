@@ -4,7 +4,6 @@ A genome file says everything that a network of it needs: tasks, supernet and tr
 can be trained, drawn and described from the file alone.
 """
 
-import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import numpy as np
 
 from haemsa_jax.config import NetworkConfig, TrainConfig
 from haemsa_jax.errors import InputError
-from haemsa_jax.evolution.genome import decode, gene_table, parts_of, train_config
+from haemsa_jax.evolution.genome import built_for, decode, gene_table, train_config
 from haemsa_jax.evolution.size import size
 from haemsa_jax.evolution.specialise import specialise
 from haemsa_jax.evolution.state import History, SearchResult
@@ -179,7 +178,7 @@ def begin(found: Found, network: NetworkConfig, inherit: bool) -> tuple[NetworkC
     architecture = found.architecture
     origin = {"genome": dict(found.values), "weights": "random"}
     if not inherit:
-        small = dataclasses.replace(network, parts=parts_of(network, architecture))
+        small = built_for(network, architecture)
         return small, Start(architecture, {}, origin)
     trained = load_trained(found.path.parent)
     if trained.experiment.network != network:

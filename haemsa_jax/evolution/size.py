@@ -61,11 +61,19 @@ def size(
     Args:
       network: the supernet.
       architecture: which of its parts are used.
-      tokens: per data set and modality, tokens of a sample, context included; 1 by default.
+      tokens: per data set and modality, tokens of an utterance; 1 by default.
     """
     width, names, tasks = network.width, network.modalities, list(network.tasks)
     if tokens is None:
         tokens = {dataset: dict.fromkeys(network.widths[dataset], 1) for dataset in network.widths}
+    window = {
+        d: 1
+        + architecture.context[jnp.array([tasks.index(t) for t in network.tasks_of(d)])]
+        .max(axis=0)
+        .sum()
+        for d in network.widths
+    }
+    tokens = {d: {m: n * window[d] for m, n in of.items()} for d, of in tokens.items()}
     reads = {
         (t, m): architecture.modalities[tasks.index(t), names.index(m)]
         for t in tasks

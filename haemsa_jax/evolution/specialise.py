@@ -4,13 +4,12 @@ The small network says the same: what the supernet adds for a modality that no t
 constant, and is folded into the biases of what stays.
 """
 
-import dataclasses
 from typing import Any
 
 import numpy as np
 
 from haemsa_jax.config import NetworkConfig
-from haemsa_jax.evolution.genome import parts_of
+from haemsa_jax.evolution.genome import built_for
 from haemsa_jax.models.architecture import Architecture
 from haemsa_jax.models.haemsa import slug
 
@@ -30,7 +29,7 @@ def specialise(
       Configuration, parameters and constants, NumPy arrays. For every sample and task the small
       network gives the supernet's predictions and gates, to rounding.
     """
-    small = dataclasses.replace(network, parts=parts_of(network, architecture))
+    small = built_for(network, architecture)
     cut = _Cut(network, small)
     return small, cut.params(params), cut.named(constants)
 

@@ -8,14 +8,16 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from haemsa_jax.config import FUSION_OPERATORS, LOCAL_EXPERTS, NetworkConfig
+from haemsa_jax.config import FUSION_OPERATORS, LOCAL_EXPERTS, NetworkConfig, dataset_of
 
 LEVELS = ("local", "link", "fusion")  # those with gates of a sharpness
 
 
 @struct.dataclass
 class Architecture:
-    """Masks are float32 in {0, 1}; K tasks, M modalities, L blocks, E local, F global experts.
+    """Masks, float32 in {0, 1}, and numbers.
+
+    K tasks, M modalities, L blocks, E local, F global experts.
 
     Attributes:
       modalities: [K, M] the modalities that a task may read.
@@ -25,6 +27,7 @@ class Architecture:
       fusion: [K, F] global experts that a task may use.
       specific: [K, M] modalities whose specific part a task hears.
       imputed: [M] modalities whose shared part is guessed where they are absent.
+      context: [K, 2] utterances before and after the target that a task reads.
       sharpness: [3] inverse temperature of the gates of each of `LEVELS`.
     """
 
@@ -35,6 +38,7 @@ class Architecture:
     fusion: jax.Array
     specific: jax.Array
     imputed: jax.Array
+    context: jax.Array
     sharpness: jax.Array
 
 
@@ -49,5 +53,6 @@ def default_architecture(config: NetworkConfig) -> Architecture:
         fusion=jnp.ones((tasks, len(FUSION_OPERATORS))),
         specific=jnp.full((tasks, modalities), float(config.splits)),
         imputed=jnp.full(modalities, float(config.imputes)),
+        context=jnp.array([config.context_of(dataset_of(t)) for t in config.tasks], jnp.float32),
         sharpness=jnp.ones(len(LEVELS)),
     )

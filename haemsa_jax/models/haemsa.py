@@ -147,12 +147,17 @@ class Haemsa(nn.Module):
         """
         # Loaded ones are NumPy's, which a traced task could not index.
         architecture = jax.tree.map(jnp.asarray, architecture)
-        # A modality that the task may not read is, for it, absent: masked before anything else.
+        # What the task may not read is, for it, absent: masked before anything else.
         config, readable = self.config, architecture.modalities[sample.task]
         masks = {
             m: sample.masks[m] & (readable[..., config.modalities.index(m), None] > 0)
             for m in config.stems_of(dataset)
         }
+        if any(config.context_of(dataset)):
+            past, future = jnp.moveaxis(architecture.context[sample.task], -1, 0)[..., None]
+            for m, mask in masks.items():
+                offset = sample.offsets[m]
+                masks[m] = mask & (-offset <= past) & (offset <= future)
         presence = presence_of(masks, config.built_modalities)
         query = jnp.asarray(self.queries)[sample.task]
         situation = jnp.concatenate([presence.astype(query.dtype), query], axis=-1)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path
 
-from haemsa_jax.config import FUSION_OPERATORS, LOCAL_EXPERTS, NetworkConfig, Parts
+from haemsa_jax.config import FUSION_OPERATORS, LOCAL_EXPERTS, NetworkConfig, Parts, dataset_of
 from haemsa_jax.evolution.genome import parts_of
 from haemsa_jax.models.architecture import LEVELS, Architecture
 from haemsa_jax.reporting.figures import ABSENT, DPI, FAINT, FONT, HUES, INK
@@ -126,6 +126,9 @@ def draw(
     for task_id, y in heads.items():
         read, heard = parts.modalities[task_id], architecture.specific[tasks.index(task_id)]
         said = [f"reads {' + '.join(read)}"]
+        if any(network.context_of(dataset_of(task_id))):
+            before, after = np.asarray(architecture.context)[tasks.index(task_id)]
+            said += [f"of {before:.0f} + 1 + {after:.0f} utterances"]
         past = [m for m in parts.specific if m in read and heard[names.index(m)]]
         if past:
             said += ["past the fusion:", " + ".join(past)]
