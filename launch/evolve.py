@@ -76,8 +76,9 @@ def main() -> None:
         name = "random search" if blind else config.algorithm
         with _Bar(name, config) as bar:
             return run_search(
-                search, key, data, directory, experiment, blind, _BLOCK.value, bar, interrupt
-            )
+                search, key, data, directory, experiment, blind, _BLOCK.value,
+                _YARDSTICK.value and not blind, bar, interrupt,
+            )  # fmt: skip
 
     with cli.Interrupt() as interrupt:
         found, beside = run(blind=False), None

@@ -66,7 +66,7 @@ def test_it_runs_without_the_library(trained, exported, talks, environment):
     with np.load(directory / "out.npz") as said:
         for what, got in (("mean", "value"), ("spread", "spread")):
             expected = [getattr(one.tasks["score"], got) for one in windows]
-            np.testing.assert_allclose(said[f"score_{what}"], expected, atol=1e-5)
+            np.testing.assert_allclose(said[f"score_{what}"], expected, rtol=1e-5, atol=1e-5)
         for task in ("mood", "tags"):
             expected = [list(one.tasks[task].probabilities.values()) for one in windows]
             np.testing.assert_allclose(said[f"{task}_mean"], expected, atol=1e-5)

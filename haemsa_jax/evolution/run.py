@@ -28,6 +28,7 @@ def run_search(
     experiment: Experiment,
     blind: bool = False,
     block: int = 1,
+    beside: bool = False,
     observe: Callable[[dict[str, Any]], None] = lambda row: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> SearchResult:
@@ -41,6 +42,8 @@ def run_search(
       experiment: what must agree for the search to be resumed.
       blind: search at random.
       block: generations between two looks and checkpoints; changes nothing in the result.
+      beside: a blind search will follow in this directory. Both have the first generation, with its
+        head start, in common: it is left where the blind search goes on from it.
       observe: called after each block with `generation`, `best`, `median` (of the generation's
         fitness), `diverged` (so far) and `rate`, members trained in a second.
       stop: asked after each block; where it says yes, what there is so far is the result.
@@ -51,7 +54,7 @@ def run_search(
     directory, name = Path(directory), BLIND if blind else SEARCH
     abstract = _leaves(search.abstract(data))
     checkpoint.check_directory(directory, 2 * checkpoint.bytes_of(abstract))
-    checkpoint.check_kept(directory, experiment, name, checkpoint.BEST)
+    checkpoint.check_kept(directory, experiment, SEARCH, BLIND, checkpoint.BEST)
     parallel.meet()  # nobody begins what others still look for
     data = search.place(data)
     state = search.start(key, data, blind)
@@ -61,11 +64,18 @@ def run_search(
         stopped = False
         while not stopped and int(state.generation) < search.config.generations:
             before, began = int(state.generation), time.perf_counter()
-            state = jax.block_until_ready(search.advance(state, key, data, block))
+            first = beside and not before
+            state = jax.block_until_ready(search.advance(state, key, data, 1 if first else block))
             done = int(state.generation)
             rate = (done - before) * search.config.population / (time.perf_counter() - began)
             observe(_row(state, done, rate))
-            saved.save(done, _leaves(search.whole(state)), experiment, {"generation": done})
+            whole = search.whole(state)
+            if first:
+                with Checkpoints(directory, BLIND) as other:
+                    if other.metadata() is None:  # or the kill came just after
+                        leaves = _leaves(whole.replace(blind=np.array(True)))
+                        other.save(done, leaves, experiment, {"generation": done})
+            saved.save(done, _leaves(whole), experiment, {"generation": done})
             stopped = stop()
     return search.result(state, data)
 
