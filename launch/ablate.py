@@ -30,7 +30,7 @@ from haemsa_jax.reporting import ablation, robustness
 from haemsa_jax.training.checkpoint import load_trained
 from haemsa_jax.training.evaluation import make_evaluate
 from haemsa_jax.training.loop import Start, make_train
-from launch import cli, tasks
+from launch import cli, tasks, words
 from launch.progress import TrainingBar
 
 _GENOME = flags.DEFINE_list(
@@ -99,7 +99,8 @@ def _variants(found: Found, devices: int) -> tuple[dict[str, list[Variant]], dic
 def _train(variant: Variant, datasets, directory: Path, devices, stop) -> dict:
     """Progress at the end of one training, which is resumed where it was begun."""
     data = {name: datasets[name] for name in variant.network.widths}
-    start = Start(variant.architecture, {}, {"ablation": directory.name})
+    params = words.weights(variant.network.text)
+    start = Start(variant.architecture, params, {"ablation": directory.name})
     train = make_train(
         variant.network, variant.train, data, devices, flags.FLAGS.checkpoint_every, start,
         resident=flags.FLAGS.resident_mib << 20,

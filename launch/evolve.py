@@ -27,7 +27,7 @@ from haemsa_jax.evolution.search import make_search
 from haemsa_jax.evolution.state import SearchConfig, SearchResult
 from haemsa_jax.reporting.evolution import evolution_figure
 from haemsa_jax.training.checkpoint import Experiment
-from launch import cli, tasks
+from launch import cli, tasks, words
 
 _PATTERNS = flags.DEFINE_list(
     "patterns", ["full"],
@@ -59,9 +59,10 @@ def main() -> None:
         raise InputError(f"--block={_BLOCK.value} must be at least 1")
     config = cli.from_flags(SearchConfig, fixed=tuple(_FIXED.value))
     datasets, network = tasks.from_flags(("train", "validation"))
-    if network.text and network.text.mode != "frozen":
+    if network.text and network.text.mode == "tuned":
         raise InputError(
-            f"--text_mode={network.text.mode}: a population has no encoder each; use frozen"
+            "--text_mode=tuned: a population has no encoder each; use frozen, or adapted, which "
+            "leaves it to evolution whether there are adapters"
         )
     patterns = tasks.patterns(_PATTERNS.value, network.modalities)
     train = cli.from_flags(TrainConfig)
@@ -69,7 +70,8 @@ def main() -> None:
     search = make_search(problem, config, devices)
     origin = {"search": to_json(config), "patterns": [list(pattern) for pattern in patterns]}
     experiment = Experiment(network, train, origin, known_of(datasets))
-    data, key = search_data(network, datasets), jax.random.key(train.seed)
+    data = search_data(network, datasets, words.weights(network.text))
+    key = jax.random.key(train.seed)
     directory = cli.run_directory()
 
     def run(blind: bool) -> SearchResult:

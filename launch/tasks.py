@@ -41,7 +41,7 @@ def define_flags(**defaults) -> None:
         "frozen: vectors are computed once. tuned: the encoder is trained with the network. "
         "adapted: thin matrices beside its own are.",
     )  # fmt: skip
-    flags.DEFINE_integer("adapter_rank", 16, "Thickness of those.")
+    flags.DEFINE_integer("adapter_rank", 16, "Thickness of those; 0 for none.")
     flags.DEFINE_enum(
         "text_precision", "float32", PRECISIONS,
         "In which a trained encoder multiplies; bfloat16 is twice as fast on accelerators.",

@@ -64,13 +64,11 @@ def main() -> None:
     if _MODALITIES.value is not None:
         network = tasks.restricted(network, _MODALITIES.value)
     start = Start(default_architecture(network), {}, {})
-    if network.text and network.text.mode != "frozen":
-        params = {"encoder": words.read_encoder(network.text.encoder).params}
-        start = dataclasses.replace(start, params=params)
     if found and _MODALITIES.value is not None:
         raise InputError("--modalities and --genome both say what tasks read; give one of them")
     if found:
         network, start = begin(found, network, inherit=_WEIGHTS.value == "inherited")
+    start = dataclasses.replace(start, params=overlaid(words.weights(network.text), start.params))
     if _INIT_FROM.value is not None:
         start = _warm(start, network, config)
     train = make_train(

@@ -33,6 +33,13 @@ def read_encoder(name: str) -> Any:
     return read_pretrained(name)
 
 
+def weights(text: TextConfig | None) -> dict[str, Any]:
+    """First weights of a network with that encoder: the encoder's, where it is within."""
+    if text is None or text.mode == "frozen":
+        return {}
+    return {"encoder": read_encoder(text.encoder).params}
+
+
 def load(name: str, data_dir: str, splits: Iterable[str], text: TextConfig | None) -> Dataset:
     """A data set, with the encoder's vectors of its words where there is an encoder.
 

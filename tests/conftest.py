@@ -31,6 +31,7 @@ from haemsa_jax.data import Dataset, Split
 from haemsa_jax.data.dataset import known_of
 from haemsa_jax.models.architecture import default_architecture
 from haemsa_jax.models.haemsa import Haemsa, init_variables
+from haemsa_jax.text import read_pretrained, with_tokens
 from haemsa_jax.training.checkpoint import Experiment, Trained
 from haemsa_jax.training.constants import make_constants
 from haemsa_jax.training.state import stack
@@ -40,6 +41,7 @@ jax.config.update("jax_debug_key_reuse", True)
 gc.set_threshold(100_000, 50, 1000)
 
 ROOT = Path(__file__).parents[1]
+BERT = ROOT / "tests" / "fixtures" / "encoders" / "bert"
 WIDTHS = {"text": 6, "audio": 4, "vision": 5}
 LENGTHS = {"text": 3, "audio": 5, "vision": 4}
 TASKS = {
@@ -156,6 +158,29 @@ def bare(network, **changes) -> NetworkConfig:
     return dataclasses.replace(network, parts=parts)
 
 
+@pytest.fixture(scope="session")
+def pretrained():
+    """A tiny encoder of random weights."""
+    return read_pretrained(BERT)
+
+
+@pytest.fixture(scope="session")
+def spoken(pair, pretrained):
+    """Words alone, which say what the score is."""
+
+    def tell(split):
+        good = split.labels["score"] > 0
+        words = [f"the plot was {'good' if g else 'bad'}" + " !" * (i % 7) for i, g in
+                 enumerate(good)]  # fmt: skip
+        labels = {"score": np.where(good, 2.0, -2.0).astype(np.float32)}
+        return dataclasses.replace(split, words=words, labels=labels, features={}, masks={})
+
+    splits = {name: tell(split) for name, split in pair.splits.items()}
+    tasks = {"score": pair.tasks["score"]}
+    told = dataclasses.replace(pair, widths={}, splits=splits, tasks=tasks)
+    return with_tokens(told, pretrained, max_tokens=24)
+
+
 def stirred(params):
     """Parameters with noise, so that gates and heads leave their neutral start."""
     leaves, tree = jax.tree.flatten(params)
@@ -222,7 +247,7 @@ def data_dir(launch, tmp_path_factory):
 
 
 SPOKEN = (
-    "--tasks=cmu_mosi/standard", f"--text={ROOT / 'tests/fixtures/encoders/bert'}",
+    "--tasks=cmu_mosi/standard", f"--text={BERT}",
     "--max_tokens=8", "--width=8", "--depth=1", "--heads=2", "--link_width=4",
 )  # fmt: skip
 

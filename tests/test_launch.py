@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from conftest import ROOT, SPOKEN, bare, stop_when
+from conftest import BERT, ROOT, SPOKEN, bare, stop_when
 
 import haemsa_datasets
 from haemsa_jax.config import NetworkConfig, TrainConfig
@@ -18,7 +18,6 @@ from haemsa_jax.training import checkpoint, log
 from haemsa_jax.training.checkpoint import load_trained
 from haemsa_jax.training.loop import make_train
 
-BERT = ROOT / "tests" / "fixtures" / "encoders" / "bert"
 TASK = "cmu_mosi/standard:sentiment"
 
 

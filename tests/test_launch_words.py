@@ -5,12 +5,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import BERT
 from test_datasets_mmsa import write_mmsa
 
 from haemsa_jax.training.checkpoint import load_trained
 
-BERT = ROOT / "tests" / "fixtures" / "encoders" / "bert"
 NAME = "cmu_mosi/mmsa_unaligned"
 
 

@@ -7,14 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 import jax
 import numpy as np
 import pytest
-from conftest import LENGTHS, ROOT, WIDTHS, made, utterances
+from conftest import BERT, LENGTHS, WIDTHS, made, utterances
 
 from haemsa_jax import InputError, Prediction, Predictor, evaluate
 from haemsa_jax.config import TextConfig
 from haemsa_jax.inference.files import Row, Writer, read_rows
 from haemsa_jax.text import read_pretrained, with_text, with_tokens
-
-BERT = ROOT / "tests" / "fixtures" / "encoders" / "bert"
 
 
 @pytest.fixture(scope="module")

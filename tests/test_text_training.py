@@ -1,13 +1,12 @@
 """Words in a network: frozen vectors or an encoder that is trained with it."""
 
 import dataclasses
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import bare
+from conftest import BERT, bare
 
 from haemsa_jax.config import TextConfig, TrainConfig, network_from_json, to_json
 from haemsa_jax.data.batches import (
@@ -26,7 +25,6 @@ from haemsa_jax.models.encoder import (
     split_adapters,
 )
 from haemsa_jax.models.haemsa import overlaid
-from haemsa_jax.text import read_pretrained, with_tokens
 from haemsa_jax.training.checkpoint import load_trained
 from haemsa_jax.training.evaluation import evaluate
 from haemsa_jax.training.loop import Start, make_train
@@ -40,7 +38,6 @@ from haemsa_jax.training.state import (
 )
 from haemsa_jax.training.warm_start import take
 
-FOLDER = Path(__file__).parent / "fixtures" / "encoders" / "bert"
 CONFIG = TrainConfig(
     epochs=40, evaluate_every=40, batch_size=16, learning_rate=5e-3, encoder_rate=0.5,
     layer_decay=0.5, dropout=0.0, input_dropout=0.0, encoder_dropout=0.0, modality_dropout=0.0,
@@ -48,31 +45,9 @@ CONFIG = TrainConfig(
 
 
 @pytest.fixture(scope="module")
-def pretrained():
-    return read_pretrained(FOLDER)
-
-
-@pytest.fixture(scope="module")
-def spoken(pair, pretrained):
-    """Words alone, which say what the score is."""
-
-    def tell(split):
-        good = split.labels["score"] > 0
-        words = [f"the plot was {'good' if g else 'bad'}" + " !" * (i % 7) for i, g in
-                 enumerate(good)]  # fmt: skip
-        labels = {"score": np.where(good, 2.0, -2.0).astype(np.float32)}
-        return dataclasses.replace(split, words=words, labels=labels, features={}, masks={})
-
-    splits = {name: tell(split) for name, split in pair.splits.items()}
-    tasks = {"score": pair.tasks["score"]}
-    told = dataclasses.replace(pair, widths={}, splits=splits, tasks=tasks)
-    return with_tokens(told, pretrained, max_tokens=24)
-
-
-@pytest.fixture(scope="module")
 def network(slim, spoken, pretrained):
     text = TextConfig(
-        str(FOLDER), pretrained.fingerprint, 24, "tuned", (spoken.name,), pretrained.config
+        str(BERT), pretrained.fingerprint, 24, "tuned", (spoken.name,), pretrained.config
     )
     return bare(
         slim, widths={spoken.name: dict(spoken.widths)}, text=text, context={},

@@ -160,14 +160,21 @@ class NetworkConfig:
         return tuple(m for m in self.modalities if m in read)
 
     def encodes(self, dataset: str) -> bool:
-        """Whether the text of `dataset` are token numbers, for an encoder within the network."""
+        """Whether some task reads the text of `dataset` as token numbers, by an encoder within."""
         within = self.text is not None and self.text.mode != "frozen"
-        return within and dataset in self.text.datasets
+        return within and dataset in self.text.datasets and "text" in self.stems_of(dataset)
+
+    def width_of(self, dataset: str, modality: str) -> int:
+        """Width of the tokens that a stem reads: those of an encoder within, or the features."""
+        if modality == "text" and self.encodes(dataset):
+            return self.text.shapes.width
+        return self.widths[dataset][modality]
 
     @property
     def adapts(self) -> bool:
         """Whether there is an encoder within the network of which only adapters are trained."""
-        return self.text is not None and self.text.mode == "adapted" and bool(self.text.datasets)
+        within = any(self.encodes(dataset) for dataset in self.widths)
+        return within and self.text.mode == "adapted"
 
     @property
     def marks(self) -> bool:

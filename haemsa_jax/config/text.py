@@ -66,7 +66,7 @@ class TextConfig:
         trained with it; `adapted`, likewise, but of the encoder only adapters are trained.
       datasets: those that have transcripts; others keep their text features.
       shapes: of the encoder.
-      rank: of the adapters.
+      rank: of the adapters; 0 for none: the encoder reads as published.
       precision: in which an encoder within the network multiplies, one of `PRECISIONS`; weights are
         float32 always.
     """
@@ -88,4 +88,4 @@ class TextConfig:
                 value in known,
                 f"text: {name} {value!r} is unknown; choose from {', '.join(known)}",
             )
-        require(self.rank > 0, f"text: rank={self.rank} of the adapters must be positive")
+        require(self.rank >= 0, f"text: rank={self.rank} of the adapters must not be negative")

@@ -54,6 +54,7 @@ OPTIONAL = {
 assert tuple(OPTIONAL) == OPTIONS
 
 
+ENCODERS = "frozen", "adapted"
 CONTEXT = {
     "past": "utterances before the target that the task reads",
     "future": "utterances after it",
@@ -87,6 +88,9 @@ def gene_table(network: NetworkConfig, config: TrainConfig = DEFAULT) -> Table:
     for name, meaning, counts in _windows(network):
         if len(counts) > 1:
             genes.append(Gene(name, "context", "choice", meaning, tuple(map(str, counts))))
+    if network.adapts and network.text.rank:
+        meaning = "the text encoder, as published or with adapters"
+        genes.append(Gene("encoder", "encoder", "choice", meaning, ENCODERS))
     for modality, blocks in everything.local.items():
         for layer, experts in enumerate(blocks):
             name = f"local/{modality}/{layer}"
@@ -179,6 +183,7 @@ def from_values(network: NetworkConfig, said: Mapping[str, Array]) -> tuple[Arch
         fusion=jnp.stack(fusion), specific=jnp.stack(specific),
         imputed=placed("imputed", everything.imputed, modalities),
         context=jnp.stack(context).reshape(-1, len(CONTEXT)),
+        adapters=jnp.asarray(said.get("encoder", 1.0), jnp.float32),
         sharpness=jnp.stack([said[f"sharpness/{level}"] for level in LEVELS]),
     )  # fmt: skip
     weights = [said.get(f"task_weight/{task_id}", jnp.float32(1.0)) for task_id in network.tasks]
@@ -264,4 +269,8 @@ def built_for(network: NetworkConfig, architecture: Architecture) -> NetworkConf
         asked = reach[[network.task_index(task_id) for task_id in network.tasks_of(dataset)]]
         most = np.minimum(asked.max(axis=0), network.context_of(dataset))
         context[dataset] = tuple(int(number) for number in most)
-    return dataclasses.replace(network, parts=parts_of(network, architecture), context=context)
+    text = network.text
+    if network.adapts and not architecture.adapters:
+        text = dataclasses.replace(text, rank=0)
+    parts = parts_of(network, architecture)
+    return dataclasses.replace(network, parts=parts, context=context, text=text)

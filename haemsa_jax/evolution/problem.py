@@ -16,12 +16,13 @@ from haemsa_jax.evolution.genome import decode, default_genome, gene_table
 from haemsa_jax.evolution.size import size
 from haemsa_jax.evolution.state import Problem, SearchConfig
 from haemsa_jax.models.architecture import Architecture, default_architecture
-from haemsa_jax.models.haemsa import Haemsa, Rates
+from haemsa_jax.models.haemsa import Haemsa, Rates, variables_of
 from haemsa_jax.training import metrics
-from haemsa_jax.training.constants import make_constants
+from haemsa_jax.training.constants import begin_with
 from haemsa_jax.training.loop import label_reference
 from haemsa_jax.training.state import averaged_params, init_params, init_state
 from haemsa_jax.training.step import make_step
+from haemsa_jax.training.streaming import host_splits
 
 Array = jax.Array
 CHUNK = 256  # validation samples at a time
@@ -77,7 +78,7 @@ def make_problem(
 
     def evaluate(member, genome, data):
         architecture, _ = decode(network, genome, config)
-        variables = {"params": averaged_params(member), "constants": data["constants"]}
+        variables = variables_of(averaged_params(member), data["constants"])
         costs = {}
         for dataset in network.widths:
             costs |= _costs(module, variables, architecture, data, dataset, patterns)
@@ -111,14 +112,25 @@ def _active(network: NetworkConfig, architecture: Architecture) -> Array:
     return jax.vmap(of)(jnp.arange(len(network.tasks))).mean()
 
 
-def search_data(network: NetworkConfig, datasets: Mapping[str, Dataset]) -> dict[str, Any]:
-    """What members are trained and validated on; never the test split."""
+def search_data(
+    network: NetworkConfig, datasets: Mapping[str, Dataset], given: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """What members are trained and validated on; never the test split.
+
+    Args:
+      network: the supernet.
+      datasets: with the splits train and validation.
+      given: weights that are no member's, such as those of an `encoder` that adapters stand beside.
+    """
+    _, constants = begin_with(network, datasets, given or {})
     return {
-        "train": {name: device_split(data.splits["train"]) for name, data in datasets.items()},
+        "train": host_splits(
+            network, {name: data.splits["train"] for name, data in datasets.items()}
+        ),
         "validation": {
             name: device_split(data.splits["validation"]) for name, data in datasets.items()
         },
-        "constants": make_constants(network, datasets),
+        "constants": constants,
         "references": {
             task_id: np.float32(label_reference(network, datasets, task_id))
             for task_id in network.tasks

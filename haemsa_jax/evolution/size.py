@@ -13,6 +13,7 @@ from flax import struct
 
 from haemsa_jax.config import FUSION_OPERATORS, LOCAL_EXPERTS, NetworkConfig
 from haemsa_jax.models.architecture import Architecture
+from haemsa_jax.models.encoder import ADAPTED
 
 Array = jax.Array
 
@@ -95,7 +96,7 @@ def size(
         return sum(stems[d, m] * value(tokens[d][m]) for d, m in stems if m == modality)
 
     for (dataset, modality), on in stems.items():
-        features = network.widths[dataset][modality]
+        features = network.width_of(dataset, modality)
         tally.dense(features, width, on, tokens[dataset][modality])
         tally.plain((2 * network.max_offset + 1) * width + 1, on)
     samples = jnp.float32(len(network.widths))  # whatever is read, each data set is fused once
@@ -144,6 +145,7 @@ def size(
     for on in touched.values():
         tally.plain(2 * width, on)
 
+    _encoder(network, tally, architecture, stems, window)
     tally.plain(len(tasks) * width)
     _fusion(network, tally, architecture, count, situation, samples)
     _sharing(network, tally, architecture, reads, used, samples)
@@ -153,6 +155,18 @@ def size(
     for (task_id, _), on in reads.items():
         tally.dense(width, network.tasks[task_id].outputs, on, 1)
     return Size(tally.parameters, tally.flops)
+
+
+def _encoder(network, tally, architecture, stems, window) -> None:
+    """What is trained of a text encoder of which not all is; its own operations do not count."""
+    if not network.adapts:
+        return
+    shapes, datasets = network.text.shapes, [d for d in network.widths if network.encodes(d)]
+    read = _any(stems[d, "text"] for d in datasets)
+    adapters = 2 * len(ADAPTED) * shapes.width * network.text.rank * shapes.layers
+    tally.plain(adapters, read * architecture.adapters)
+    if network.marks:
+        tally.plain(shapes.width, _any(stems[d, "text"] * (window[d] > 1) for d in datasets))
 
 
 def _experts(network, tally, allowed, on, length, pairs) -> None:

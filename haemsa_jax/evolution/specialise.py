@@ -7,11 +7,13 @@ constant, and is folded into the biases of what stays.
 from typing import Any
 
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from haemsa_jax.config import NetworkConfig
 from haemsa_jax.evolution.genome import built_for
 from haemsa_jax.models.architecture import Architecture
-from haemsa_jax.models.haemsa import slug
+from haemsa_jax.models.encoder import ADAPTERS, MARK
+from haemsa_jax.models.haemsa import ENCODER, slug
 
 
 def specialise(
@@ -31,7 +33,12 @@ def specialise(
     """
     small = built_for(network, architecture)
     cut = _Cut(network, small)
-    return small, cut.params(params), cut.named(constants)
+    kept, constants_kept = cut.params(params), cut.named(constants)
+    if any(small.encodes(dataset) for dataset in small.widths):
+        trained, still = cut.encoder(params.get(ENCODER, {}), constants.get(ENCODER, {}))
+        kept |= {ENCODER: trained} if trained else {}
+        constants_kept |= {ENCODER: still} if still else {}
+    return small, kept, constants_kept
 
 
 class _Cut:
@@ -76,6 +83,20 @@ class _Cut:
         kept["queries"] = np.asarray(params["queries"])
         kept["fusion"] = self._fusion(params["fusion"])
         return kept
+
+    def encoder(self, trained: dict, still: dict) -> tuple[dict, dict]:
+        """What is trained of a text encoder, and what is not; together or apart."""
+        trained, still = _arrays(trained), _arrays(still)
+        if self.big.marks and not self.small.marks:
+            # Every token is one of the target's.
+            mark, own = trained.pop(MARK), still or trained
+            own["positions"] = own["positions"] + mark
+        if self.small.adapts and not self.small.text.rank:
+            flat = flatten_dict(trained)
+            trained = unflatten_dict({
+                path: x for path, x in flat.items() if not any(n.endswith(ADAPTERS) for n in path)
+            })  # fmt: skip
+        return trained, still
 
     def _situation(self, start: int) -> list[int]:
         """Rows of a gate that read presence and task, from row `start` on."""

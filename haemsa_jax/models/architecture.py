@@ -28,6 +28,7 @@ class Architecture:
       specific: [K, M] modalities whose specific part a task hears.
       imputed: [M] modalities whose shared part is guessed where they are absent.
       context: [K, 2] utterances before and after the target that a task reads.
+      adapters: [] whether a text encoder's adapters, if it has any, are heard.
       sharpness: [3] inverse temperature of the gates of each of `LEVELS`.
     """
 
@@ -39,6 +40,7 @@ class Architecture:
     specific: jax.Array
     imputed: jax.Array
     context: jax.Array
+    adapters: jax.Array
     sharpness: jax.Array
 
 
@@ -54,5 +56,6 @@ def default_architecture(config: NetworkConfig) -> Architecture:
         specific=jnp.full((tasks, modalities), float(config.splits)),
         imputed=jnp.full(modalities, float(config.imputes)),
         context=jnp.array([config.context_of(dataset_of(t)) for t in config.tasks], jnp.float32),
+        adapters=jnp.ones(()),
         sharpness=jnp.ones(len(LEVELS)),
     )

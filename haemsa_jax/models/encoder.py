@@ -46,12 +46,13 @@ class Encoder(nn.Module):
 
     @nn.compact
     def __call__(
-        self, ids: Array, mask: Array, dropout: Array | float = 0.0, marked: Array | None = None
-    ) -> Array:
+        self, ids: Array, mask: Array, dropout: Array | float = 0.0, marked: Array | None = None,
+        adapters: Array | float = 1.0,
+    ) -> Array:  # fmt: skip
         """int[..., T], bool[..., T] -> float[..., T, D], zeros outside the mask.
 
         Padding may lie in front or behind; which ids it has does not matter. `marked` is bool[...,
-        T], where the encoder marks.
+        T], where the encoder marks; `adapters` weighs what they say.
         """
         config = self.config
         small = nn.initializers.normal(0.02)
@@ -74,7 +75,8 @@ class Encoder(nn.Module):
             _Layer, variable_axes={"params": 0}, split_rngs={"params": True, "dropout": True},
             in_axes=nn.broadcast, length=config.layers,
         )  # fmt: skip
-        x, _ = stack(config, self.rank, self.precision, name="layers")(x, mask, bias, dropout)
+        layers = stack(config, self.rank, self.precision, name="layers")
+        x, _ = layers(x, mask, bias, dropout, adapters)
         return jnp.where(mask[..., None], x, 0.0)
 
 
@@ -86,11 +88,13 @@ class _Layer(nn.Module):
     precision: str
 
     @nn.compact
-    def __call__(self, x: Array, mask: Array, bias: Array, dropout: Array | float):
+    def __call__(
+        self, x: Array, mask: Array, bias: Array, dropout: Array | float, adapters: Array | float
+    ):
         config = self.config
 
         def heads(name):
-            y = self._dense(name, config.width, x)
+            y = self._dense(name, config.width, x, adapters)
             return y.reshape(*y.shape[:-1], config.heads, -1)
 
         query, key, value = heads("query"), heads("key"), heads("value")
@@ -106,7 +110,7 @@ class _Layer(nn.Module):
         added = Dropout(name="dropout")(added, dropout)
         return nn.LayerNorm(epsilon=config.epsilon, name="norm")(x + added), None
 
-    def _dense(self, name: str, size: int, x: Array) -> Array:
+    def _dense(self, name: str, size: int, x: Array, adapters: Array | float = 0.0) -> Array:
         """A matrix, and beside some a product of two thin ones (LoRA, Hu et al. 2021, 2106.09685).
 
         Theirs are those of queries and values, and so are ours.
@@ -119,7 +123,7 @@ class _Layer(nn.Module):
             size, False, dtype=self.precision, kernel_init=nn.initializers.zeros,
             name=f"{name}{ADAPTERS[1]}",
         )  # fmt: skip
-        return said + wide(thin)
+        return said + jnp.asarray(adapters, said.dtype) * wide(thin)
 
 
 def split_adapters(params: Mapping[str, Any]) -> tuple[dict, dict]:
@@ -142,7 +146,7 @@ def fold_adapters(params: Mapping[str, Any]) -> dict:
 
 def encode_prefix(
     encoder: Encoder, ids: Array, mask: Array, dropout: Array | float, longest: Array | None,
-    marked: Array | None = None,
+    marked: Array | None = None, adapters: Array | float = 1.0,
 ) -> Array:  # fmt: skip
     """The encoder on real tokens alone, wherever among the padding they lie.
 
@@ -155,6 +159,7 @@ def encode_prefix(
       dropout: rate.
       longest: int[], tokens of the longest text, the same for all leading axes; None for T.
       marked: bool[..., T], as the encoder takes it.
+      adapters: likewise.
 
     Returns:
       float[..., T, D], zeros outside the mask.
@@ -167,7 +172,7 @@ def encode_prefix(
     def cut(length):
         def branch(encoder, ids, front, marked):
             ids, front, marked = (x[..., :length] for x in (ids, front, marked))
-            said = encoder(ids, front, dropout, marked)
+            said = encoder(ids, front, dropout, marked, adapters)
             return jnp.pad(said, [(0, 0)] * (ids.ndim - 1) + [(0, total - length), (0, 0)])
 
         return branch

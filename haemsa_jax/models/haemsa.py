@@ -167,7 +167,7 @@ class Haemsa(nn.Module):
             ids = features["text"][..., 0].astype(jnp.int32)
             said = encode_prefix(
                 self.encoder, ids, masks["text"], rates.encoder, longest,
-                sample.offsets["text"] == 0,
+                sample.offsets["text"] == 0, architecture.adapters,
             )  # fmt: skip
             features["text"] = self.encoder_norm(said)
         tokens = {
@@ -285,7 +285,8 @@ def init_variables(network: Haemsa, key: Array) -> tuple[dict, dict]:
     variables = network.init({"params": key}, method=visit)
     params, constants = dict(variables["params"]), dict(variables["constants"])
     if network.config.adapts:
-        params[ENCODER], constants[ENCODER] = split_adapters(params[ENCODER])
+        adapters, constants[ENCODER] = split_adapters(params.pop(ENCODER))
+        params |= {ENCODER: adapters} if adapters else {}
     return params, constants
 
 
@@ -294,7 +295,7 @@ def variables_of(params: Mapping[str, Any], constants: Mapping[str, Any]) -> dic
     if ENCODER not in constants:
         return {"params": params, "constants": constants}
     rest = {name: value for name, value in constants.items() if name != ENCODER}
-    whole = {**params, ENCODER: overlaid(constants[ENCODER], params[ENCODER])}
+    whole = {**params, ENCODER: overlaid(constants[ENCODER], params.get(ENCODER, {}))}
     return {"params": whole, "constants": rest}
 
 

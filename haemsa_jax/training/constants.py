@@ -4,11 +4,36 @@ Feature means and deviations for the stems, label means and deviations or class 
 heads. The tree is that of the network's `constants` collection.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from haemsa_jax.config import NetworkConfig, TaskSpec, dataset_of
 from haemsa_jax.data.dataset import Dataset, Split
-from haemsa_jax.models.haemsa import slug
+from haemsa_jax.models.encoder import split_adapters
+from haemsa_jax.models.haemsa import ENCODER, slug
+
+
+def begin_with(
+    network: NetworkConfig, datasets: dict[str, Dataset], given: Mapping[str, Any]
+) -> tuple[dict, dict]:
+    """First weights as those that are trained and those that stay.
+
+    Args:
+      network: the network.
+      datasets: that it is trained on.
+      given: first weights, among them a pretrained `encoder` where one is within the network.
+
+    Returns:
+      Of the weights that were given those that are trained, and the constants; of an adapted
+      encoder its own weights are constants.
+    """
+    constants, given = make_constants(network, datasets), dict(given)
+    if network.adapts:
+        adapters, constants[ENCODER] = split_adapters(given.pop(ENCODER))
+        given |= {ENCODER: adapters} if adapters else {}
+    return given, constants
 
 
 def make_constants(network: NetworkConfig, datasets: dict[str, Dataset]) -> dict:

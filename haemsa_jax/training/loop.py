@@ -19,8 +19,6 @@ import numpy as np
 from haemsa_jax.config import NetworkConfig, TaskSpec, TrainConfig, check_together, dataset_of
 from haemsa_jax.data.dataset import Dataset, known_of
 from haemsa_jax.models.architecture import Architecture, default_architecture
-from haemsa_jax.models.encoder import split_adapters
-from haemsa_jax.models.haemsa import ENCODER
 from haemsa_jax.training import checkpoint, metrics, parallel
 from haemsa_jax.training.checkpoint import (
     BEST,
@@ -30,7 +28,7 @@ from haemsa_jax.training.checkpoint import (
     trained_tree,
 )
 from haemsa_jax.training.conflict import make_conflict, named
-from haemsa_jax.training.constants import make_constants
+from haemsa_jax.training.constants import begin_with
 from haemsa_jax.training.log import RunLog
 from haemsa_jax.training.state import (
     UNCERTAINTY,
@@ -118,10 +116,7 @@ def make_train(
     total = per_epoch * config.epochs
     start = start or Start(default_architecture(network), {}, {})
     members = start.architecture, hyper_from_config(config, network)
-    constants, given = make_constants(network, datasets), dict(start.params)
-    if network.adapts:
-        adapters, constants[ENCODER] = split_adapters(given.pop(ENCODER))
-        given |= {ENCODER: adapters} if adapters else {}
+    given, constants = begin_with(network, datasets, start.params)
     fixed = parallel.replicate([constants, *stack(members, config.seeds)], devices)
     constants, architectures, _ = fixed
     feed = Feed(network, data, sizes, BLOCK, devices, resident)

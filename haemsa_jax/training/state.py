@@ -174,12 +174,10 @@ def apply_gradients(
 
 def _paces(encoder: dict, config: TrainConfig) -> dict:
     """How fast each array of an encoder learns: slower, the farther it is from the top."""
-    layers = encoder["layers"]
-    count = len(jax.tree.leaves(layers)[0])
+    layers = encoder.get("layers", {})  # of adapters without a rank, the mark alone is left
+    count = len(jax.tree.leaves(layers)[0]) if layers else 0
     below = config.encoder_rate * config.layer_decay**count
     paces = jax.tree.map(lambda x: jnp.float32(below), encoder)
     heights = config.encoder_rate * config.layer_decay ** jnp.arange(count - 1, -1, -1.0)
-    paces["layers"] = jax.tree.map(
-        lambda x: heights.reshape(-1, *[1] * (x.ndim - 1)).astype(x.dtype), layers
-    )
-    return paces
+    heard = jax.tree.map(lambda x: heights.reshape(-1, *[1] * (x.ndim - 1)).astype(x.dtype), layers)
+    return {**paces, "layers": heard} if layers else paces

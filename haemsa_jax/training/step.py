@@ -130,8 +130,9 @@ def make_batch(
 
     Returns:
       batch(data, seed, step, hyper, lead) -> data set name to (views, labels by task id, a key a
-      sample). The views are the samples with modalities hidden and, where these are taught, as
-      they are. The samples of a data set are those of its tasks, one task after the other.
+      sample, tokens of the longest text or None). The views are the samples with modalities hidden
+      and, where these are taught, as they are. The samples of a data set are those of its tasks,
+      one task after the other.
     """
 
     def batch(data, seed, step, hyper, lead) -> dict[str, Any]:
@@ -183,7 +184,10 @@ def make_batch(
                 drop = functools.partial(drop_frames, rate=hyper.frame_dropout, context=context)
                 hidden = jax.vmap(drop)(_keys(stream(seed, "frames"), step, place)[whose], hidden)
             views = (hidden, samples) if config.distillation else (hidden,)
-            drawn[dataset] = views, labels, keys[whose]
+            # Before anything is hidden: what a population draws is the same for all its members,
+            # what is hidden is not, and an encoder's branches would all be computed.
+            longest = longest_text(network, dataset, samples)
+            drawn[dataset] = views, labels, keys[whose], longest
         return drawn
 
     return batch
@@ -231,8 +235,7 @@ def make_losses(
         rates = Rates(hyper.dropout, hyper.input_dropout, config.encoder_dropout)
         main, auxiliary, teaching, sharing = {}, {}, {}, jnp.zeros(())
         right = jnp.zeros((2, len(network.modalities)))
-        for dataset, (views, labels, keys) in drawn.items():
-            longest = longest_text(network, dataset, views[-1])
+        for dataset, (views, labels, keys, longest) in drawn.items():
 
             def forward(sample, key, dataset=dataset, longest=longest):
                 rngs = {"dropout": key}

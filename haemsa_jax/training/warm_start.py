@@ -87,7 +87,7 @@ def _names(network: NetworkConfig, source: NetworkConfig) -> dict[str, str]:
                 other
                 for other in source.widths
                 if modality in source.stems_of(other)
-                and _width(source, other, modality) == _width(network, dataset, modality)
+                and source.width_of(other, modality) == network.width_of(dataset, modality)
             ]
             if (chosen := _single(dataset, fits)) is not None:
                 name = f"stem_{slug(dataset)}_{modality}"
@@ -100,12 +100,6 @@ def _names(network: NetworkConfig, source: NetworkConfig) -> dict[str, str]:
             names[name] = old
             names |= {f"{name}_{m}": f"{old}_{m}" for m in network.stems_of(dataset_of(task_id))}
     return names
-
-
-def _width(network: NetworkConfig, dataset: str, modality: str) -> int:
-    if modality == "text" and network.encodes(dataset):
-        return network.text.shapes.width
-    return network.widths[dataset][modality]
 
 
 def _single(wanted: str, fits: Iterable[str]) -> str | None:

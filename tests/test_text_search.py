@@ -1,0 +1,134 @@
+"""Evolution with a text encoder within the network: whether it is adapted, and how far it reads."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import BERT, bare, stirred
+
+from haemsa_jax.config import TextConfig, TrainConfig
+from haemsa_jax.data.batches import device_split, gather
+from haemsa_jax.data.dataset import known_of
+from haemsa_jax.evolution import outcome
+from haemsa_jax.evolution.genome import decode, gene_table
+from haemsa_jax.evolution.problem import make_problem, search_data
+from haemsa_jax.evolution.search import make_search
+from haemsa_jax.evolution.size import size
+from haemsa_jax.evolution.specialise import specialise
+from haemsa_jax.evolution.state import SearchConfig
+from haemsa_jax.models.haemsa import Haemsa, Rates, variables_of
+from haemsa_jax.training.checkpoint import Experiment, load_trained
+from haemsa_jax.training.constants import begin_with
+from haemsa_jax.training.evaluation import evaluate
+from haemsa_jax.training.loop import make_train
+from haemsa_jax.training.state import init_params
+
+SEARCH = SearchConfig(population=4, generations=2, steps=2, head_start=2)
+TRAIN = TrainConfig(batch_size=8, encoder_rate=1.0, modality_dropout=0.2)
+ONE = jax.local_devices()[:1]
+
+
+@pytest.fixture(scope="module")
+def network(slim, spoken, pretrained):
+    text = TextConfig(
+        str(BERT), pretrained.fingerprint, 8, "adapted", (spoken.name,), pretrained.config, rank=2
+    )
+    return bare(
+        slim, widths={spoken.name: dict(spoken.widths)}, text=text, context={spoken.name: (1, 0)},
+        tasks={f"{spoken.name}:score": spoken.tasks["score"]},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def given(pretrained):
+    return {"encoder": pretrained.params}
+
+
+@pytest.fixture(scope="module")
+def variables(network, spoken, given):
+    _, constants = begin_with(network, {spoken.name: spoken}, given)
+    params = jax.jit(lambda key: init_params(network, TRAIN, key))(jax.random.key(0))
+    return stirred(params), constants
+
+
+def says(network, **said):
+    """An architecture whose genes say so, and all others what they say by default."""
+    table, problem = gene_table(network), make_problem(network, TRAIN, SEARCH)
+    values = table.to_json(problem.default) | said
+    return decode(network, jnp.asarray(table.from_json(values)))[0]
+
+
+def test_genes(network):
+    genes = {gene.name: gene.labels for gene in gene_table(network).genes}
+    assert genes["encoder"] == ("frozen", "adapted")
+    assert genes["past/talks:score"] == ("0", "1")
+    assert "future/talks:score" not in genes
+    plain = dataclasses.replace(network, text=dataclasses.replace(network.text, rank=0))
+    assert "encoder" not in {gene.name for gene in gene_table(plain).genes}
+
+
+@pytest.mark.parametrize("encoder", ["frozen", "adapted"])
+@pytest.mark.parametrize("past", ["0", "1"])
+def test_the_small_network_says_the_same(network, variables, spoken, encoder, past):
+    architecture = says(network, encoder=encoder, **{"past/talks:score": past})
+    small, *cut = specialise(network, *variables, architecture)
+    assert small.text.rank == (2 if encoder == "adapted" else 0)
+    assert small.marks == (past == "1")
+    assert sum(x.size for x in jax.tree.leaves(cut[0])) == int(
+        size(network, architecture).parameters
+    )
+    data = device_split(spoken.splits["train"])
+
+    @jax.jit
+    def both(data):
+        def of(network, variables):
+            window = network.context_of("talks")
+            task = jnp.int32(0)
+            samples = jax.vmap(lambda row: gather(data, row, task, *window))(jnp.arange(12))
+            variables = variables_of(*variables)
+            said = Haemsa(network).apply(variables, samples, architecture, Rates(), "talks")
+            return said.predictions["talks:score"]
+
+        return of(small, cut), of(network, variables)
+
+    mine, expected = both(data)
+    np.testing.assert_allclose(mine, expected, atol=1e-5)
+    assert np.std(expected) > 1e-3
+
+
+def test_a_population_shares_the_encoder_and_has_adapters_each(
+    network, spoken, given, pretrained, tmp_path
+):
+    data = search_data(network, {spoken.name: spoken}, given)
+    problem = make_problem(network, TRAIN, SEARCH)
+    # One device: all members in one program.
+    found = make_search(problem, SEARCH, ONE)(jax.random.key(0), data)
+    assert np.isfinite(found.history.costs).all()
+    adapters = found.members.params["encoder"]["layers"]["value_up"]["kernel"]
+    said = [gene_table(network).to_json(genome)["encoder"] for genome in found.genomes]
+    assert adapters.shape[0] == 4
+    assert len(np.unique(np.abs(adapters).sum(axis=(1, 2, 3)))) > 1, said
+    np.testing.assert_array_equal(data["constants"]["encoder"]["words"], pretrained.params["words"])
+
+    experiment = Experiment(network, TRAIN, {"search": {}}, known_of({spoken.name: spoken}))
+    trained = outcome.population(found, experiment, data["constants"])
+    outcome.save(tmp_path, found, trained, problem.objectives)
+    datasets = {spoken.name: spoken}
+    before = evaluate(load_trained(tmp_path), datasets, "validation", ONE)["talks:score"]
+    place = found.history.winner()
+    np.testing.assert_allclose(
+        before.metrics["mae"][0] / data["references"]["talks:score"],
+        found.history.costs.reshape(-1)[place],
+        atol=1e-4,
+    )
+    # Trained anew from what the search left: at a rate of next to nothing it says the same.
+    genome = outcome.read_genome(tmp_path)
+    cut, start = outcome.begin(genome, network, inherit=True)
+    config = dataclasses.replace(genome.train, epochs=1, learning_rate=1e-9, ema=0.0)
+    make_train(cut, config, datasets, ONE, start=start)(tmp_path / "anew")
+    after = evaluate(load_trained(tmp_path / "anew"), datasets, "validation", ONE)
+    np.testing.assert_allclose(
+        after["talks:score"].metrics["mae"][0], before.metrics["mae"][0], atol=1e-3
+    )
