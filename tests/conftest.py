@@ -13,7 +13,7 @@ from pathlib import Path
 # Quick to compile rather than quick to run: XLA's newer emitters take half of the time.
 os.environ["XLA_FLAGS"] = (
     "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0 "
-    "--xla_cpu_use_fusion_emitters=false"
+    "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Programs compiled once serve all workers and the launchers that tests start.
@@ -214,7 +214,9 @@ def environment() -> dict[str, str]:
     """For launchers run as a user runs them."""
     path = os.pathsep.join([str(ROOT), str(ROOT / "datasets")])
     flags = os.environ["XLA_FLAGS"].replace("count=8", "count=2")
-    return {**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": path, "PYTHON": sys.executable}
+    own = {"XLA_FLAGS": flags, "PYTHONPATH": path, "PYTHON": sys.executable}
+    # One launcher after the other compiles the same small programs.
+    return {**os.environ, **own, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,7 @@ from haemsa_jax.models.haemsa import Haemsa, Rates, init_variables
 from haemsa_jax.training.constants import make_constants
 from launch.tasks import restricted
 
-GENOMES = int(os.environ.get("HAEMSA_GENOMES", "16"))
+GENOMES = int(os.environ.get("HAEMSA_GENOMES", "8"))
 PATTERNS = [(t, a, v) for t in (0, 1) for a in (0, 1) for v in (0, 1) if t + a + v]
 
 
@@ -161,7 +161,7 @@ def test_size_is_counted_exactly(talks, deep, sharing):
     params, constants = zeros(params), zeros(constants)
     tokens = {"talks": {"text": 3, "audio": 5, "vision": 2}, "words": {"text": 4, "vision": 6}}
     predict = jax.jit(lambda a: size(network, a, tokens))
-    for architecture in architectures(network, 12):
+    for architecture in architectures(network, 6):
         small, cut, constants_cut = specialise(network, params, constants, architecture)
         expected, _ = jax.eval_shape(
             lambda key, small=small: init_variables(Haemsa(small), key), jax.random.key(0)
