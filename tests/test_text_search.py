@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import BERT, bare, stirred
+from jax.extend.core import jaxprs_in_params
 
 from haemsa_jax.config import TextConfig, TrainConfig
 from haemsa_jax.data.batches import device_split, gather
@@ -18,6 +19,7 @@ from haemsa_jax.evolution.search import make_search
 from haemsa_jax.evolution.size import size
 from haemsa_jax.evolution.specialise import specialise
 from haemsa_jax.evolution.state import SearchConfig
+from haemsa_jax.models.encoder import lengths
 from haemsa_jax.models.haemsa import Haemsa, Rates, variables_of
 from haemsa_jax.training.checkpoint import Experiment, load_trained
 from haemsa_jax.training.constants import begin_with
@@ -132,3 +134,29 @@ def test_a_population_shares_the_encoder_and_has_adapters_each(
     np.testing.assert_allclose(
         after["talks:score"].metrics["mae"][0], before.metrics["mae"][0], atol=1e-3
     )
+
+
+def branches(jaxpr):
+    """How many branches every `cond` in a traced function has."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "cond":
+            yield len(equation.params["branches"])
+        for inner in jaxprs_in_params(equation.params):
+            yield from branches(inner)
+
+
+def test_a_population_reads_no_longer_than_its_batch(network, spoken, given):
+    """What is hidden differs between members; how long their texts are must not, or all of the
+    encoder's lengths would be computed for each."""
+    network = dataclasses.replace(network, context={spoken.name: (2, 0)})
+    problem = make_problem(network, TRAIN, SEARCH)
+    data = jax.device_put(search_data(network, {spoken.name: spoken}, given))
+    key = jax.random.key(0)
+
+    def train(genome):
+        return problem.train(problem.init(key, data), genome, data, key, 0, 2)
+
+    genomes = jnp.stack([problem.default] * 2)
+    window = 3 * spoken.splits["train"].masks["text"].shape[1]
+    assert len(lengths(window)) == 4
+    assert 4 in set(branches(jax.make_jaxpr(jax.vmap(train))(genomes).jaxpr))
