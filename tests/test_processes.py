@@ -35,22 +35,36 @@ def alone(launch, environment, program, *flags):
     assert done.returncode == 0, done.stderr
 
 
-@contextlib.contextmanager
-def pair(environment, program, *flags):
-    """Both processes of a run, ended at the latest with the context."""
+def by_flags(count):
+    """Flags that say which process this is, and nothing in its surroundings."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         where = f"--coordinator=localhost:{free.getsockname()[1]}"
+    return [([where, "--processes=2", f"--process={number}"], {}) for number in range(count)]
+
+
+def by_slurm(count):
+    """Flags that leave it to the cluster, and what SLURM says to each of its tasks."""
+    said = {"JOB_ID": os.getpid(), "STEP_NODELIST": "localhost", "NTASKS": count}
+    return [
+        (
+            ["--coordinator=auto"],
+            {f"SLURM_{k}": str(v) for k, v in {**said, "PROCID": n, "LOCALID": n}.items()},
+        )
+        for n in range(count)
+    ]
+
+
+@contextlib.contextmanager
+def pair(environment, told, program, *flags):
+    """Both processes of a run, ended at the latest with the context."""
     both = [
         subprocess.Popen(
-            [
-                environment["PYTHON"], "-m", f"launch.{program}", *flags, where, "--processes=2",
-                f"--process={number}",
-            ],
-            cwd=ROOT, env=devices(environment, 4), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            text=True,
+            [environment["PYTHON"], "-m", f"launch.{program}", *flags, *mine],
+            cwd=ROOT, env={**devices(environment, 4), **surroundings}, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True,
         )
-        for number in (0, 1)
+        for mine, surroundings in told(2)
     ]  # fmt: skip
     try:
         yield both
@@ -65,7 +79,7 @@ def test_a_training(launch, environment, spoken_dir, tmp_path):
     flags = *TRAIN, f"--data_dir={spoken_dir}"
     together = *flags, f"--run_dir={tmp_path / 'pair'}"
     logged = tmp_path / "pair" / "log.jsonl"
-    with pair(environment, "train", *together) as (first, second):
+    with pair(environment, by_flags, "train", *together) as (first, second):
         deadline = time.monotonic() + 300
         while time.monotonic() < deadline and first.poll() is None:
             if logged.exists() and logged.read_bytes().count(b"\n") > 9:
@@ -78,7 +92,7 @@ def test_a_training(launch, environment, spoken_dir, tmp_path):
     assert "start all of them again to resume" in said
     before = log.read(tmp_path / "pair")[-1]["step"]
     assert 8 < before < 32
-    with pair(environment, "train", *together) as both:
+    with pair(environment, by_flags, "train", *together) as both:
         said = [process.communicate(timeout=300) for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     # One of them speaks.
@@ -101,7 +115,7 @@ def test_a_training(launch, environment, spoken_dir, tmp_path):
 
 def test_a_search(launch, environment, spoken_dir, tmp_path):
     flags = *EVOLVE, f"--data_dir={spoken_dir}"
-    with pair(environment, "evolve", *flags, f"--run_dir={tmp_path / 'pair'}") as both:
+    with pair(environment, by_slurm, "evolve", *flags, f"--run_dir={tmp_path / 'pair'}") as both:
         said = [process.communicate(timeout=400) for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert ["best.json" in out for out, _ in said] == [True, False], said
