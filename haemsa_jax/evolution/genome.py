@@ -17,7 +17,7 @@ from haemsa_jax.config import (
     dataset_of,
 )
 from haemsa_jax.evolution.genes import Gene, Table
-from haemsa_jax.models.architecture import LEVELS, Architecture
+from haemsa_jax.models.architecture import LEVELS, Architecture, reach
 from haemsa_jax.training.state import Hyper
 
 Array = jax.Array
@@ -263,12 +263,10 @@ def parts_of(network: NetworkConfig, architecture: Architecture) -> Parts:
 
 def built_for(network: NetworkConfig, architecture: Architecture) -> NetworkConfig:
     """The network in which only what an architecture uses is built. On the host."""
-    reach = jax.device_get(architecture.context)
-    context = {}
-    for dataset in network.context:
-        asked = reach[[network.task_index(task_id) for task_id in network.tasks_of(dataset)]]
-        most = np.minimum(asked.max(axis=0), network.context_of(dataset))
-        context[dataset] = tuple(int(number) for number in most)
+    architecture, context = jax.tree.map(jnp.asarray, architecture), {}
+    for dataset, most in network.context.items():
+        counts = np.minimum(reach(network, architecture, dataset), most)
+        context[dataset] = tuple(int(count) for count in counts)
     text = network.text
     if network.adapts and not architecture.adapters:
         text = dataclasses.replace(text, rank=0)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from haemsa_jax.config import FUSION_OPERATORS, LOCAL_EXPERTS, NetworkConfig
-from haemsa_jax.models.architecture import Architecture
+from haemsa_jax.models.architecture import Architecture, reach
 from haemsa_jax.models.encoder import ADAPTED
 
 Array = jax.Array
@@ -67,13 +67,7 @@ def size(
     width, names, tasks = network.width, network.modalities, list(network.tasks)
     if tokens is None:
         tokens = {dataset: dict.fromkeys(network.widths[dataset], 1) for dataset in network.widths}
-    window = {
-        d: 1
-        + architecture.context[jnp.array([tasks.index(t) for t in network.tasks_of(d)])]
-        .max(axis=0)
-        .sum()
-        for d in network.widths
-    }
+    window = {d: 1 + reach(network, architecture, d).sum() for d in network.widths}
     tokens = {d: {m: n * window[d] for m, n in of.items()} for d, of in tokens.items()}
     reads = {
         (t, m): architecture.modalities[tasks.index(t), names.index(m)]

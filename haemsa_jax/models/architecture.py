@@ -59,3 +59,9 @@ def default_architecture(config: NetworkConfig) -> Architecture:
         adapters=jnp.ones(()),
         sharpness=jnp.ones(len(LEVELS)),
     )
+
+
+def reach(config: NetworkConfig, architecture: Architecture, dataset: str) -> jax.Array:
+    """float[2], utterances before and after the target that some task of a data set reads."""
+    tasks = [config.task_index(task_id) for task_id in config.tasks_of(dataset)]
+    return architecture.context[jnp.array(tasks)].max(axis=0)
