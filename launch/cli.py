@@ -2,6 +2,7 @@
 
 import dataclasses
 import gc
+import inspect
 import os
 import shlex
 import shutil
@@ -171,8 +172,9 @@ def define_resident_flag() -> None:
 def _field_docs(config: type) -> dict[str, str]:
     """What the docstring's `Attributes:` says of each field."""
     docs, name = {}, None
-    for line in config.__doc__.partition("Attributes:")[2].splitlines():
-        if line.startswith("      ") and not line.startswith("       ") and ":" in line:
+    # Cleaned: from Python 3.13 on, docstrings have lost their indentation already.
+    for line in inspect.getdoc(config).partition("Attributes:")[2].splitlines():
+        if line.startswith("  ") and not line.startswith("   ") and ":" in line:
             name, _, rest = line.strip().partition(":")
             docs[name] = rest.strip()
         elif name and line.strip():
