@@ -48,6 +48,7 @@ pre { overflow-x: auto; background: #f5f5f5; padding: .8rem; font-size: .85rem }
 summary { cursor: pointer; color: var(--hue) }
 @media (max-width: 700px) { .wide img { width: 60rem; max-width: none } }
 @media print { body { max-width: none; font-size: 10pt } nav { display: none }
+  details::details-content { content-visibility: visible }
   figure, tr { break-inside: avoid } .wide { overflow: visible } pre { white-space: pre-wrap } }
 """
 
