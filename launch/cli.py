@@ -110,8 +110,10 @@ def define_process_flags() -> None:
         "HOST:PORT where process 0 listens, for a run of several processes; `auto` asks the "
         "cluster (SLURM, Open MPI, Kubernetes, Cloud TPU).",
     )  # fmt: skip
-    flags.DEFINE_integer("processes", None, "How many there are, unless the coordinator is auto.")
-    flags.DEFINE_integer("process", None, "Number of this one, from 0.")
+    flags.DEFINE_integer(
+        "processes", None, "How many processes the run has, unless the coordinator is auto."
+    )
+    flags.DEFINE_integer("process", None, "Number of this process, from 0.")
 
 
 def _join_processes() -> None:

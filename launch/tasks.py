@@ -30,7 +30,9 @@ def define_flags(**defaults) -> None:
     flags.DEFINE_list(
         "past", ["0"], "Utterances before the target in conversational data: N, or DATASET=N,..."
     )
-    flags.DEFINE_list("future", ["0"], "Utterances after the target, likewise.")
+    flags.DEFINE_list(
+        "future", ["0"], "Utterances after the target in conversational data: N, or DATASET=N,..."
+    )
     flags.DEFINE_string(
         "text", None,
         "Text encoder whose token vectors of the words replace the text features: minilm, or the "
@@ -41,10 +43,12 @@ def define_flags(**defaults) -> None:
         "frozen: vectors are computed once. tuned: the encoder is trained with the network. "
         "adapted: thin matrices beside its own are.",
     )  # fmt: skip
-    flags.DEFINE_integer("adapter_rank", 16, "Thickness of those; 0 for none.")
+    flags.DEFINE_integer(
+        "adapter_rank", 16, "Rank of a text encoder's adapters (--text_mode=adapted); 0 for none."
+    )
     flags.DEFINE_enum(
         "text_precision", "float32", PRECISIONS,
-        "In which a trained encoder multiplies; bfloat16 is twice as fast on accelerators.",
+        "Numbers that a text encoder within the network multiplies; bfloat16 is for accelerators.",
     )  # fmt: skip
     flags.DEFINE_integer("max_tokens", 64, "Tokens after which words are cut off.")
     cli.define_flags(NetworkConfig, **defaults)

@@ -93,7 +93,8 @@ def _tell(directory: Path, config: TrainConfig, progress: dict) -> None:
     chosen = zip(progress["best_score"], progress["best_step"], strict=True)
     for seed, (score, step) in enumerate(chosen, start=config.seed):
         print(
-            f"seed {seed}: best validation score {score:.4f} at step {step} of {progress['step']}"
+            f"seed {seed}: best validation score {score:.4f} (higher is better) at step {step} of "
+            f"{progress['step']}"
         )
     print(f"written: {directory}: best, latest, log.jsonl, training.png", flush=True)
 

@@ -3,7 +3,12 @@
 import re
 import subprocess
 
+import numpy as np
+import pytest
 from conftest import ROOT
+
+import haemsa_datasets
+from haemsa_jax.errors import InputError
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TEXT = "\n".join(page.read_text() for page in PAGES)
@@ -29,3 +34,37 @@ def test_its_links_lead_somewhere():
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
             assert target.startswith("http") or (page.parent / target).exists(), (page, target)
+
+
+def test_a_data_set_of_ones_own_is_the_folder_that_is_shown(tmp_path, monkeypatch):
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/data.md").read_text(), re.DOTALL)
+    folder = tmp_path / "more" / "kitchen"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text("")
+    (folder / "kitchen_dataset_builder.py").write_text(code)
+    monkeypatch.setattr(
+        haemsa_datasets, "__path__", [*haemsa_datasets.__path__, str(folder.parent)]
+    )
+    raw, rng = tmp_path / "raw", np.random.default_rng(0)
+    raw.mkdir()
+    rows = ["id,split,mood"]
+    for row in range(12):
+        split = ("train", "validation", "test")[row % 3]
+        rows.append(f"clip{row},{split},{row / 6 - 1:.2f}")
+        np.savez(
+            raw / f"clip{row}.npz",
+            text=rng.normal(size=(3, 4)),
+            audio=rng.normal(size=(row % 2, 3)),
+        )
+    with pytest.raises(InputError, match=r"labels.csv[\s\S]*ask the cook"):
+        haemsa_datasets.prepare("kitchen", raw, tmp_path / "data")
+    (raw / "labels.csv").write_text("\n".join(rows))
+    haemsa_datasets.prepare("kitchen", raw, tmp_path / "data")
+    data = haemsa_datasets.load("kitchen", tmp_path / "data", ["train", "test"])
+    assert data.widths == {"text": 4, "audio": 3}
+    assert len(data.splits["test"]) == 4 and not data.splits["train"].masks["audio"][0].any()
+
+
+def test_raw_files_of_a_generated_data_set_are_refused(tmp_path):
+    with pytest.raises(InputError, match="would not be read, since the data set is generated"):
+        haemsa_datasets.prepare("planted", tmp_path, tmp_path / "data")

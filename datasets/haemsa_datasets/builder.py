@@ -24,6 +24,9 @@ class HaemsaBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     modality and the preparation summary, so that a prepared directory describes itself.
     """
 
+    # TFDS hands over the directory of raw files only where a builder says something here.
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "The directory of the raw files, as the card's `source` says."
+
     @property
     @abc.abstractmethod
     def card(self) -> Card:

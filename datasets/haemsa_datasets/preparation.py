@@ -75,6 +75,11 @@ def _build(name: str, raw_dir: str | Path | None, path: Path, data_dir: Path) ->
 def _raw_dir(name: str, raw_dir: str | Path | None, card: Card) -> str | None:
     """The directory of raw files, checked to be there; None for a generated data set."""
     if not card.source:
+        if raw_dir:
+            raise InputError(
+                f"{name}: --raw_dir={raw_dir} would not be read, since the data set is generated; "
+                "leave it away, or name a `source` in the data set's card"
+            )
         return None
     if not raw_dir:
         raise InputError(

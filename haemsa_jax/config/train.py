@@ -41,8 +41,8 @@ class TrainConfig:
       modality_dropout: rate at which a present modality is hidden in training, one always stays.
       utterance_dropout: mean rate at which modalities of single utterances, the target and its
         context, are hidden; each sample draws its rate between 0 and twice it, at most .5.
-      frame_dropout: likewise the mean rate at which single tokens are hidden, of modalities with
-        one token an utterance groups of their columns.
+      frame_dropout: mean rate at which single tokens are hidden, of modalities with one token an
+        utterance groups of their columns; each sample draws its rate as for utterances.
       ema: decay of the averaged weights that are validated and kept.
       auxiliary: weight of the single-modality heads' losses.
       encoder_rate: learning rate of a text encoder within the network, as a share of the others'.
@@ -64,8 +64,8 @@ class TrainConfig:
         all of them; where it is on, every sample is seen both ways in one pass.
       gradient_balance: how much slower the parameters of a modality learn that alone is ahead of
         the others.
-      prediction_balance: how much more often than the others such a modality is hidden; 1 for up to
-        twice as often.
+      prediction_balance: how much more often a modality is hidden that alone is ahead of the
+        others; 1 for up to twice as often.
       task_weighting: `fixed`, or `uncertainty`, which learns a factor for each task.
       task_weights: task id to weight; tasks not named weigh 1.
       evaluate_every: epochs between validations.

@@ -64,7 +64,9 @@ class Model:
         fits = values.ndim == 4 and values.shape[:2] == shape[:2] and values.shape[3] == shape[3]
         if not fits or values.shape[2] > shape[2]:
             raise ValueError(
-                f"{name} has shape {values.shape}; expected {shape} with at most {shape[2]} tokens"
+                f"{name} has shape {values.shape}; expected {shape}: samples, utterances "
+                f"({self.past} before the target, it, {self.future} after it), at most {shape[2]} "
+                "tokens, width"
             )
         full[:, :, : values.shape[2]] = np.where(mask[..., None], values, 0.0)
         there[:, :, : values.shape[2]] = mask
