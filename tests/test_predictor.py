@@ -38,9 +38,9 @@ def test_a_dialogue_is_read_as_in_evaluation(trained, predictor, talks):
     expected = evaluate(trained, {"talks": talks})
     score, mood, tags = (expected[f"talks:{name}"] for name in ("score", "mood", "tags"))
     values = [one.tasks["score"].value for one in said]
-    np.testing.assert_allclose(values, score.predictions.mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(values, score.predictions.mean(axis=0), rtol=1e-5, atol=1e-5)
     spread = [one.tasks["score"].spread for one in said]
-    np.testing.assert_allclose(spread, score.predictions.std(axis=0, ddof=1), atol=1e-5)
+    np.testing.assert_allclose(spread, score.predictions.std(axis=0, ddof=1), rtol=1e-5, atol=1e-5)
     shares = [list(one.tasks["mood"].probabilities.values()) for one in said]
     np.testing.assert_allclose(shares, mood.predictions.mean(axis=0), atol=1e-5)
     best = mood.predictions.mean(axis=0).argmax(axis=1)
@@ -58,7 +58,9 @@ def test_long_dialogues_go_in_pieces(predictor, talks, monkeypatch):
     whole = predictor.predict_dialogue(turns)
     monkeypatch.setattr("haemsa_jax.inference.predictor.BATCH", 4)
     for one, other in zip(whole, predictor.predict_dialogue(turns), strict=True):
-        assert one.tasks["score"].value == pytest.approx(other.tasks["score"].value, abs=1e-5)
+        assert one.tasks["score"].value == pytest.approx(
+            other.tasks["score"].value, rel=1e-5, abs=1e-5
+        )
 
 
 def test_one_sample_a_batch_and_padding_agree(predictor, talks):
@@ -69,7 +71,9 @@ def test_one_sample_a_batch_and_padding_agree(predictor, talks):
         alone = predictor.predict(**one)
         assert isinstance(alone, Prediction)
         assert set(alone.modalities) == set(one) == set(of_batch.modalities)
-        assert alone.tasks["score"].value == pytest.approx(of_batch.tasks["score"].value, abs=1e-5)
+        assert alone.tasks["score"].value == pytest.approx(
+            of_batch.tasks["score"].value, rel=1e-5, abs=1e-5
+        )
         assert json.loads(json.dumps(alone.to_json()))["tasks"]["score"]["value"]
     same = np.stack([clips[0]["text"][:1]] * 3)
     assert len(predictor.predict(text=same)) == 3
