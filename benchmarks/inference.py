@@ -92,7 +92,9 @@ def networks() -> tuple[Trained, Trained, Trained]:
     key = jax.random.key(0)
     params, constants = jax.jit(lambda key: init_variables(Haemsa(network), key))(key)
     genome = gene_table(network).random(jax.random.fold_in(key, 1))
-    architecture = decode(network, genome)[0]
+    # All are asked the same windows, however far this genome would read.
+    everything = default_architecture(network)
+    architecture = decode(network, genome)[0].replace(context=everything.context)
     small, fewer, fixed = specialise(network, params, constants, architecture)
 
     def trained(network, params, constants, architecture) -> Trained:
@@ -100,7 +102,7 @@ def networks() -> tuple[Trained, Trained, Trained]:
         return Trained(experiment, stack(params, 1), constants, stack(architecture, 1), {})
 
     return (
-        trained(network, params, constants, default_architecture(network)),
+        trained(network, params, constants, everything),
         trained(network, params, constants, architecture),
         trained(small, fewer, fixed, architecture),
     )

@@ -99,7 +99,7 @@ def _variants(found: Found, devices: int) -> tuple[dict[str, list[Variant]], dic
 def _train(variant: Variant, datasets, directory: Path, devices, stop) -> dict:
     """Progress at the end of one training, which is resumed where it was begun."""
     data = {name: datasets[name] for name in variant.network.widths}
-    params = words.weights(variant.network.text)
+    params = words.weights(variant.network)
     start = Start(variant.architecture, params, {"ablation": directory.name})
     train = make_train(
         variant.network, variant.train, data, devices, flags.FLAGS.checkpoint_every, start,

@@ -44,11 +44,8 @@ _YARDSTICK = flags.DEFINE_bool("yardstick", True, "Also search at random, with t
 tasks.define_flags(width=32, depth=1, heads=2, link_width=16)
 cli.define_run_flags()
 cli.define_process_flags()
-# A member is one seed, trained for so many steps, and has no encoder of its own.
-UNUSED = (
-    "seeds", "epochs", "evaluate_every", "patience", "encoder_rate", "layer_decay",
-    "encoder_dropout", "task_weighting",
-)  # fmt: skip
+# A member is one seed, trained for so many steps.
+UNUSED = "seeds", "epochs", "evaluate_every", "patience", "task_weighting"
 cli.define_flags(TrainConfig, UNUSED, batch_size=32, ema=0.97)
 cli.define_flags(SearchConfig)
 
@@ -70,7 +67,7 @@ def main() -> None:
     search = make_search(problem, config, devices)
     origin = {"search": to_json(config), "patterns": [list(pattern) for pattern in patterns]}
     experiment = Experiment(network, train, origin, known_of(datasets))
-    data = search_data(network, datasets, words.weights(network.text))
+    data = search_data(network, datasets, words.weights(network))
     key = jax.random.key(train.seed)
     directory = cli.run_directory()
 

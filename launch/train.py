@@ -68,7 +68,7 @@ def main() -> None:
         raise InputError("--modalities and --genome both say what tasks read; give one of them")
     if found:
         network, start = begin(found, network, inherit=_WEIGHTS.value == "inherited")
-    start = dataclasses.replace(start, params=overlaid(words.weights(network.text), start.params))
+    start = dataclasses.replace(start, params=overlaid(words.weights(network), start.params))
     if _INIT_FROM.value is not None:
         start = _warm(start, network, config)
     train = make_train(

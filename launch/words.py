@@ -8,7 +8,7 @@ from typing import Any
 from tqdm import tqdm
 
 import haemsa_datasets
-from haemsa_jax.config import TextConfig
+from haemsa_jax.config import NetworkConfig, TextConfig
 from haemsa_jax.data import Dataset
 from haemsa_jax.errors import InputError
 
@@ -33,11 +33,11 @@ def read_encoder(name: str) -> Any:
     return read_pretrained(name)
 
 
-def weights(text: TextConfig | None) -> dict[str, Any]:
-    """First weights of a network with that encoder: the encoder's, where it is within."""
-    if text is None or text.mode == "frozen":
+def weights(network: NetworkConfig) -> dict[str, Any]:
+    """First weights that a network does not draw: its encoder's, where one is within."""
+    if not any(network.encodes(dataset) for dataset in network.widths):
         return {}
-    return {"encoder": read_encoder(text.encoder).params}
+    return {"encoder": read_encoder(network.text.encoder).params}
 
 
 def load(name: str, data_dir: str, splits: Iterable[str], text: TextConfig | None) -> Dataset:

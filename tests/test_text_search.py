@@ -26,6 +26,8 @@ from haemsa_jax.training.constants import begin_with
 from haemsa_jax.training.evaluation import evaluate
 from haemsa_jax.training.loop import make_train
 from haemsa_jax.training.state import init_params
+from launch import words
+from launch.tasks import restricted
 
 SEARCH = SearchConfig(population=4, generations=2, steps=2, head_start=2)
 TRAIN = TrainConfig(batch_size=8, encoder_rate=1.0, modality_dropout=0.2)
@@ -134,6 +136,14 @@ def test_a_population_shares_the_encoder_and_has_adapters_each(
     np.testing.assert_allclose(
         after["talks:score"].metrics["mae"][0], before.metrics["mae"][0], atol=1e-3
     )
+
+
+def test_an_encoder_that_nobody_reads_is_not_there(network):
+    both = dataclasses.replace(network, widths={"talks": {"text": 1, "audio": 4}}, parts=None)
+    deaf = restricted(both, "audio")
+    assert set(words.weights(both)) == {"encoder"} and words.weights(deaf) == {}
+    params = jax.eval_shape(lambda key: init_params(deaf, TRAIN, key), jax.random.key(0))
+    assert "encoder" not in params and not deaf.adapts and not deaf.marks
 
 
 def branches(jaxpr):
