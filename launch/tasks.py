@@ -48,7 +48,8 @@ def define_flags(**defaults) -> None:
     )
     flags.DEFINE_enum(
         "text_precision", "float32", PRECISIONS,
-        "Numbers that a text encoder within the network multiplies; bfloat16 is for accelerators.",
+        "Numbers that a text encoder within the network multiplies; bfloat16 is for accelerators "
+        "and for processors with AMX.",
     )  # fmt: skip
     flags.DEFINE_integer("max_tokens", 64, "Tokens after which words are cut off.")
     cli.define_flags(NetworkConfig, **defaults)

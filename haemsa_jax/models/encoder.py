@@ -5,11 +5,13 @@ They differ in where positions start to count, in MPNet's relative position buck
 and scanned, so that twelve compile as fast as one.
 """
 
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
@@ -35,7 +37,7 @@ class Encoder(nn.Module):
       config: its shapes.
       rank: of the adapters beside the matrices `ADAPTED` of every layer; 0 for none. What they say
         is zero at first.
-      precision: of the products.
+      precision: of what weights multiply, and theirs; all else is float32.
       marks: whether some tokens are told from others by a vector, which begins at zero.
     """
 
@@ -99,14 +101,14 @@ class _Layer(nn.Module):
 
         query, key, value = heads("query"), heads("key"), heads("value")
         logits = jnp.einsum("...qhd,...thd->...hqt", query, key) / math.sqrt(query.shape[-1])
-        weights = masked_softmax(logits.astype(x.dtype) + bias, mask[..., None, None, :])
-        mixed = jnp.einsum("...hqt,...thd->...qhd", weights.astype(value.dtype), value)
-        mixed = self._dense("out", config.width, mixed.reshape(x.shape)).astype(x.dtype)
+        weights = masked_softmax(logits + bias, mask[..., None, None, :])
+        mixed = jnp.einsum("...hqt,...thd->...qhd", weights, value)
+        mixed = self._dense("out", config.width, mixed.reshape(x.shape))
         x = nn.LayerNorm(epsilon=config.epsilon, name="attention_norm")(
             x + Dropout(name="attention_dropout")(mixed, dropout)
         )
         inner = _ACTIVATIONS[config.activation](self._dense("wide", config.hidden, x))
-        added = self._dense("narrow", config.width, inner).astype(x.dtype)
+        added = self._dense("narrow", config.width, inner)
         added = Dropout(name="dropout")(added, dropout)
         return nn.LayerNorm(epsilon=config.epsilon, name="norm")(x + added), None
 
@@ -115,15 +117,51 @@ class _Layer(nn.Module):
 
         Theirs are those of queries and values, and so are ours.
         """
-        said = nn.Dense(size, dtype=self.precision, name=name)(x)
+
+        def multiply(x, kernel, *_, **__):
+            rows = product(self.precision, x.reshape(-1, x.shape[-1]), kernel)
+            return rows.reshape(*x.shape[:-1], -1)
+
+        dense = functools.partial(nn.Dense, dot_general=multiply)
+        said = dense(size, name=name)(x)
         if not self.rank or name not in ADAPTED:
             return said
-        thin = nn.Dense(self.rank, False, dtype=self.precision, name=f"{name}{ADAPTERS[0]}")(x)
-        wide = nn.Dense(
-            size, False, dtype=self.precision, kernel_init=nn.initializers.zeros,
-            name=f"{name}{ADAPTERS[1]}",
-        )  # fmt: skip
-        return said + jnp.asarray(adapters, said.dtype) * wide(thin)
+        thin = dense(self.rank, False, name=f"{name}{ADAPTERS[0]}")(x)
+        zeros = nn.initializers.zeros
+        wide = dense(size, False, kernel_init=zeros, name=f"{name}{ADAPTERS[1]}")
+        return said + adapters * wide(thin)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def product(precision: str, x: Array, kernel: Array) -> Array:
+    """`x @ kernel` of factors rounded to `precision`, summed in float32.
+
+    Its gradient's products are of the same kind: left to differentiation they would mix precisions,
+    which no processor multiplies at full speed.
+
+    Args:
+      precision: of the factors.
+      x, kernel: float32[N, D], float32[D, E].
+    """
+    return _sums(precision, x, kernel, (1, 0))
+
+
+def _sums(precision: str, a: Array, b: Array, over: tuple[int, int]) -> Array:
+    a, b = a.astype(precision), b.astype(precision)
+    over = ((over[:1], over[1:]), ((), ()))
+    return jax.lax.dot_general(a, b, over, preferred_element_type=jnp.float32)
+
+
+def _forward(precision, x, kernel):
+    return product(precision, x, kernel), (x.astype(precision), kernel)
+
+
+def _backward(precision, factors, change):
+    x, kernel = factors
+    return _sums(precision, change, kernel, (1, 1)), _sums(precision, x, change, (0, 0))
+
+
+product.defvjp(_forward, _backward)
 
 
 def split_adapters(params: Mapping[str, Any]) -> tuple[dict, dict]:
