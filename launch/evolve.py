@@ -15,7 +15,6 @@ from pathlib import Path
 
 import jax
 from absl import flags
-from tqdm import tqdm
 
 from haemsa_jax.config import TrainConfig, to_json
 from haemsa_jax.data.dataset import known_of
@@ -28,6 +27,7 @@ from haemsa_jax.evolution.state import SearchConfig, SearchResult
 from haemsa_jax.reporting.evolution import evolution_figure
 from haemsa_jax.training.checkpoint import Experiment
 from launch import cli, tasks, words
+from launch.progress import SearchBar
 
 _PATTERNS = flags.DEFINE_list(
     "patterns", ["full"],
@@ -73,7 +73,7 @@ def main() -> None:
 
     def run(blind: bool) -> SearchResult:
         name = "random search" if blind else config.algorithm
-        with _Bar(name, config) as bar:
+        with SearchBar(name, config.generations) as bar:
             return run_search(
                 search, key, data, directory, experiment, blind, _BLOCK.value,
                 _YARDSTICK.value and not blind, bar, interrupt,
@@ -135,37 +135,6 @@ def _tell(found: SearchResult, beside: SearchResult | None, problem: Problem) ->
 def _best(values, result: SearchResult) -> float:
     """Of a history's [N, P], that of the best member."""
     return float(values.reshape(-1)[result.history.winner()])
-
-
-class _Bar:
-    """One progress bar: best, median, diverged, members a second, time left."""
-
-    def __init__(self, name: str, config: SearchConfig):
-        self.bar = tqdm(
-            desc=name, unit="generation", total=config.generations, dynamic_ncols=True, initial=0,
-            disable=not cli.leads(),
-        )  # fmt: skip
-        self.begun = False
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.bar.close()
-
-    def __call__(self, row: dict) -> None:
-        if not self.begun:
-            # A resumed search has these behind it; they do not count towards the rate.
-            self.bar.initial = self.bar.n = max(0, row["generation"] - _BLOCK.value)
-            self.begun = True
-        self.bar.set_postfix(
-            {
-                "best": f"{row['best']:.4f}", "median": f"{row['median']:.4f}",
-                "diverged": row["diverged"], "members/s": f"{row['rate']:.2f}",
-            },
-            refresh=False,
-        )  # fmt: skip
-        self.bar.update(row["generation"] - self.bar.n)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How far a training is."""
+"""How far a training or a search is."""
 
 from statistics import fmean
 
@@ -7,15 +7,15 @@ from tqdm import tqdm
 from launch import cli
 
 
-class TrainingBar:
-    """One progress bar: step rate, losses and validation metrics, mean over seeds."""
+class Bar:
+    """A progress bar whose clock starts when compiling has ended."""
 
-    def __init__(self, name: str = ""):
+    def __init__(self, name: str, unit: str):
+        self.name = name
         self.bar = tqdm(
-            desc=name or None, unit="step", dynamic_ncols=True, mininterval=0.5,
-            disable=not cli.leads(),
+            desc=": ".join(filter(None, (name, "compiling"))), unit=unit, dynamic_ncols=True,
+            mininterval=0.5, disable=not cli.leads(),
         )  # fmt: skip
-        self.shown: dict[str, str] = {}
 
     def __enter__(self):
         return self
@@ -23,16 +23,45 @@ class TrainingBar:
     def __exit__(self, *_):
         self.bar.close()
 
+    def reach(self, done: int, total: int) -> None:
+        """So many are done; what was compiled for, or done by an earlier run, sets no rate."""
+        if self.bar.total is None:
+            self.bar.set_description(self.name or None, refresh=False)
+            self.bar.reset(total)
+            self.bar.initial = self.bar.n = self.bar.last_print_n = done
+            self.bar.refresh()
+        self.bar.update(done - self.bar.n)
+
+
+class TrainingBar(Bar):
+    """Step rate, losses and validation metrics, mean over seeds."""
+
+    def __init__(self, name: str = ""):
+        super().__init__(name, "step")
+        self.shown: dict[str, str] = {}
+
     def __call__(self, row: dict) -> None:
         if row["kind"] == "train":
-            # What a resumed run already had behind it does not count towards the rate.
-            if self.bar.total is None:
-                self.bar.total, self.bar.initial = row["total"], row["step"] - 1
-                self.bar.n = row["step"] - 1
-            self.bar.update(row["step"] - self.bar.n)
+            self.reach(row["step"], row["total"])
             self.shown["loss"] = f"{fmean(row['loss']):.3f}"
         elif row["kind"] == "validation":
             # The first metric of a task is the one that selects.
             first = {name.rpartition("/")[0]: name for name in reversed(row) if "/" in name}
             self.shown |= {name: f"{fmean(row[name]):.3f}" for name in first.values()}
         self.bar.set_postfix(self.shown, refresh=False)
+
+
+class SearchBar(Bar):
+    """Best and median cost, diverged members, members a second, time left."""
+
+    def __init__(self, name: str, generations: int):
+        super().__init__(name, "generation")
+        self.generations = generations
+
+    def __call__(self, row: dict) -> None:
+        self.bar.set_postfix_str(
+            f"cost best={row['best']:.4f} median={row['median']:.4f}, "
+            f"diverged={row['diverged']}, members/s={row['rate']:.2f}",
+            refresh=False,
+        )
+        self.reach(row["generation"], self.generations)
