@@ -24,7 +24,13 @@ said = model(**arrays)
 half = model(**{name: x[:1] for name, x in arrays.items() if name.startswith("text")})
 np.savez("out.npz", **{f"{task}_{what}": x for task, of in said.items() for what, x in of.items()},
          text_alone=half["score"]["mean"])
-for wrong in ({"smell": arrays["text"]}, {"text": arrays["text"][..., :2]}):
+bad = arrays["audio"].copy()
+bad[3, 1, 2, 0] = np.nan
+one = np.zeros(bad.shape[:3], bool)
+one[3, 1, 2] = True
+model(audio=bad, audio_mask=~one)  # what the mask leaves out is not read
+for wrong in ({"smell": arrays["text"]}, {"text": arrays["text"][..., :2]},
+              {"audio": bad, "audio_mask": one}):
     try: model(**wrong)
     except ValueError as error: print(error)
 """
@@ -60,6 +66,7 @@ def test_it_runs_without_the_library(trained, exported, talks, environment):
     assert done.returncode == 0, done.stderr
     assert "got ['smell']; expected some of ['audio', 'text', 'vision']" in done.stdout
     assert "text has shape (10, 3, 3, 2); expected (10, 3, 3, 6)" in done.stdout
+    assert "audio is nan at sample, utterance, token, column [3, 1, 2, 0]" in done.stdout
     predictor = Predictor(trained)
     windows = [predictor.predict_dialogue(utterances(split, range(3 * k, 3 * k + 3)))[1]
                for k in range(10)]  # fmt: skip

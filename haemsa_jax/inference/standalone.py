@@ -68,7 +68,14 @@ class Model:
                 f"({self.past} before the target, it, {self.future} after it), at most {shape[2]} "
                 "tokens, width"
             )
-        full[:, :, : values.shape[2]] = np.where(mask[..., None], values, 0.0)
+        values = np.where(mask[..., None], values, 0.0)
+        bad = np.argwhere(~np.isfinite(values))
+        if len(bad):
+            raise ValueError(
+                f"{name} is {values[tuple(bad[0])]} at sample, utterance, token, column "
+                f"{bad[0].tolist()}; replace values that are not finite, or mask them"
+            )
+        full[:, :, : values.shape[2]] = values
         there[:, :, : values.shape[2]] = mask
         return full, there
 
