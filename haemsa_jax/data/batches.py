@@ -148,14 +148,10 @@ def shuffled_positions(
         return drawn[jnp.lexsort((rank, pool))]
 
     start = step * batch_size
-    epoch = start // count
-    offset = start - epoch * count
-    orders = [order(epoch)]
-    for later in range(1, -(-batch_size // count) + 1):
-        # Sorting a large data set takes as long as a step of a small network; few batches need two.
-        reached = offset + batch_size > later * count
-        orders.append(jax.lax.cond(reached, order, lambda _: orders[0], epoch + later))
-    return jax.lax.dynamic_slice(jnp.concatenate(orders), (offset,), (batch_size,))
+    first_epoch = start // count
+    span = -(-batch_size // count) + 1
+    orders = jax.vmap(order)(first_epoch + jnp.arange(span)).reshape(-1)
+    return jax.lax.dynamic_slice(orders, (start - first_epoch * count,), (batch_size,))
 
 
 def gather(split: DeviceSplit, row: Array, task: Array, past: int, future: int) -> Sample:
