@@ -1,11 +1,12 @@
 """Speed of the search: one program for a whole population, beside three other ways to do the same.
 
-  python -m benchmarks.search [--population=16] [--populations=8,64,512]
+  python -m benchmarks.search [--population=16] [--devices=2] [--populations=8,64,512]
 
 Members are trained for --steps steps and validated, as in one generation. The other ways: (a) the
-same members one after the other with one compiled program; (b) a program compiled for every
-architecture; (c) a loop over late-fusion networks in PyTorch, where torch is installed. Data have
-the shape of `planted` and are random. All figures are of one run; compare ratios, not runs.
+same members one after the other with one compiled program on one device; (b) a program compiled for
+every architecture; (c) a loop over late-fusion networks in PyTorch, where torch is installed. Data
+have the shape of `planted` and are random. All figures are of one run; compare ratios, not runs.
+The search uses all devices; --devices splits a CPU, best into one a core.
 
 What specialisation saves is measured on the same architectures: the small network beside the masked
 supernet, on all validation samples.
@@ -42,6 +43,8 @@ from haemsa_jax.models.haemsa import Haemsa, Rates, init_variables
 from haemsa_jax.training.constants import make_constants
 
 _POPULATION = flags.DEFINE_integer("population", 16, "Members of a generation.")
+_DEVICES = flags.DEFINE_integer("devices", None, "Devices that a CPU is split into.")
+_ABREAST = flags.DEFINE_integer("abreast", 0, "Members that a device trains side by side.")
 _POPULATIONS = flags.DEFINE_list("populations", [], "Sizes of the curve.")
 _STEPS = flags.DEFINE_integer("steps", 20, "Training steps of a member.")
 _WIDTH = flags.DEFINE_integer("width", 32, "Width of the network.")
@@ -59,6 +62,8 @@ TASKS = {
 
 def main(argv: list[str]) -> None:
     del argv
+    if _DEVICES.value:
+        jax.config.update("jax_num_cpu_devices", _DEVICES.value)
     print(f"{platform.machine()}, {os.cpu_count()} cores; jax {jax.__version__} on", end=" ")
     print(f"{jax.local_device_count()} x {jax.local_devices()[0].device_kind}")
     bench = Bench()
@@ -119,8 +124,9 @@ class Bench:
 
     def config(self, population: int) -> SearchConfig:
         return SearchConfig(
-            population=population, generations=2 + REPEATS, steps=_STEPS.value, head_start=0
-        )
+            population=population, generations=2 + REPEATS, steps=_STEPS.value, head_start=0,
+            abreast=_ABREAST.value,
+        )  # fmt: skip
 
     def one_program(self, population: int) -> tuple[float, float]:
         """Members a second, and the seconds that compiling took."""

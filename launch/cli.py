@@ -71,6 +71,13 @@ def devices() -> list[jax.Device]:
     return there[: count or None]
 
 
+def _split_processor() -> None:
+    """Makes of a CPU as many devices as `--devices` asks for, before JAX looks for them."""
+    count = flags.FLAGS.devices if "devices" in flags.FLAGS else 0
+    if count > 0 and "device_count" not in os.environ.get("XLA_FLAGS", ""):
+        jax.config.update("jax_num_cpu_devices", count)
+
+
 def leads() -> bool:
     """Whether this process prints and writes: the only one, or the first of several."""
     return jax.process_index() == 0
@@ -100,7 +107,9 @@ def define_run_flags() -> None:
     """Where a run is kept, and on what it runs."""
     flags.DEFINE_string("run_dir", None, "Directory of the run.", required=True)
     flags.DEFINE_bool("overwrite", False, "Delete what RUN_DIR holds.")
-    flags.DEFINE_integer("devices", 0, "Local devices to use; 0 for all.")
+    flags.DEFINE_integer(
+        "devices", 0, "Local devices to use; 0 for all. A CPU is split into as many as that."
+    )
 
 
 def define_process_flags() -> None:
@@ -236,6 +245,7 @@ def run(main: Callable[[], None]) -> None:
         gc.set_threshold(100_000, 50, 1000)
         try:
             _join_processes()
+            _split_processor()
             main()
         except (InputError, NonFiniteLossError) as error:
             _end(str(error))

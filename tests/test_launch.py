@@ -264,6 +264,12 @@ REFUSED = [
 ]
 
 
+def test_a_cpu_is_split_into_the_devices_that_are_asked_for(launch, data_dir, tmp_path):
+    flags = "--tasks=planted", f"--data_dir={data_dir}", f"--run_dir={tmp_path}"
+    done = launch("train", *flags, "--devices=3", "--batch_size=13", XLA_FLAGS="")
+    assert "batch_size=13 does not divide over 3 devices" in done.stderr
+
+
 @pytest.mark.parametrize(("program", "flags", "words"), REFUSED)
 def test_bad_flags_end_with_one_clear_line(launch, data_dir, tmp_path, program, flags, words):
     given = [*flags] if program == "predict" else [f"--data_dir={data_dir}", *flags]

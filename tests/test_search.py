@@ -136,6 +136,17 @@ def test_any_number_of_devices(result, data, count):
     np.testing.assert_allclose(other.history.fitness, result.history.fitness, rtol=1e-5)
 
 
+@pytest.mark.parametrize("abreast", [3, 8])
+def test_how_many_are_trained_side_by_side_changes_nothing(result, data, abreast):
+    # Otherwise these are four; of eight members three go side by side as two.
+    config = dataclasses.replace(CONFIG, abreast=abreast)
+    search = make_search(make_problem(), config, jax.local_devices()[:1])
+    other = search(jax.random.key(0), data).history
+    np.testing.assert_array_equal(other.parents, result.history.parents)
+    np.testing.assert_allclose(other.genomes, result.history.genomes, rtol=1e-5)
+    np.testing.assert_allclose(other.fitness, result.history.fitness, rtol=1e-5)
+
+
 def test_a_population_that_does_not_divide():
     with pytest.raises(InputError, match=r"population=8 does not divide over 3 devices.*such as 9"):
         make_search(make_problem(), CONFIG, jax.local_devices()[:3])

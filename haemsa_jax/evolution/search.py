@@ -87,7 +87,8 @@ def make_search(
         config.algorithm, config.population, problem.table, config.generations
     )
     populated = has_population(algorithm)
-    step = _make_generation(problem, config, algorithm, populated, len(devices))
+    everybody = _in_turns(config.population // len(devices), config.abreast, devices[0].platform)
+    step = _make_generation(problem, config, algorithm, populated, len(devices), everybody)
     # It runs once, so there is nothing to win from optimising it, which takes half of compiling.
     begin = jax.jit(
         _make_start(problem, config, algorithm, populated, len(devices)),
@@ -185,8 +186,24 @@ def _make_start(problem: Problem, config: SearchConfig, algorithm, populated: bo
     return start
 
 
+def _in_turns(share: int, abreast: int, platform: str) -> Callable[[Callable], Callable]:
+    """`jax.vmap` over all of a device's members, or over a divisor of them, in turns."""
+    most = abreast or (4 if platform == "cpu" else share)
+    together = max(count for count in range(1, most + 1) if share % count == 0)
+    if together == share:
+        return jax.vmap
+
+    def mapped(live):
+        def some(*members):
+            return jax.lax.map(lambda one: live(*one), members, batch_size=together)
+
+        return some
+
+    return mapped
+
+
 def _make_generation(
-    problem: Problem, config: SearchConfig, algorithm, populated: bool, devices: int
+    problem: Problem, config: SearchConfig, algorithm, populated: bool, devices: int, everybody
 ):
     """generation(state, key, data) -> state, on each device with its share of the members."""
     size, share = config.population, config.population // devices
@@ -221,7 +238,7 @@ def _make_generation(
             member = problem.train(member, genome, data, key, begun, config.steps + extra)
             return ravel_pytree(member)[0], problem.evaluate(member, genome, data)
 
-        children, costs = parallel.all_members(jax.vmap(live)(start, genomes[mine]), devices)
+        children, costs = parallel.all_members(everybody(live)(start, genomes[mine]), devices)
 
         sizes = jax.vmap(problem.size)(genomes)
         raw = costs.mean(axis=-1) * sizes**config.price
