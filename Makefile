@@ -11,13 +11,15 @@ JAX ?= cpu
 VENV ?= .venv
 RUN = $(VENV)/bin/python
 PIP = $(RUN) -m pip install --quiet --disable-pip-version-check
+# A search trains a member on each half of a processor.
+HALVES = $(if $(filter cpu,$(JAX)),--devices=2)
 READY = $(VENV)/.ready-$(JAX)
 
 .PHONY: demo test lint clean
 
 demo: $(READY)
 	$(RUN) -m launch.prepare_data --dataset=planted --data_dir=demo/data
-	$(RUN) -m launch.evolve --tasks=planted --data_dir=demo/data --run_dir=demo/evolved \
+	$(RUN) -m launch.evolve --tasks=planted --data_dir=demo/data --run_dir=demo/evolved $(HALVES) \
 	  --width=16 --population=16 --generations=20 --steps=20 --head_start=120 --price=0.3 \
 	  --learning_rate=1e-2 --weight_decay=0.3 --dropout=0.1 --input_dropout=0.05 \
 	  --modality_dropout=0.05

@@ -2,6 +2,7 @@
 
 import dataclasses
 import gc
+import json
 import os
 import subprocess
 import sys
@@ -186,20 +187,27 @@ def spoken(pair, pretrained):
     return with_tokens(told, pretrained, max_tokens=24)
 
 
-def stirred(params):
-    """Parameters with noise, so that gates and heads leave their neutral start."""
-    leaves, tree = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(1), len(leaves))
-    noisy = [p + 0.3 * jax.random.normal(k, p.shape) for p, k in zip(leaves, keys, strict=True)]
-    return jax.tree.unflatten(tree, noisy)
+def drawn(make, stack=()):
+    """Random numbers, of the shapes that `make(key)` returns and without compiling it: gates and
+    heads away from their neutral start. `stack` goes before each shape."""
+    rng = np.random.default_rng(1)
+
+    def draw(path, shape):
+        scale = path[-1].key == "scale"
+        return (scale + 0.3 * rng.normal(size=(*stack, *shape.shape))).astype(np.float32)
+
+    return jax.tree_util.tree_map_with_path(draw, jax.eval_shape(make, jax.random.key(0)))
+
+
+def params_of(network, stack=()):
+    """Such parameters of a network."""
+    return drawn(lambda key: init_variables(Haemsa(network), key)[0], stack)
 
 
 def made(network, dataset, seeds=2, params=None) -> Trained:
-    """Networks with weights that were stirred rather than trained."""
+    """Networks with random weights, but for those that are given."""
     data = {dataset.name: dataset}
-    keys = jax.random.split(jax.random.key(0), seeds)
-    fresh = jax.jit(jax.vmap(lambda key: init_variables(Haemsa(network), key)[0]))(keys)
-    params = stirred({**fresh, **stack(params or {}, seeds)})
+    params = {**params_of(network, (seeds,)), **stack(params or {}, seeds)}
     experiment = Experiment(network, TrainConfig(seeds=seeds), {}, known_of(data))
     architectures = stack(default_architecture(network), seeds)
     return Trained(experiment, params, make_constants(network, data), architectures, {})
@@ -231,17 +239,26 @@ def deep(small) -> NetworkConfig:
 
 
 @pytest.fixture(scope="session")
-def launch(environment):
-    """launch(program, *flags) -> the finished process."""
+def launch(environment, tmp_path_factory):
+    """launch(program, *flags) -> the finished process; see `forked.py`."""
+    command = [environment["PYTHON"], ROOT / "tests" / "forked.py"]
+    server = subprocess.Popen(
+        command, cwd=ROOT, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    out, err = (tmp_path_factory.mktemp("said") / name for name in ("out", "err"))
 
-    def run(program, *flags, **changes):
-        command = [environment["PYTHON"], "-m", f"launch.{program}", *map(str, flags)]
-        return subprocess.run(
-            command, cwd=ROOT, env={**environment, **changes}, capture_output=True, text=True,
-            check=False,
-        )  # fmt: skip
+    def run(program, *flags, **surroundings):
+        for path in (out, err):
+            path.write_text("")
+        told = list(map(str, flags))
+        order = program, told, surroundings, str(out), str(err)
+        names = "program", "flags", "surroundings", "out", "err"
+        print(json.dumps(dict(zip(names, order, strict=True))), file=server.stdin, flush=True)
+        status = int(server.stdout.readline())
+        return subprocess.CompletedProcess(told, status, out.read_text(), err.read_text())
 
-    return run
+    yield run
+    server.communicate(timeout=60)
 
 
 @pytest.fixture(scope="session")

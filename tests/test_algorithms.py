@@ -3,14 +3,32 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
-from foreign_supernet import CONFIG, make_data, make_problem
+from foreign_supernet import CONFIG, TABLE, make_problem
 
 from haemsa_jax.errors import InputError
 from haemsa_jax.evolution import algorithms
 from haemsa_jax.evolution.search import make_search
-from haemsa_jax.evolution.state import SearchConfig
+from haemsa_jax.evolution.state import Problem, SearchConfig
+
+
+def small_problem() -> Problem:
+    """The foreign table's genomes shall be near the data; training lessens what its weights add."""
+
+    def evaluate(member, genome, data):
+        return jnp.stack([jnp.abs(member).mean(), jnp.abs(genome - data).mean()])
+
+    return Problem(
+        table=TABLE,
+        default=np.zeros(TABLE.size, np.float32),
+        objectives=("weights", "genome"),
+        init=lambda key, data: 1.0 + jax.random.uniform(key, (3,)),
+        train=lambda member, genome, data, key, start, count: member * 0.9**count,
+        evaluate=evaluate,
+        size=lambda genome: TABLE.decode(genome)["units"].mean(),
+    )
 
 
 # Evosax's own use of optax.
@@ -18,9 +36,8 @@ from haemsa_jax.evolution.state import SearchConfig
 @pytest.mark.parametrize("name", algorithms.names())
 def test_every_algorithm(name):
     config = SearchConfig(name, population=8, generations=3, steps=2, head_start=3)
-    result = make_search(make_problem(), config, jax.local_devices()[:1])(
-        jax.random.key(0), make_data(0)
-    )
+    search = make_search(small_problem(), config, jax.local_devices()[:1])
+    result = search(jax.random.key(0), np.linspace(-1, 1, TABLE.size, dtype=np.float32))
     history = result.history
     assert np.isfinite(history.fitness).all()
     assert result.fitness == history.fitness.min()

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import stirred
+from conftest import params_of
 
 from haemsa_jax.config import FUSION_OPERATORS, LOCAL_EXPERTS
 from haemsa_jax.data.batches import device_split, gather
@@ -21,8 +21,7 @@ def setting(talks, small):
     """A network with gates and heads away from their neutral start, and a batch of samples."""
     small = dataclasses.replace(small, sharing="imputed")
     module = Haemsa(small)
-    params, _ = jax.jit(lambda key: init_variables(module, key))(jax.random.key(0))
-    params = stirred(params)
+    params = params_of(small)
     constants = make_constants(small, {talks.name: talks})
     data = jax.device_put(device_split(talks.splits["train"]))
     tasks = jnp.arange(12) % 3

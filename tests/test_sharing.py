@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import stirred
+from conftest import params_of
 
 from haemsa_jax.config import OPTIONS, SHARING_LOSSES, TaskSpec, TrainConfig, check_together
 from haemsa_jax.data.batches import device_split, gather
@@ -119,7 +119,7 @@ def network(small):
 @pytest.fixture(scope="module")
 def setting(network, talks):
     module = Haemsa(network)
-    params = stirred(jax.jit(lambda key: init_variables(module, key)[0])(jax.random.key(0)))
+    params = params_of(network)
     variables = {"params": params, "constants": make_constants(network, {"talks": talks})}
     data = jax.device_put(device_split(talks.splits["train"]))
     row = int(np.flatnonzero(np.all(list(talks.splits["train"].presence.values()), axis=0))[0])

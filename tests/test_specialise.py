@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import TASKS, stirred
+from conftest import TASKS, params_of
 from jax.extend.core import jaxprs_in_params
 
 from haemsa_jax.config import NetworkConfig
@@ -37,8 +37,7 @@ def deep(deep):
 
 @pytest.fixture(scope="module")
 def setting(talks, deep):
-    params, _ = jax.jit(lambda key: init_variables(Haemsa(deep), key))(jax.random.key(0))
-    params = stirred(params)
+    params = params_of(deep)
     constants = make_constants(deep, {talks.name: talks})
     data = jax.device_put(device_split(talks.splits["train"]))
     samples = []
@@ -100,8 +99,7 @@ def test_the_small_network_has_the_window_that_its_tasks_read(small, solo, reach
     network = dataclasses.replace(
         small, widths={"talks": dict(solo.widths)}, context={"talks": (2, 1)}
     )
-    params, _ = jax.jit(lambda key: init_variables(Haemsa(network), key))(jax.random.key(0))
-    params, constants = stirred(params), make_constants(network, {"talks": solo})
+    params, constants = params_of(network), make_constants(network, {"talks": solo})
     architecture = default_architecture(network).replace(context=jnp.array(reach, jnp.float32))
     cut, *variables = specialise(network, params, constants, architecture)
     assert cut.context_of("talks") == tuple(np.max(reach, axis=0))

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import BERT, bare, stirred
+from conftest import BERT, bare, drawn
 from jax.extend.core import jaxprs_in_params
 
 from haemsa_jax.config import TextConfig, TrainConfig
@@ -53,8 +53,7 @@ def given(pretrained):
 @pytest.fixture(scope="module")
 def variables(network, spoken, given):
     _, constants = begin_with(network, {spoken.name: spoken}, given)
-    params = jax.jit(lambda key: init_params(network, TRAIN, key))(jax.random.key(0))
-    return stirred(params), constants
+    return drawn(lambda key: init_params(network, TRAIN, key)), constants
 
 
 def says(network, **said):
