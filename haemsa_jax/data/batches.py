@@ -13,6 +13,7 @@ import numpy as np
 from flax import struct
 
 from haemsa_jax.data.dataset import Split
+from haemsa_jax.data.permutation import shuffled
 from haemsa_jax.sample import Sample
 
 Array = jax.Array
@@ -138,20 +139,20 @@ def shuffled_positions(
         that are drawn at random.
     """
 
-    def order(epoch):
-        drawn = jax.random.permutation(jax.random.fold_in(key, epoch), count)
-        if lengths is None:
-            return drawn
-        pool = jnp.arange(count) // (POOL * batch_size)
-        # Up in one pool and down in the next, so that neighbours across the border are alike.
-        rank = jnp.where(pool % 2, -lengths[drawn], lengths[drawn])
-        return drawn[jnp.lexsort((rank, pool))]
-
     start = step * batch_size
-    first_epoch = start // count
-    span = -(-batch_size // count) + 1
-    orders = jax.vmap(order)(first_epoch + jnp.arange(span)).reshape(-1)
-    return jax.lax.dynamic_slice(orders, (start - first_epoch * count,), (batch_size,))
+    if lengths is None:
+        return shuffled(key, start + jnp.arange(batch_size), count)
+    # From where the first place's pool begins to where the last one's is over, also where the short
+    # pool that ends an epoch lies between.
+    size = POOL * batch_size
+    first = start - start % count % size
+    walk = first + jnp.arange(2 * size + batch_size)
+    places, pool = shuffled(key, walk, count), walk % count // size
+    # Up in one pool and down in the next, so that neighbours across the border are alike.
+    rank = jnp.where(pool % 2, -lengths[places], lengths[places])
+    number = walk // count * -(-count // size) + pool
+    ordered = places[jnp.lexsort((rank, number))]
+    return jax.lax.dynamic_slice(ordered, (start - first,), (batch_size,))
 
 
 def gather(split: DeviceSplit, row: Array, task: Array, past: int, future: int) -> Sample:
