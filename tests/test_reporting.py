@@ -139,3 +139,14 @@ def test_training_figure(tmp_path, metrics):
     rows += [{"step": 4, "kind": "validation", **{f"toy:a/{metric}": [0.5]}} for metric in metrics]
     figures.training_figure(rows, tmp_path / "training.png")
     assert_is_drawn(tmp_path / "training.png")
+
+
+def test_conflict_is_a_table_of_tasks(tmp_path):
+    rows = [{"step": 0, "kind": "train", "loss": [1.0, 2.0]}]
+    tell = {"cosine/a:x|b:y": [0.2, 0.4], "cosine/a:x|c:z": [-0.1, -0.3], "cosine/b:y|c:z": [0, 0]}
+    rows += [{"step": step, "kind": "tasks", **tell} for step in (1, 2)]
+    assert figures._cosines(rows) == pytest.approx(
+        {("a:x", "b:y"): 0.3, ("a:x", "c:z"): -0.2, ("b:y", "c:z"): 0.0}
+    )
+    figures.training_figure(rows, tmp_path / "training.png")
+    assert_is_drawn(tmp_path / "training.png")

@@ -82,13 +82,15 @@ def training_figure(log_rows: Sequence[Mapping[str, Any]], path: str | os.PathLi
 
     Args:
       log_rows: as `log.read` returns them. Drawn are `loss` and `loss/TASK` of the rows of kind
-        `train`, `score` and `TASK/METRIC` of those of kind `validation`, learnt weights and cosines
-        of those of kind `tasks`: the mean over seeds, in a band from the lowest to the highest.
+        `train`, `score` and `TASK/METRIC` of those of kind `validation`, learnt weights of those of
+        kind `tasks`: the mean over seeds, in a band from the lowest to the highest; and how the
+        tasks' gradients agree, on the mean over seeds and rows.
       path: of the PNG.
     """
-    panels = _curves(log_rows)
-    columns = min(len(panels), 3)
-    rows = math.ceil(len(panels) / columns)
+    panels, cosines = _curves(log_rows), _cosines(log_rows)
+    count = len(panels) + bool(cosines)
+    columns = min(count, 3)
+    rows = math.ceil(count / columns)
     figure = Figure(figsize=(4.8 * columns, 3.2 * rows + 0.5), dpi=DPI, layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False).flat
     tasks = list(dict.fromkeys(task for curves in panels.values() for task in curves if task))
@@ -104,6 +106,8 @@ def training_figure(log_rows: Sequence[Mapping[str, Any]], path: str | os.PathLi
         _title(axes, title, x="step")
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
         axes.grid(color=ABSENT)
+    if cosines:
+        _agreement(next(grid), cosines)
     for left_over in grid:
         left_over.remove()
     _legend(figure, {task or "all tasks": hue for task, hue in hues.items()})
@@ -217,12 +221,13 @@ def _fusion(axes: Axes, report: TaskReport) -> None:
     _title(axes, "global expert weights")
 
 
-def _heat_map(axes: Axes, shares, texts, rows, columns, fontsize=FONT) -> None:
-    """Shares in [0, 1] with their texts; NaN is drawn as not there."""
+def _heat_map(axes: Axes, shares, texts, rows, columns, fontsize=FONT, signed=0.0) -> None:
+    """Shares in [0, 1], or from -signed to signed, with their texts; NaN is drawn as not there."""
     axes.set_facecolor(ABSENT)
-    axes.imshow(shares, vmin=0, vmax=1, cmap="Blues", aspect="auto")
+    low, high, colours = (-signed, signed, "RdBu") if signed else (0, 1, "Blues")
+    axes.imshow(shares, vmin=low, vmax=high, cmap=colours, aspect="auto")
     for (row, column), share in np.ndenumerate(shares):
-        ink = "white" if share > 0.6 else "black"
+        ink = "white" if abs(share) > 0.6 * high else "black"
         axes.text(
             column, row, texts[row][column], ha="center", va="center", color=ink, fontsize=fontsize
         )
@@ -253,9 +258,35 @@ def _curves(log_rows) -> dict[str, dict[str, tuple[list, list]]]:
     return panels
 
 
+def _cosines(log_rows) -> dict[tuple[str, str], float]:
+    """Of two tasks' gradients: mean over seeds and over the rows that tell."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for row in log_rows:
+        for name, values in row.items():
+            of, _, both = name.partition("/")
+            if row.get("kind") == "tasks" and of == "cosine":
+                first, second = both.split("|")
+                found.setdefault((first, second), []).append(float(np.mean(values)))
+    return {pair: float(np.mean(values)) for pair, values in found.items()}
+
+
+def _agreement(axes: Axes, cosines: Mapping[tuple[str, str], float]) -> None:
+    tasks = list(dict.fromkeys(task for pair in cosines for task in pair))
+    table = np.full((len(tasks), len(tasks)), np.nan)
+    for (first, second), value in cosines.items():
+        a, b = tasks.index(first), tasks.index(second)
+        table[a, b] = table[b, a] = value
+    # A scale of their own: gradients of so many numbers are nearly at right angles.
+    most = max(0.1, np.nanmax(np.abs(table)))
+    numbers = _numbers(np.round(table, 2) + 0.0)  # no -0.00
+    names = [task.replace(":", "\n") for task in tasks]
+    _heat_map(axes, table, numbers, names, names, FONT - 1, signed=most)
+    _title(axes, "cosine of tasks' gradients; red is conflict")
+    axes.tick_params(labelsize=FONT - 2)
+
+
 _ABOUT_TASKS = {
     "weight": "learnt weight of tasks",
-    "cosine": "cosine of tasks' gradients",
     "lead": "rightness of a modality over the others'",
 }
 
