@@ -295,6 +295,15 @@ def spoken_dir(launch, tmp_path_factory):
     return directory
 
 
+def assert_same_structure(table, left, right):
+    """What masks and choices of all genomes say; their numbers may be rounded otherwise."""
+    np.testing.assert_allclose(left.genomes, right.genomes, rtol=1e-5, atol=1e-6)
+    scales = {gene.name for gene in table.genes if gene.kind == "scale"}
+    for one, other in zip(*(h.genomes.reshape(-1, table.size) for h in (left, right)), strict=True):
+        said, expected = table.to_json(one), table.to_json(other)
+        assert all(said[name] == expected[name] for name in said.keys() - scales)
+
+
 def stop_when(environment, program, flags, number, status, ready):
     """Start a launcher, send it a signal as soon as `ready()`, and check its exit status."""
     command = [environment["PYTHON"], "-m", f"launch.{program}", *flags]
