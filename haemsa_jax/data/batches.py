@@ -138,7 +138,6 @@ def shuffled_positions(
       lengths: int[count]; places of like length then come together, within pools of `POOL` batches
         that are drawn at random.
     """
-
     start = step * batch_size
     if lengths is None:
         return shuffled(key, start + jnp.arange(batch_size), count)
