@@ -242,6 +242,7 @@ REFUSED = [
     ("evolve", ["--tasks=planted", "--patterns=smell"], ["--patterns=smell", "leave_one_out"]),
     ("evolve", ["--tasks=planted", "--inherit=none"], ["head_start=100", "use 0"]),
     ("evolve", ["--tasks=planted", "--block=0"], ["--block=0"]),
+    ("evolve", ["--tasks=planted", "--abreast=-1"], ["abreast=-1 must not be negative"]),
     ("evolve", ["--tasks=planted", "--encoder_rate=-1"], ["encoder_rate=-1.0"]),
     ("train", ["--tasks="], ["--tasks is missing"]),
     ("train", ["--tasks=planted", "--init_from=/nowhere"], ["/nowhere holds no trained network"]),

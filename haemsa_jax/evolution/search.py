@@ -87,8 +87,8 @@ def make_search(
         config.algorithm, config.population, problem.table, config.generations
     )
     populated = has_population(algorithm)
-    everybody = _in_turns(config.population // len(devices), config.abreast, devices[0].platform)
-    step = _make_generation(problem, config, algorithm, populated, len(devices), everybody)
+    together = _together(config.population // len(devices), config.abreast, devices[0].platform)
+    step = _make_generation(problem, config, algorithm, populated, len(devices), together)
     # It runs once, so there is nothing to win from optimising it, which takes half of compiling.
     begin = jax.jit(
         _make_start(problem, config, algorithm, populated, len(devices)),
@@ -186,24 +186,14 @@ def _make_start(problem: Problem, config: SearchConfig, algorithm, populated: bo
     return start
 
 
-def _in_turns(share: int, abreast: int, platform: str) -> Callable[[Callable], Callable]:
-    """`jax.vmap` over all of a device's members, or over a divisor of them, in turns."""
+def _together(share: int, abreast: int, platform: str) -> int:
+    """Members of a device's `share` that are trained side by side: a divisor of it."""
     most = abreast or (4 if platform == "cpu" else share)
-    together = max(count for count in range(1, most + 1) if share % count == 0)
-    if together == share:
-        return jax.vmap
-
-    def mapped(live):
-        def some(*members):
-            return jax.lax.map(lambda one: live(*one), members, batch_size=together)
-
-        return some
-
-    return mapped
+    return max(count for count in range(1, most + 1) if share % count == 0)
 
 
 def _make_generation(
-    problem: Problem, config: SearchConfig, algorithm, populated: bool, devices: int, everybody
+    problem: Problem, config: SearchConfig, algorithm, populated: bool, devices: int, together: int
 ):
     """generation(state, key, data) -> state, on each device with its share of the members."""
     size, share = config.population, config.population // devices
@@ -238,7 +228,8 @@ def _make_generation(
             member = problem.train(member, genome, data, key, begun, config.steps + extra)
             return ravel_pytree(member)[0], problem.evaluate(member, genome, data)
 
-        children, costs = parallel.all_members(everybody(live)(start, genomes[mine]), devices)
+        everybody = parallel.in_turns(live, (0, 0), together)
+        children, costs = parallel.all_members(everybody(start, genomes[mine]), devices)
 
         sizes = jax.vmap(problem.size)(genomes)
         raw = costs.mean(axis=-1) * sizes**config.price

@@ -211,8 +211,12 @@ def make_predict(
 
 def _side_by_side(network: NetworkConfig, function, axes: tuple) -> Callable[..., Any]:
     """`function` of S members at once; one after the other where each fills the device alone."""
-    if not any(network.encodes(dataset) for dataset in network.widths):
-        return jax.vmap(function, axes)
+    alone = any(network.encodes(dataset) for dataset in network.widths)
+    return in_turns(function, axes, 1) if alone else jax.vmap(function, axes)
+
+
+def in_turns(function: Callable[..., Any], axes: tuple, together: int) -> Callable[..., Any]:
+    """What `jax.vmap` of axes 0 and None computes, so many members together and then the next."""
 
     def mapped(*arguments):
         def one(mine):
@@ -221,7 +225,9 @@ def _side_by_side(network: NetworkConfig, function, axes: tuple) -> Callable[...
                                                                         strict=True)]  # fmt: skip
             return function(*filled)
 
-        return jax.lax.map(one, [x for x, axis in zip(arguments, axes, strict=True) if axis == 0])
+        members = [x for x, axis in zip(arguments, axes, strict=True) if axis == 0]
+        # A batch of one would be mapped too, and of a choice of branches all be computed.
+        return jax.lax.map(one, members, batch_size=together if together > 1 else None)
 
     return mapped
 
