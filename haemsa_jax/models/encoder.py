@@ -7,7 +7,7 @@ and scanned, so that twelve compile as fast as one.
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -18,12 +18,6 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from haemsa_jax.config import ACTIVATIONS, EncoderConfig
 from haemsa_jax.models.layers import Array, Dropout, masked_softmax
 
-_ACTIVATIONS = {
-    "gelu": lambda x: nn.gelu(x, approximate=False),
-    "gelu_new": nn.gelu,
-    "relu": nn.relu,
-}
-assert tuple(_ACTIVATIONS) == ACTIVATIONS
 ADAPTED = "query", "value"
 ADAPTERS = "_down", "_up"
 MARK = "mark"
@@ -118,18 +112,30 @@ class _Layer(nn.Module):
         Theirs are those of queries and values, and so are ours.
         """
 
-        def multiply(x, kernel, *_, **__):
-            rows = product(self.precision, x.reshape(-1, x.shape[-1]), kernel)
-            return rows.reshape(*x.shape[:-1], -1)
-
-        dense = functools.partial(nn.Dense, dot_general=multiply)
-        said = dense(size, name=name)(x)
+        said = _Dense(size, self.precision, name=name)(x)
         if not self.rank or name not in ADAPTED:
             return said
-        thin = dense(self.rank, False, name=f"{name}{ADAPTERS[0]}")(x)
+        thin = _Dense(self.rank, self.precision, False, name=f"{name}{ADAPTERS[0]}")(x)
         zeros = nn.initializers.zeros
-        wide = dense(size, False, kernel_init=zeros, name=f"{name}{ADAPTERS[1]}")
+        wide = _Dense(size, self.precision, False, zeros, name=f"{name}{ADAPTERS[1]}")
         return said + adapters * wide(thin)
+
+
+class _Dense(nn.Module):
+    """Linen's, with `product`."""
+
+    size: int
+    precision: str
+    use_bias: bool = True
+    kernel_init: Callable[..., Array] = nn.linear.default_kernel_init
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.size))
+        said = product(self.precision, x, kernel)
+        if not self.use_bias:
+            return said
+        return said + self.param("bias", nn.initializers.zeros, (self.size,))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -141,9 +147,14 @@ def product(precision: str, x: Array, kernel: Array) -> Array:
 
     Args:
       precision: of the factors.
-      x, kernel: float32[N, D], float32[D, E].
+      x, kernel: float32[..., D], float32[D, E].
     """
-    return _sums(precision, x, kernel, (1, 0))
+    rows = _sums(precision, _rows(x), kernel, (1, 0))
+    return rows.reshape(*x.shape[:-1], -1)
+
+
+def _rows(x: Array) -> Array:
+    return x.reshape(-1, x.shape[-1])
 
 
 def _sums(precision: str, a: Array, b: Array, over: tuple[int, int]) -> Array:
@@ -153,15 +164,37 @@ def _sums(precision: str, a: Array, b: Array, over: tuple[int, int]) -> Array:
 
 
 def _forward(precision, x, kernel):
-    return product(precision, x, kernel), (x.astype(precision), kernel)
+    # As they are: what several products read is then kept once.
+    return product(precision, x, kernel), (x, kernel)
 
 
 def _backward(precision, factors, change):
     x, kernel = factors
-    return _sums(precision, change, kernel, (1, 1)), _sums(precision, x, change, (0, 0))
+    to_x = _sums(precision, _rows(change), kernel, (1, 1)).reshape(x.shape)
+    return to_x, _sums(precision, _rows(x), _rows(change), (0, 0))
 
 
 product.defvjp(_forward, _backward)
+
+
+@jax.custom_vjp
+def gelu(x: Array) -> Array:
+    """x Phi(x), Phi being the standard normal distribution (Hendrycks and Gimpel 2016, 1606.08415).
+
+    For its gradient it keeps x alone, where differentiation would keep three arrays of that size.
+    """
+    return 0.5 * x * (1.0 + jax.lax.erf(x * math.sqrt(0.5)))
+
+
+def _gelu_backward(x, change):
+    density = jnp.exp(-0.5 * x * x) / math.sqrt(2.0 * math.pi)
+    return (change * (0.5 * (1.0 + jax.lax.erf(x * math.sqrt(0.5))) + x * density),)
+
+
+gelu.defvjp(lambda x: (gelu(x), x), _gelu_backward)
+
+_ACTIVATIONS = {"gelu": gelu, "gelu_new": nn.gelu, "relu": nn.relu}
+assert tuple(_ACTIVATIONS) == ACTIVATIONS
 
 
 def split_adapters(params: Mapping[str, Any]) -> tuple[dict, dict]:
