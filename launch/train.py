@@ -92,11 +92,11 @@ def _tell(directory: Path, config: TrainConfig, progress: dict) -> None:
     training_figure(log.read(directory), directory / "training.png")
     chosen = zip(progress["best_score"], progress["best_step"], strict=True)
     for seed, (score, step) in enumerate(chosen, start=config.seed):
-        print(
-            f"seed {seed}: best validation score {score:.4f} (higher is better) at step {step} of "
-            f"{progress['step']}"
-        )
-    print(f"written: {directory}: best, latest, log.jsonl, training.png", flush=True)
+        when = f"at step {step} of {progress['step']}"
+        best = f"best validation score {score:.4f} (higher is better) {when}"
+        print(f"seed {seed}: {best if step else 'not validated yet'}")
+    best = "best, " if any(progress["best_step"]) else ""
+    print(f"written: {directory}: {best}latest, log.jsonl, training.png", flush=True)
 
 
 def _found() -> Found | None:

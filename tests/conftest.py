@@ -305,13 +305,17 @@ def assert_same_structure(table, left, right):
 
 
 def stop_when(environment, program, flags, number, status, ready):
-    """Start a launcher, send it a signal as soon as `ready()`, and check its exit status."""
+    """Start a launcher, send it a signal as soon as `ready()`, check its exit status, and return
+    what it said."""
     command = [environment["PYTHON"], "-m", f"launch.{program}", *flags]
     process = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        text=True,
+    )  # fmt: skip
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline and process.poll() is None and not ready():
         time.sleep(0.005)
     os.kill(process.pid, number)
-    assert process.wait() == status
+    said, _ = process.communicate()
+    assert process.returncode == status
+    return said

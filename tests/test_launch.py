@@ -184,12 +184,16 @@ def test_a_run_killed_by_the_system_resumes_bit_for_bit(
 def test_a_stopped_run_saves_and_goes_on(launch, whole, spoken_dir, tmp_path, environment):
     """SIGTERM after a few steps: the state is saved, and the rest is as if nothing had been."""
     flags = train_flags(spoken_dir, tmp_path)
-    stop_when(
+    said = stop_when(
         environment, "train", flags, signal.SIGTERM, 128 + signal.SIGTERM,
         lambda: (tmp_path / "log.jsonl").exists(),
     )  # fmt: skip
-    rows = len(log.read(tmp_path))
-    assert 0 < rows < 28
+    rows = log.read(tmp_path)
+    assert 0 < len(rows) < 28
+    validated = any(row["kind"] == "validation" for row in rows)
+    assert ("best validation score" in said, "not validated yet" in said) == (
+        validated, not validated,
+    )  # fmt: skip
     done = launch("train", *flags)
     assert done.returncode == 0, done.stderr
     assert log.read(tmp_path) == log.read(whole[0])
