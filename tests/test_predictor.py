@@ -172,7 +172,9 @@ def test_words_are_read_as_in_training(lone, solo, mode):
     predictor = Predictor(trained)
     expected = evaluate(trained, {solo.name: spoken})["talks:score"].predictions.mean(axis=0)
     told = predictor.predict(text=said, speaker=["um"] * 3)
-    np.testing.assert_allclose([one.tasks["score"].value for one in told], expected[:3], atol=1e-5)
+    # Frozen vectors are kept in half precision: what differs by 1e-6 may be rounded to neighbours.
+    far = {"frozen": 1e-4, "tuned": 1e-5}[mode]
+    np.testing.assert_allclose([one.tasks["score"].value for one in told], expected[:3], atol=far)
     with pytest.raises(InputError, match="text is empty"):
         predictor.predict(text="  ")
     if mode == "tuned":
