@@ -93,8 +93,8 @@ def _tell(directory: Path, config: TrainConfig, progress: dict) -> None:
     chosen = zip(progress["best_score"], progress["best_step"], strict=True)
     for seed, (score, step) in enumerate(chosen, start=config.seed):
         when = f"at step {step} of {progress['step']}"
-        best = f"best validation score {score:.4f} (higher is better) {when}"
-        print(f"seed {seed}: {best if step else 'not validated yet'}")
+        said = f"best validation score {score:.4f} (higher is better) {when}"
+        print(f"seed {seed}: {said if step else 'not validated yet'}")
     best = "best, " if any(progress["best_step"]) else ""
     print(f"written: {directory}: {best}latest, log.jsonl, training.png", flush=True)
 

@@ -7,7 +7,7 @@ and scanned, so that twelve compile as fast as one.
 
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -112,30 +112,17 @@ class _Layer(nn.Module):
         Theirs are those of queries and values, and so are ours.
         """
 
-        said = _Dense(size, self.precision, name=name)(x)
+        def multiply(x, kernel, *_, **__):
+            return product(self.precision, x, kernel)
+
+        dense = functools.partial(nn.Dense, dot_general=multiply)
+        said = dense(size, name=name)(x)
         if not self.rank or name not in ADAPTED:
             return said
-        thin = _Dense(self.rank, self.precision, False, name=f"{name}{ADAPTERS[0]}")(x)
+        thin = dense(self.rank, False, name=f"{name}{ADAPTERS[0]}")(x)
         zeros = nn.initializers.zeros
-        wide = _Dense(size, self.precision, False, zeros, name=f"{name}{ADAPTERS[1]}")
+        wide = dense(size, False, kernel_init=zeros, name=f"{name}{ADAPTERS[1]}")
         return said + adapters * wide(thin)
-
-
-class _Dense(nn.Module):
-    """Linen's, with `product`."""
-
-    size: int
-    precision: str
-    use_bias: bool = True
-    kernel_init: Callable[..., Array] = nn.linear.default_kernel_init
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.size))
-        said = product(self.precision, x, kernel)
-        if not self.use_bias:
-            return said
-        return said + self.param("bias", nn.initializers.zeros, (self.size,))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
