@@ -11,7 +11,7 @@ import pytest
 import safetensors.numpy
 
 from haemsa_jax.errors import InputError
-from haemsa_jax.models.encoder import Encoder, gelu, product, relative_bucket
+from haemsa_jax.models.encoder import Encoder, gelu, relative_bucket
 from haemsa_jax.text import embed, find_folder, read_pretrained, with_text
 
 # Tiny random models saved by transformers 5.23 (torch 2.13), and what they say there.
@@ -75,18 +75,6 @@ def test_the_activation_and_its_gradient_by_hand():
     values, slopes = jax.jit(jax.vmap(jax.value_and_grad(gelu)))(jnp.array([-40.0, -1.0, 0, 1, 40]))
     np.testing.assert_allclose(values, [0, -0.158655, 0, 0.841345, 40], atol=1e-6)
     np.testing.assert_allclose(slopes, [0, -0.083316, 0.5, 1.083316, 1], atol=1e-6)
-
-
-def test_a_product_has_the_gradient_of_a_product():
-    rng = np.random.default_rng(0)
-    x, kernel, change = (
-        rng.normal(size=s).astype(np.float32) for s in [(2, 3, 4), (4, 5), (2, 3, 5)]
-    )
-    said, pull = jax.vjp(lambda x, kernel: product("float32", x, kernel), x, kernel)
-    to_x, to_kernel = pull(jnp.asarray(change))
-    np.testing.assert_allclose(said, x @ kernel, atol=1e-5)
-    np.testing.assert_allclose(to_x, change @ kernel.T, atol=1e-5)
-    np.testing.assert_allclose(to_kernel, np.einsum("btd,bte->de", x, change), atol=1e-5)
 
 
 def test_long_and_empty_texts(reference):

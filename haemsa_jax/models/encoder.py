@@ -17,6 +17,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from haemsa_jax.config import ACTIVATIONS, EncoderConfig
 from haemsa_jax.models.layers import Array, Dropout, masked_softmax
+from haemsa_jax.models.product import product
 
 ADAPTED = "query", "value"
 ADAPTERS = "_down", "_up"
@@ -123,45 +124,6 @@ class _Layer(nn.Module):
         zeros = nn.initializers.zeros
         wide = dense(size, False, kernel_init=zeros, name=f"{name}{ADAPTERS[1]}")
         return said + adapters * wide(thin)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def product(precision: str, x: Array, kernel: Array) -> Array:
-    """`x @ kernel` of factors rounded to `precision`, summed in float32.
-
-    Its gradient's products are of the same kind: left to differentiation they would mix precisions,
-    which no processor multiplies at full speed.
-
-    Args:
-      precision: of the factors.
-      x, kernel: float32[..., D], float32[D, E].
-    """
-    rows = _sums(precision, _rows(x), kernel, (1, 0))
-    return rows.reshape(*x.shape[:-1], -1)
-
-
-def _rows(x: Array) -> Array:
-    return x.reshape(-1, x.shape[-1])
-
-
-def _sums(precision: str, a: Array, b: Array, over: tuple[int, int]) -> Array:
-    a, b = a.astype(precision), b.astype(precision)
-    over = ((over[:1], over[1:]), ((), ()))
-    return jax.lax.dot_general(a, b, over, preferred_element_type=jnp.float32)
-
-
-def _forward(precision, x, kernel):
-    # As they are: what several products read is then kept once.
-    return product(precision, x, kernel), (x, kernel)
-
-
-def _backward(precision, factors, change):
-    x, kernel = factors
-    to_x = _sums(precision, _rows(change), kernel, (1, 1)).reshape(x.shape)
-    return to_x, _sums(precision, _rows(x), _rows(change), (0, 0))
-
-
-product.defvjp(_forward, _backward)
 
 
 @jax.custom_vjp
