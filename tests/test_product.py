@@ -76,12 +76,12 @@ def test_samples_have_no_gradients_of_their_own():
     """Of a weight that samples share, only the sum of their gradients is ever an array."""
     x, kernel = drawn((16, *SIZES["x"]), SIZES["kernel"])
 
-    def loss(kernel):
-        return jax.vmap(ours, (0, None))(x, kernel).sum()
+    def loss(kernel, x):
+        return jnp.sin(jax.vmap(ours, (0, None))(x, kernel)).sum()
 
-    compiled = jax.jit(jax.grad(loss)).lower(kernel).compile().as_text()
-    assert "f32[4,5]" in compiled
-    assert "f32[16,4,5]" not in compiled
+    computed = str(jax.make_jaxpr(jax.grad(loss))(kernel, x))
+    assert "f32[4,5]" in computed
+    assert "f32[16,4,5]" not in computed
 
 
 def test_factors_are_rounded_and_sums_are_not():
