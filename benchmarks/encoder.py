@@ -64,8 +64,9 @@ def ours(pretrained, params, ids, mask, precision):
     plain, adapted = (Encoder(config, rank, precision) for rank in (0, _RANK.value))
     adapters, _ = split_adapters(jax.jit(adapted.init)(key, ids, mask)["params"])
 
-    def loss(encoder, params):
-        return (encoder.apply({"params": params}, ids, mask) ** 2).mean()
+    def loss(encoder, params):  # of samples one by one and mapped, as a network reads them
+        said = jax.vmap(lambda *text: encoder.apply({"params": params}, *text))(ids, mask)
+        return (said**2).mean()
 
     forward = jax.jit(lambda params: plain.apply({"params": params}, ids, mask))
     by_all = jax.jit(jax.grad(lambda params: loss(plain, params)))
