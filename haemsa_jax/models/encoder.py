@@ -202,10 +202,7 @@ def encode_prefix(
         said = cut(total)(encoder, ids, front, marked)
     else:
         which = jnp.searchsorted(jnp.array(choices[:-1]), longest)
-        # For the gradient a branch runs anew: kept, what it needs from its first run would be an
-        # array of zeros for every branch that is not taken.
-        branches = [nn.remat(cut(n), prevent_cse=False) for n in choices]
-        said = nn.switch(which, branches, encoder, ids, front, marked)
+        said = nn.switch(which, [cut(n) for n in choices], encoder, ids, front, marked)
     back = jnp.argsort(order, axis=-1)
     return jnp.take_along_axis(said, back[..., None], axis=-2)
 
