@@ -42,13 +42,14 @@ class TrainingBar(Bar):
 
     def __call__(self, row: dict) -> None:
         if row["kind"] == "train":
-            self.reach(row["step"], row["total"])
+            # Rows come all at once when their block is done, the next ones perhaps minutes later.
+            self.reach(row["done"], row["total"])
             self.shown["loss"] = f"{fmean(row['loss']):.3f}"
         elif row["kind"] == "validation":
             # The first metric of a task is the one that selects.
             first = {name.rpartition("/")[0]: name for name in reversed(row) if "/" in name}
             self.shown |= {name: f"{fmean(row[name]):.3f}" for name in first.values()}
-        self.bar.set_postfix(self.shown, refresh=False)
+        self.bar.set_postfix(self.shown, refresh=row["kind"] == "validation")
 
 
 class SearchBar(Bar):

@@ -177,7 +177,8 @@ def make_train(
                         break
                     state, losses = block(state, *fixed, data, keys, np.int32(step - first))
                     for row in _loss_rows(network, first, seed, np.asarray(losses)[: step - first]):
-                        record({**row, "epoch": row["step"] / per_epoch, "total": total})
+                        epoch = row["step"] / per_epoch
+                        record({**row, "epoch": epoch, "done": step, "total": total})
                     progress = {**progress, "step": step}
                     evaluated, due = (step == total or step % every == 0 for every in looks)
 
