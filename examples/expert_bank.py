@@ -26,7 +26,7 @@ mask = np.arange(7) < rng.integers(2, 8, (256, 1))
 target = tokens[:, 0, 0] * tokens[:, 1, 0]  # of two neighbours: no token says it alone
 
 model, optimiser = Mine(), optax.adam(3e-3)
-params = model.init(jax.random.key(0), tokens, mask)
+params = jax.jit(model.init)(jax.random.key(0), tokens, mask)
 state = optimiser.init(params)
 
 
@@ -44,7 +44,7 @@ first = None
 for _ in range(150):
     params, state, value = step(params, state)
     first = value if first is None else first
-gate = model.apply(params, tokens, mask)[1].mean(axis=0)
+gate = jax.jit(model.apply)(params, tokens, mask)[1].mean(axis=0)
 names = ("pointwise", "convolution", "attention", "recurrence")
 print(f"loss {first:.2f} -> {value:.2f}")
 print("heard:", ", ".join(f"{name} {weight:.2f}" for name, weight in zip(names, gate, strict=True)))

@@ -27,7 +27,8 @@ class Wrapped(nnx.Module):
         return self.scale[...] * said.predictions["mine:mood"][..., 0]
 
 
-model = Wrapped(nnx.Rngs(0))
+# Compiled as one program instead of operation by operation.
+model = nnx.jit(lambda: Wrapped(nnx.Rngs(0)))()
 optimiser = nnx.Optimizer(model, optax.adam(3e-3), wrt=nnx.Param)
 
 

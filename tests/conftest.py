@@ -87,6 +87,19 @@ def make_split(seed: int, count: int, group_size: int = 5) -> Split:
     )
 
 
+# By the time they take: begun late, they would be waited for by a worker that has nothing to do.
+LONGEST = (
+    "launch_evolve", "launch", "processes", "training", "examples", "haemsa_search",
+    "text_training", "specialise", "launch_words", "predictor", "streaming",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files first."""
+    order = {f"test_{name}.py": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
+
+
 @pytest.fixture(autouse=True, scope="module")
 def forget():
     """A process may map so many regions of memory; all compiled programs of all tests are more."""

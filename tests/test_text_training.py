@@ -186,7 +186,7 @@ def test_half_precision_says_nearly_the_same(pretrained):
 
     def run(precision):
         encoder = Encoder(pretrained.config, rank=2, precision=precision)
-        params = encoder.init(jax.random.key(0), tokens.ids, tokens.mask)["params"]
+        params = jax.jit(encoder.init)(jax.random.key(0), tokens.ids, tokens.mask)["params"]
         params = unflatten_dict(flatten_dict(params) | flatten_dict(pretrained.params))
 
         def loss(params):
@@ -257,7 +257,7 @@ def test_a_prefix_has_the_gradient_of_the_whole(pretrained):
     mask = rng.random((5, 40)) < 0.3
     ids = np.where(mask, rng.integers(4, 20, mask.shape), 0)
     encoder = Encoder(pretrained.config, rank=2)
-    params = encoder.init(jax.random.key(0), ids, mask)["params"]
+    params = jax.jit(encoder.init)(jax.random.key(0), ids, mask)["params"]
 
     def loss(params, longest):
         run = lambda module, *args: encode_prefix(module, *args)  # noqa: E731

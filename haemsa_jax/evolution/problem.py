@@ -1,5 +1,6 @@
 """HAEMSA as a search problem: how a member is trained and what its validation costs."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -54,7 +55,7 @@ def make_problem(
     patterns = [tuple(p) for p in patterns] if patterns else [network.modalities]
     module = Haemsa(network)
     step = make_step(network, config, search.schedule)
-    everything = _active(network, default_architecture(network))
+    everything = jax.jit(functools.partial(_active, network))(default_architecture(network))
 
     def init(key, data):
         del data

@@ -81,7 +81,7 @@ def run_search(
 
 
 def _row(state: SearchState, done: int, rate: float) -> dict[str, Any]:
-    history = state.history
+    history = jax.device_get(state.history)
     return {
         "generation": done,
         "best": float(history.best[done - 1]),

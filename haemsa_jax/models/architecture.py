@@ -6,6 +6,7 @@ that thousands of architectures share one compiled program, and a population of 
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from haemsa_jax.config import FUSION_OPERATORS, LOCAL_EXPERTS, NetworkConfig, dataset_of
@@ -47,21 +48,23 @@ class Architecture:
 def default_architecture(config: NetworkConfig) -> Architecture:
     """Everything open: all experts, blocks and links, every modality for every task."""
     tasks, modalities = len(config.tasks), len(config.modalities)
-    return Architecture(
-        modalities=jnp.ones((tasks, modalities)),
-        local=jnp.ones((modalities, config.depth, len(LOCAL_EXPERTS))),
-        depth=jnp.ones((modalities, config.depth)),
-        links=1.0 - jnp.eye(modalities),
-        fusion=jnp.ones((tasks, len(FUSION_OPERATORS))),
-        specific=jnp.full((tasks, modalities), float(config.splits)),
-        imputed=jnp.full(modalities, float(config.imputes)),
-        context=jnp.array([config.context_of(dataset_of(t)) for t in config.tasks], jnp.float32),
-        adapters=jnp.ones(()),
-        sharpness=jnp.ones(len(LEVELS)),
+    # Made by NumPy: JAX would compile a program for each of their shapes.
+    whole = Architecture(
+        modalities=np.ones((tasks, modalities)),
+        local=np.ones((modalities, config.depth, len(LOCAL_EXPERTS))),
+        depth=np.ones((modalities, config.depth)),
+        links=1.0 - np.eye(modalities),
+        fusion=np.ones((tasks, len(FUSION_OPERATORS))),
+        specific=np.full((tasks, modalities), float(config.splits)),
+        imputed=np.full(modalities, float(config.imputes)),
+        context=np.array([config.context_of(dataset_of(t)) for t in config.tasks]),
+        adapters=np.ones(()),
+        sharpness=np.ones(len(LEVELS)),
     )
+    return jax.tree.map(lambda x: jnp.asarray(x.astype(np.float32)), whole)
 
 
 def reach(config: NetworkConfig, architecture: Architecture, dataset: str) -> jax.Array:
     """float[2], utterances before and after the target that some task of a data set reads."""
     tasks = [config.task_index(task_id) for task_id in config.tasks_of(dataset)]
-    return architecture.context[jnp.array(tasks)].max(axis=0)
+    return architecture.context[np.array(tasks)].max(axis=0)

@@ -137,9 +137,9 @@ class Checkpoints:
 
     def save(self, step: int, tree: Any, experiment: Experiment, progress: dict) -> None:
         """Write one checkpoint and let the one before it go."""
-        if jax.process_count() > 1:
-            # An array on devices would be taken for this process's part of a larger one.
-            tree = jax.device_get(tree)
+        # Of arrays on devices Orbax would compile a slice for every shape, and, where there are
+        # several processes, take them for this one's part of larger ones.
+        tree = jax.device_get(tree)
         metadata = {"experiment": experiment.to_json(), "progress": progress}
         try:
             self._checkpointer.save(step, tree, custom_metadata=metadata, overwrite=True)
