@@ -58,8 +58,8 @@ def main() -> None:
     datasets, network = tasks.from_flags(("train", "validation"))
     if network.text and network.text.mode == "tuned":
         raise InputError(
-            "--text_mode=tuned: a population has no encoder each; use frozen, or adapted, which "
-            "leaves it to evolution whether there are adapters"
+            "--text_mode=tuned: a population has no encoder each; use frozen, pooled, or adapted, "
+            "which leaves it to evolution whether there are adapters"
         )
     patterns = tasks.patterns(_PATTERNS.value, network.modalities)
     train = cli.from_flags(TrainConfig)

@@ -40,8 +40,8 @@ def define_flags(**defaults) -> None:
     )  # fmt: skip
     flags.DEFINE_enum(
         "text_mode", "frozen", TEXT_MODES,
-        "frozen: vectors are computed once. tuned: the encoder is trained with the network. "
-        "adapted: thin matrices beside its own are.",
+        "frozen: vectors are computed once. pooled: their mean is an utterance. tuned: the encoder "
+        "is trained with the network. adapted: thin matrices beside its own are.",
     )  # fmt: skip
     flags.DEFINE_integer(
         "adapter_rank", 16, "Rank of a text encoder's adapters (--text_mode=adapted); 0 for none."

@@ -56,7 +56,7 @@ def load(name: str, data_dir: str, splits: Iterable[str], text: TextConfig | Non
 
     check_like(pretrained, text)
 
-    if text.mode != "frozen":
+    if text.within:
         return with_tokens(dataset, pretrained, text.max_tokens)
     with tqdm(desc=f"{name}: embedding", unit="text", leave=False, delay=1) as bar:
 
@@ -65,5 +65,6 @@ def load(name: str, data_dir: str, splits: Iterable[str], text: TextConfig | Non
             bar.update(done - bar.n)
 
         return with_text(
-            dataset, pretrained, text.max_tokens, Path(data_dir) / "embeddings", report
-        )
+            dataset, pretrained, text.max_tokens, Path(data_dir) / "embeddings", report,
+            pooled=text.mode == "pooled",
+        )  # fmt: skip

@@ -12,7 +12,7 @@ import safetensors.numpy
 
 from haemsa_jax.errors import InputError
 from haemsa_jax.models.encoder import Encoder, gelu, relative_bucket
-from haemsa_jax.text import embed, find_folder, read_pretrained, with_text
+from haemsa_jax.text import embed, find_folder, read_pretrained, with_text, write_pretrained
 
 # Tiny random models saved by transformers 5.23 (torch 2.13), and what they say there.
 FIXTURES = Path(__file__).parent / "fixtures" / "encoders"
@@ -182,6 +182,20 @@ def test_a_cache_that_cannot_be_written(tmp_path):
         embed(read_pretrained(FIXTURES / "bert"), ["good"], 16, tmp_path / "cache")
 
 
+def test_pooled_texts_are_the_mean_of_their_tokens():
+    pretrained = read_pretrained(FIXTURES / "bert")
+    texts = ["The plot was thin", "", "i loved it"]
+    vectors, mask = embed(pretrained, texts, 16)
+    pooled, there = embed(pretrained, texts, 16, pooled=True)
+    assert there.tolist() == [[True], [False], [True]]
+    for row in (0, 2):
+        mean = vectors[row][mask[row]].astype(np.float32).mean(axis=0)
+        np.testing.assert_allclose(pooled[row, 0], mean, atol=1e-3)
+    assert not pooled[1].any()
+    nothing, there = embed(pretrained, ["", " "], 16, pooled=True)
+    assert nothing.shape == (2, 1, 12) and not there.any()
+
+
 def test_a_data_set_with_text(talks):
     pretrained = read_pretrained(FIXTURES / "bert")
     assert with_text(talks, pretrained) is talks
@@ -196,3 +210,72 @@ def test_a_data_set_with_text(talks):
     expected, _ = embed(pretrained, ["um: good"], 8)
     np.testing.assert_allclose(text.features["text"][0], expected[0], atol=2e-3)
     assert text.features["audio"] is split.features["audio"]
+
+
+def moved(pretrained, key=0):
+    """Other weights of the same shapes."""
+    rng = np.random.default_rng(key)
+    return jax.tree.map(
+        lambda x: x + 0.1 * rng.standard_normal(x.shape).astype(np.float32),
+        dict(pretrained.params),
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_written_is_read_again(tmp_path, kind):
+    folder = copy(tmp_path, kind)
+    said = safetensors.numpy.load_file(folder / "model.safetensors")
+    # A head of another task beside the encoder, and names that begin as such models' do.
+    said = {f"model.{name}": x for name, x in said.items()} | {"head.weight": np.ones((2, 3))}
+    safetensors.numpy.save_file(said, folder / "model.safetensors")
+    pretrained = read_pretrained(folder)
+    params = moved(pretrained)
+    write_pretrained(pretrained, params, tmp_path / "out" / "written")
+    written = tmp_path / "out" / "written"
+    again = read_pretrained(written)
+    assert again.config == pretrained.config
+    assert again.fingerprint != pretrained.fingerprint
+    jax.tree.map(np.testing.assert_array_equal, dict(again.params), params)
+    now = safetensors.numpy.load_file(written / "model.safetensors")
+    assert {name: x.shape for name, x in now.items()} == {n: x.shape for n, x in said.items()}
+    np.testing.assert_array_equal(now["head.weight"], said["head.weight"])
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["written"]
+    with pytest.raises(InputError, match="is there already"):
+        write_pretrained(pretrained, params, written)
+
+
+def test_pairs_of_texts_are_told_apart_as_before(tmp_path):
+    """The first kind of tokens joins the positions; the second keeps its distance from it."""
+    pretrained = read_pretrained(FIXTURES / "bert")
+    write_pretrained(pretrained, pretrained.params, tmp_path / "written")
+    name = "embeddings.token_type_embeddings.weight"
+    before, now = (
+        safetensors.numpy.load_file(folder / "model.safetensors")
+        for folder in (FIXTURES / "bert", tmp_path / "written")
+    )
+    positions = "embeddings.position_embeddings.weight"
+    for kind in range(len(before[name])):
+        np.testing.assert_allclose(
+            now[positions] + now[name][kind], before[positions] + before[name][kind], atol=1e-6
+        )
+
+
+def test_a_mark_of_targets_joins_the_positions(tmp_path):
+    pretrained = read_pretrained(FIXTURES / "bert")
+    mark = np.linspace(-1, 1, 12, dtype=np.float32)
+    params = {**pretrained.params, "mark": mark}
+    write_pretrained(pretrained, params, tmp_path / "written")
+    tokens = pretrained.tokenise(["the plot was good", "bad"], 16)
+    marking = Encoder(pretrained.config, marks=True)
+    expected = jax.jit(marking.apply)(
+        {"params": params}, tokens.ids, tokens.mask, marked=tokens.mask
+    )
+    again = forward(read_pretrained(tmp_path / "written"), tokens.ids, tokens.mask)
+    np.testing.assert_allclose(again, expected, atol=1e-5)
+
+
+def test_an_encoder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    pretrained = read_pretrained(FIXTURES / "bert")
+    with pytest.raises(InputError, match=r"cannot write .*; name another"):
+        write_pretrained(pretrained, pretrained.params, tmp_path / "file" / "written")

@@ -1,13 +1,18 @@
-"""A user's MMSA pickle from its file to a table, with an encoder of the words trained along."""
+"""A user's MMSA pickle from its file to a table, with an encoder of the words trained along.
+
+And that encoder in the next training, which reads what stands around the target.
+"""
 
 import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import BERT
 from test_datasets_mmsa import write_mmsa
 
+from haemsa_jax.text import read_pretrained
 from haemsa_jax.training.checkpoint import load_trained
 
 NAME = "cmu_mosi/mmsa_unaligned"
@@ -46,6 +51,32 @@ def test_three_modalities_from_pickle_to_table(launch, trained):
     assert done.returncode == 0, done.stderr
     results = json.loads((run_dir / "test.json").read_text())
     assert len(results[f"{NAME}:sentiment"]["HAEMSA"]["mae"]) == 1
+
+
+def test_the_trained_encoder_serves_another_training(launch, trained, encoder, tmp_path):
+    data, run = trained
+    folder, next_run = tmp_path / "encoder", tmp_path / "next"
+    done = launch("export_encoder", run, f"--output={folder}")
+    assert done.returncode == 0, done.stderr
+    exported = read_pretrained(folder)
+    learnt = load_trained(Path(run.partition("=")[2])).params["encoder"]["words"][0]
+    np.testing.assert_array_equal(exported.params["words"], learnt)
+    assert np.abs(learnt - read_pretrained(encoder).params["words"]).max() > 0
+    done = launch(
+        "train", f"--tasks={NAME}", data, f"--run_dir={next_run}", f"--text={folder}",
+        "--text_mode=pooled", "--max_tokens=8", "--past=1", "--future=1", "--epochs=1",
+        "--batch_size=4", "--width=8", "--depth=1", "--heads=2", "--link_width=4",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    network = load_trained(next_run).experiment.network
+    assert network.widths[NAME]["text"] == exported.config.width
+    assert network.context_of(NAME) == (1, 1)
+    done = launch("export_encoder", f"--run_dir={next_run}", f"--output={tmp_path / 'none'}")
+    assert done.returncode == 2
+    assert "the run trained no text encoder" in done.stderr and str(folder) in done.stderr
+    done = launch("export_encoder", run, "--network=1", f"--output={tmp_path / 'none'}")
+    assert done.returncode == 2
+    assert "network 1 is asked for, but the run holds 0 to 0" in done.stderr
 
 
 def test_an_encoder_that_changed_is_refused(launch, trained, encoder):

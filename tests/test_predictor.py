@@ -149,7 +149,7 @@ def test_which_data_set_and_how_many_networks(trained, small):
     assert one["score"].spread == 0.0 and set(one["mood"].spread.values()) == {0.0}
 
 
-@pytest.mark.parametrize("mode", ["frozen", "tuned"])
+@pytest.mark.parametrize("mode", ["frozen", "pooled", "tuned"])
 def test_words_are_read_as_in_training(lone, solo, mode):
     encoder = read_pretrained(BERT)
     text = TextConfig(
@@ -163,11 +163,14 @@ def test_words_are_read_as_in_training(lone, solo, mode):
         for name, split in solo.splits.items()
     }
     spoken = dataclasses.replace(solo, splits=words)
-    spoken = (with_text if mode == "frozen" else with_tokens)(spoken, encoder, 8)
+    if mode == "tuned":
+        spoken = with_tokens(spoken, encoder, 8)
+    else:
+        spoken = with_text(spoken, encoder, 8, pooled=mode == "pooled")
     network = dataclasses.replace(
         lone, widths={solo.name: dict(spoken.widths)}, text=text, context={}
     )
-    params = {} if mode == "frozen" else {"encoder": dict(encoder.params)}
+    params = {"encoder": dict(encoder.params)} if mode == "tuned" else {}
     trained = made(network, spoken, params=params)
     predictor = Predictor(trained)
     expected = evaluate(trained, {solo.name: spoken})["talks:score"].predictions.mean(axis=0)

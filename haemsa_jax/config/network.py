@@ -161,7 +161,7 @@ class NetworkConfig:
 
     def encodes(self, dataset: str) -> bool:
         """Whether some task reads the text of `dataset` as token numbers, by an encoder within."""
-        within = self.text is not None and self.text.mode != "frozen"
+        within = self.text is not None and self.text.within
         return within and dataset in self.text.datasets and "text" in self.stems_of(dataset)
 
     def width_of(self, dataset: str, modality: str) -> int:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from haemsa_jax.config.checks import require
 
-TEXT_MODES = ("frozen", "tuned", "adapted")
+TEXT_MODES = ("frozen", "pooled", "tuned", "adapted")
 PRECISIONS = ("float32", "bfloat16")
 ACTIVATIONS = ("gelu", "gelu_new", "relu")
 
@@ -62,8 +62,9 @@ class TextConfig:
       encoder: its name or folder, as it was given.
       fingerprint: of its weights and tokeniser.
       max_tokens: longer transcripts are cut off.
-      mode: `frozen`, vectors are computed once; `tuned`, the encoder is part of the network and is
-        trained with it; `adapted`, likewise, but of the encoder only adapters are trained.
+      mode: `frozen`, vectors are computed once; `pooled`, likewise, and an utterance is the mean of
+        its tokens, so that a long context stays short; `tuned`, the encoder is part of the network
+        and is trained with it; `adapted`, likewise, but of the encoder only adapters are trained.
       datasets: those that have transcripts; others keep their text features.
       shapes: of the encoder.
       rank: of the adapters; 0 for none: the encoder reads as published.
@@ -89,3 +90,8 @@ class TextConfig:
                 f"text: {name} {value!r} is unknown; choose from {', '.join(known)}",
             )
         require(self.rank >= 0, f"text: rank={self.rank} of the adapters must not be negative")
+
+    @property
+    def within(self) -> bool:
+        """Whether the encoder is part of the network, which then reads token numbers."""
+        return self.mode in ("tuned", "adapted")

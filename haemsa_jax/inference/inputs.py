@@ -120,13 +120,15 @@ class Reader:
         if not rows:
             return list(read)
         text, texts = self.network.text, [read[row]["text"] for row in rows]
-        if text.mode == "frozen":
-            from haemsa_jax.text import embed
-
-            values, mask = embed(self.pretrained, texts, text.max_tokens)
-        else:
+        if text.within:
             tokens = self.pretrained.tokenise(texts, text.max_tokens)
             values, mask = tokens.ids[..., None], tokens.mask
+        else:
+            from haemsa_jax.text import embed
+
+            values, mask = embed(
+                self.pretrained, texts, text.max_tokens, pooled=text.mode == "pooled"
+            )
         encoded = [dict(one) for one in read]
         for row, vectors, there in zip(rows, values, mask, strict=True):
             encoded[row]["text"] = vectors[there].astype(np.float32)

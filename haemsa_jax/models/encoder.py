@@ -155,12 +155,15 @@ def split_adapters(params: Mapping[str, Any]) -> tuple[dict, dict]:
     return unflatten_dict(mine), unflatten_dict(others)
 
 
-def fold_adapters(params: Mapping[str, Any]) -> dict:
-    """An encoder's parameters with its adapters added to the matrices that they stand beside."""
+def fold_adapters(params: Mapping[str, Any], weight: float = 1.0) -> dict:
+    """An encoder's parameters with its adapters added to the matrices that they stand beside.
+
+    `weight` is that of what they say, zero for a genome that leaves the encoder as published.
+    """
     layers = dict(params["layers"])
     for name in [name for name in layers if name + ADAPTERS[0] in layers]:
         thin, wide = (layers.pop(name + part)["kernel"] for part in ADAPTERS)
-        layers[name] = {**layers[name], "kernel": layers[name]["kernel"] + thin @ wide}
+        layers[name] = {**layers[name], "kernel": layers[name]["kernel"] + weight * (thin @ wide)}
     return {**params, "layers": layers}
 
 

@@ -11,6 +11,7 @@ from haemsa_jax.text.pretrained import (
     find_folder,
     read_pretrained,
 )
+from haemsa_jax.text.saving import write_pretrained
 
 __all__ = [
     "Pretrained",
@@ -21,4 +22,5 @@ __all__ = [
     "read_pretrained",
     "with_text",
     "with_tokens",
+    "write_pretrained",
 ]

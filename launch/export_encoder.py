@@ -1,0 +1,38 @@
+"""Writes a run's text encoder as a folder in the format in which encoders are published.
+
+  python -m launch.train --tasks=cmu_mosei/standard --text=minilm --text_mode=adapted --run_dir=runs/mosei
+  python -m launch.export_encoder --run_dir=runs/mosei --output=encoders/mosei
+  python -m launch.train --tasks=cmu_mosi/standard --text=encoders/mosei --text_mode=pooled --past=4 --run_dir=runs/mosi
+
+OUTPUT gets `config.json`, `model.safetensors` and the tokeniser's files, which `--text` and Hugging
+Face's transformers read. Adapters are folded into the matrices that they stand beside.
+"""  # noqa: E501
+
+from pathlib import Path
+
+from absl import flags
+
+from haemsa_jax.text import check_like, read_pretrained, write_pretrained
+from haemsa_jax.training.checkpoint import load_trained
+from haemsa_jax.training.warm_start import trained_encoder
+from launch import cli
+
+_RUN_DIR = flags.DEFINE_string("run_dir", None, "Directory of a trained run.", required=True)
+_NETWORK = flags.DEFINE_integer(
+    "network", None, "Which of several seeds, 0 for the first; by default the best on validation."
+)
+_OUTPUT = flags.DEFINE_string("output", None, "Folder that is made.", required=True)
+
+
+def main() -> None:
+    trained = load_trained(_RUN_DIR.value)
+    params = trained_encoder(trained, _NETWORK.value)
+    text = trained.experiment.network.text
+    published = read_pretrained(text.encoder)
+    check_like(published, text)
+    write_pretrained(published, params, _OUTPUT.value)
+    print(f"written: {_OUTPUT.value}: {text.encoder} as {Path(_RUN_DIR.value)} trained it")
+
+
+if __name__ == "__main__":
+    cli.run(main)
