@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -174,3 +175,26 @@ def test_mosei_and_meld_as_published(tmp_path):
     about = haemsa_datasets.prepare("meld", REAL / "meld", tmp_path)
     assert about["summary"]["samples"] == {"train": 9989, "validation": 1109, "test": 2610}
     assert about["summary"]["labels"]["emotion"]["test"]["joy"] == 402
+
+
+def runs_of_words(sentence, length=8):
+    """All so many words that follow each other, without case and punctuation."""
+    words = re.findall(r"[a-z']+", sentence.lower())
+    return {tuple(words[at : at + length]) for at in range(len(words) - length + 1)}
+
+
+@real_data
+def test_who_learns_on_mosei_has_not_seen_mosi(tmp_path):
+    """Neither a video nor eight words in a row, so that its test split tells what transfers."""
+    splits = {}
+    for name in ("cmu_mosi", "cmu_mosei"):
+        haemsa_datasets.prepare(f"{name}/standard", REAL / name, tmp_path)
+        splits[name] = haemsa_datasets.load(f"{name}/standard", tmp_path).splits
+    videos = tuple({i.rpartition("_")[0] for s in splits["cmu_mosi"].values() for i in s.ids})
+    assert len(videos) == 93
+    for split in splits["cmu_mosei"].values():
+        assert not [i for i in split.ids if i.startswith(videos)]
+    learnt = [splits["cmu_mosei"][name].words for name in ("train", "validation")]
+    seen = set().union(*(runs_of_words(words) for split in learnt for words in split))
+    for split in splits["cmu_mosi"].values():
+        assert not [words for words in split.words if runs_of_words(words) & seen]

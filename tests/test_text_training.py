@@ -142,6 +142,9 @@ def test_adapters_say_nothing_at_first_and_can_be_folded(pretrained):
     folded = fold_adapters(whole)
     assert jax.tree.structure(folded) == jax.tree.structure(dict(pretrained.params))
     np.testing.assert_allclose(said(encoder, folded), other, rtol=1e-4, atol=1e-5)
+    # A genome that leaves the encoder as published hears nothing of them.
+    unheard = fold_adapters(whole, 0.0)
+    jax.tree.map(np.testing.assert_array_equal, unheard, dict(pretrained.params))
 
 
 def test_what_adapters_learnt_is_taken_over(network, adapted, with_adapters, pretrained):
