@@ -47,6 +47,24 @@ def test_every_algorithm(name):
         assert np.isin(history.parents[generation], history.living[generation - 1]).all()
 
 
+def test_lines_of_descent_stay_apart():
+    config = SearchConfig("CrowdingGA", population=8, generations=6, steps=2, head_start=3)
+    search = make_search(small_problem(), config, jax.local_devices()[:1])
+    data = np.linspace(-1, 1, TABLE.size, dtype=np.float32)
+    history = search(jax.random.key(0), data).history
+    numbers = np.arange(6 * 8).reshape(6, 8)
+    costs, replaced = history.fitness.reshape(-1), []
+    for generation in range(1, 6):
+        parents, children = history.living[generation - 1], numbers[generation]
+        np.testing.assert_array_equal(history.parents[generation], parents)
+        better = costs[children] <= costs[parents]
+        np.testing.assert_array_equal(
+            history.living[generation], np.where(better, children, parents)
+        )
+        replaced.append(better)
+    assert 0 < np.mean(replaced) < 1
+
+
 def test_an_unknown_algorithm():
     with pytest.raises(InputError, match=r"'Magic' does not fit; choose from .*MixedGA"):
         make_search(make_problem(), dataclasses.replace(CONFIG, algorithm="Magic"))

@@ -10,6 +10,7 @@ from conftest import params_of
 
 from haemsa_jax.config import FUSION_OPERATORS, LOCAL_EXPERTS
 from haemsa_jax.data.batches import device_split, gather
+from haemsa_jax.models import experts
 from haemsa_jax.models.architecture import default_architecture
 from haemsa_jax.models.haemsa import Haemsa, Rates, init_variables
 from haemsa_jax.models.layers import masked_mean, masked_softmax
@@ -225,6 +226,50 @@ def test_masked_softmax_by_hand():
     assert np.isfinite(grads).all()
     big = masked_softmax(jnp.array([1e30, 0.0]), jnp.ones(2))
     np.testing.assert_array_equal(big, [1.0, 0.0])
+
+
+def test_masked_softmax_has_the_gradient_of_its_steps():
+    rng = np.random.default_rng(0)
+    logits, weight = rng.normal(size=(2, 6, 5)).astype(np.float32)
+    mask = rng.random((6, 5)) < 0.6
+    mask[0] = False
+
+    def by_hand(logits):
+        raised = jnp.where(mask, jnp.exp(logits), 0.0)
+        total = raised.sum(axis=-1, keepdims=True)
+        return (weight * raised / jnp.where(total > 0, total, 1.0)).sum()
+
+    def ours(logits):
+        return (weight * masked_softmax(logits, mask)).sum()
+
+    np.testing.assert_allclose(jax.grad(ours)(logits), jax.grad(by_hand)(logits), atol=1e-6)
+    np.testing.assert_allclose(jax.hessian(ours)(logits), jax.hessian(by_hand)(logits), atol=1e-6)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("form", [experts._in_turn, experts._in_log_steps])
+def test_both_forms_of_the_recurrence_by_hand(form, reverse):
+    rng = np.random.default_rng(0)
+    decay, value = rng.random((2, 3, 7, 4)).astype(np.float32)
+    state, told = np.zeros((3, 4)), np.zeros((3, 7, 4))
+    for token in reversed(range(7)) if reverse else range(7):
+        state = decay[:, token] * state + value[:, token]
+        told[:, token] = state
+    np.testing.assert_allclose(form(decay, value, reverse), told, rtol=1e-5)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_the_recurrence_has_the_gradient_of_its_steps(reverse):
+    rng = np.random.default_rng(0)
+    decay, value, weight = rng.random((3, 2, 9, 4)).astype(np.float32)
+
+    def slopes(recurrence):
+        return jax.grad(lambda *of: (weight * jnp.sin(recurrence(*of, reverse))).sum(), (0, 1))
+
+    ours = jax.vmap(slopes(lambda *of: experts._linear_recurrence(*of)))(decay[None], value[None])
+    steps = slopes(experts._in_log_steps)(decay, value)
+    for mine, theirs in zip(ours, steps, strict=True):
+        np.testing.assert_allclose(mine[0], theirs, rtol=1e-4, atol=1e-6)
 
 
 def test_masked_mean_by_hand():

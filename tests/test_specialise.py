@@ -135,9 +135,12 @@ def count_flops(jaxpr):
     """Operations of all matrix products in a traced function."""
     total = 0
     for equation in jaxpr.eqns:
-        if equation.primitive.name == "dot_general":
-            (contracted, _), _ = equation.params["dimension_numbers"]
+        if equation.primitive.name in ("dot_general", "product"):
             left, out = equation.invars[0].aval, equation.outvars[0].aval
+            if equation.primitive.name == "product":  # ours, of the last two axes
+                contracted = [left.ndim - 2 + equation.params["over"][0]]
+            else:
+                (contracted, _), _ = equation.params["dimension_numbers"]
             total += 2 * out.size * np.prod([left.shape[axis] for axis in contracted])
         for inner in jaxprs_in_params(equation.params):
             total += count_flops(inner)

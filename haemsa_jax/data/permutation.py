@@ -10,9 +10,10 @@ domains").
 import jax
 import jax.numpy as jnp
 
+from haemsa_jax.noise import GOLDEN, mixed
+
 Array = jax.Array
 ROUNDS = 6
-GOLDEN = 0x9E3779B9  # 2**32 over the golden ratio: multiples of it are far apart
 
 
 def shuffled(key: Array, positions: Array, count: int) -> Array:
@@ -34,12 +35,12 @@ def shuffled(key: Array, positions: Array, count: int) -> Array:
     # A key is random numbers already; every round of every epoch makes one of its own of them.
     words = jax.random.key_data(key).astype(jnp.uint32)
     turns = [epoch * jnp.uint32(ROUNDS) + jnp.uint32(turn) for turn in range(ROUNDS)]
-    keys = [_mixed(_mixed(words[0] + turn * jnp.uint32(GOLDEN)) ^ words[-1]) for turn in turns]
+    keys = [mixed(mixed(words[0] + turn * jnp.uint32(GOLDEN)) ^ words[-1]) for turn in turns]
 
     def encipher(x):
         left, right = x >> half, x & low
         for mine in keys:
-            left, right = right, left ^ (_mixed(right ^ mine) & low)
+            left, right = right, left ^ (mixed(right ^ mine) & low)
         return (left << half) | right
 
     def outside(x):
@@ -49,14 +50,3 @@ def shuffled(key: Array, positions: Array, count: int) -> Array:
         lambda x: outside(x).any(), lambda x: jnp.where(outside(x), encipher(x), x), encipher(place)
     )
     return x.astype(jnp.int32)
-
-
-def _mixed(x: Array) -> Array:
-    """A number of 32 bits whose every bit depends on all of x's.
-
-    The multipliers are those of Chris Wellons' search for functions of little bias ("Prospecting
-    for hash functions", 2018).
-    """
-    x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
-    x = (x ^ (x >> 15)) * jnp.uint32(0x846CA68B)
-    return x ^ (x >> 16)

@@ -1,8 +1,9 @@
-"""Search algorithms by name: all of evosax that fit, and one for mixed genomes.
+"""Search algorithms by name: all of evosax that fit, and two for mixed genomes.
 
 evosax minimises. A genome mixes numbers that only count by their sign with numbers on a scale;
-`MixedGA` has operators for both. It follows evosax's interface, so that the search treats it like
-any other, and tells more than others do: `parents` and `survivors`, by which weights are inherited.
+`MixedGA` has operators for both, and `CrowdingGA` keeps its members apart. They follow evosax's
+interface, so that the search treats them like any other, and tell more than others do: `parents`
+and `survivors`, by which weights are inherited.
 """
 
 import inspect
@@ -94,9 +95,7 @@ class MixedGA(base.PopulationBasedAlgorithm):
     def _ask(self, key: Array, state: MixedState, params: MixedParams):
         size, scales = self.population_size, np.array(self.scales)
         select, cross, mix, mutate, step, draw = jax.random.split(key, 6)
-        entrants = jax.random.randint(select, (2, size, self.tournament), 0, size)
-        winners = jnp.argmin(state.fitness[entrants], axis=-1)
-        first, second = jnp.take_along_axis(entrants, winners[..., None], axis=-1)[..., 0]
+        first, second = self._couples(select, state)
         crossed = jax.random.bernoulli(cross, params.crossover_rate, (size, 1))
         from_second = crossed & jax.random.bernoulli(mix, 0.5, (size, self.num_dims))
         child = jnp.where(from_second, state.population[second], state.population[first])
@@ -106,16 +105,46 @@ class MixedGA(base.PopulationBasedAlgorithm):
         child = child + jnp.where(scales, state.std * jax.random.normal(step, child.shape), 0.0)
         return child, state.replace(parents=first)
 
+    def _couples(self, key: Array, state: MixedState) -> tuple[Array, Array]:
+        """int[P] twice, who each child descends from, and whom it may take genes of."""
+        size = self.population_size
+        entrants = jax.random.randint(key, (2, size, self.tournament), 0, size)
+        winners = jnp.argmin(state.fitness[entrants], axis=-1)
+        first, second = jnp.take_along_axis(entrants, winners[..., None], axis=-1)[..., 0]
+        return first, second
+
+    def _survivors(self, costs: Array) -> Array:
+        """int[P], who of parents and then children, float[2 P], lives on."""
+        return jnp.argsort(costs)[: self.population_size]
+
     def _tell(self, key, population, fitness, state: MixedState, params: MixedParams):
         everyone = jnp.concatenate([state.population, population])
         costs = jnp.concatenate([state.fitness, fitness])
-        survivors = jnp.argsort(costs)[: self.population_size]
+        survivors = self._survivors(costs)
         success = jnp.mean(fitness < state.fitness[state.parents])
         std = state.std * jnp.where(success > 0.2, 1.22, 0.95)
         return state.replace(
             population=everyone[survivors], fitness=costs[survivors], survivors=survivors,
             std=jnp.clip(std, params.std_min, params.std_max),
         )  # fmt: skip
+
+
+class CrowdingGA(MixedGA):
+    """`MixedGA` whose members each have one child, which replaces nobody but its own parent.
+
+    So as many lines of descent live on as there are members (deterministic crowding, Mahfoud 1995),
+    each with weights of its own: their networks stay as different as those of as many seeds, which
+    is what an ensemble wants, and each line is stopped where validation says. Genes still cross
+    from line to line.
+    """
+
+    def _couples(self, key: Array, state: MixedState) -> tuple[Array, Array]:
+        return jnp.arange(self.population_size), super()._couples(key, state)[1]
+
+    def _survivors(self, costs: Array) -> Array:
+        parents, children = costs.reshape(2, -1)
+        places = jnp.arange(self.population_size)
+        return jnp.where(children <= parents, self.population_size + places, places)
 
 
 # What needs a loop of another shape than ask and tell of whole evaluations.
@@ -125,7 +154,7 @@ UNFIT = {
     "SV_CMA_ES": "it keeps several populations, each with a mean of its own",
     "SV_Open_ES": "it keeps several populations, each with a mean of its own",
 }
-OWN = {"MixedGA": MixedGA}
+OWN = {"MixedGA": MixedGA, "CrowdingGA": CrowdingGA}
 
 
 def names() -> tuple[str, ...]:

@@ -46,7 +46,7 @@ class SearchConfig:
     """How it is searched.
 
     Attributes:
-      algorithm: an evosax algorithm by name, or MixedGA.
+      algorithm: an evosax algorithm by name, MixedGA or CrowdingGA.
       population: members of a generation.
       generations: rounds of training and selection.
       steps: training steps of a member in one generation.

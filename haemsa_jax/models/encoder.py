@@ -17,7 +17,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from haemsa_jax.config import ACTIVATIONS, EncoderConfig
 from haemsa_jax.models.layers import Array, Dropout, masked_softmax
-from haemsa_jax.models.product import product
+from haemsa_jax.models.product import dense_product
 
 ADAPTED = "query", "value"
 ADAPTERS = "_down", "_up"
@@ -112,11 +112,7 @@ class _Layer(nn.Module):
 
         Theirs are those of queries and values, and so are ours.
         """
-
-        def multiply(x, kernel, *_, **__):
-            return product(self.precision, x, kernel)
-
-        dense = functools.partial(nn.Dense, dot_general=multiply)
+        dense = functools.partial(nn.Dense, dot_general=dense_product(self.precision))
         said = dense(size, name=name)(x)
         if not self.rank or name not in ADAPTED:
             return said

@@ -7,13 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from haemsa_jax.models.product import dense_product
+
 Array = jax.Array
 
 # Uniform with the variance of LeCun's initialiser: half as long to compile as the truncated normal
 # that is Linen's default, and there are a hundred matrices to draw.
 Dense = functools.partial(
-    nn.Dense, kernel_init=nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
-)
+    nn.Dense, kernel_init=nn.initializers.variance_scaling(1.0, "fan_in", "uniform"),
+    dot_general=dense_product("float32"),
+)  # fmt: skip
 
 
 def masked_softmax(logits: Array, mask: Array, axis: int = -1) -> Array:
@@ -23,13 +26,24 @@ def masked_softmax(logits: Array, mask: Array, axis: int = -1) -> Array:
       logits: float[..., N].
       mask: bool or {0, 1} float, broadcastable to `logits`.
     """
-    allowed = jnp.broadcast_to(mask > 0, logits.shape)
-    # The largest allowed logit; 0 for an empty row keeps exp() and its gradient finite.
+    return _softmax(logits, jnp.broadcast_to(mask > 0, logits.shape), axis)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _softmax(logits: Array, allowed: Array, axis: int) -> Array:
+    # The largest allowed logit; 0 for an empty row keeps exp() finite.
     top = jnp.max(jnp.where(allowed, logits, -jnp.inf), axis=axis, keepdims=True)
-    top = jax.lax.stop_gradient(jnp.where(jnp.isfinite(top), top, 0.0))
+    top = jnp.where(jnp.isfinite(top), top, 0.0)
     weights = jnp.where(allowed, jnp.exp(jnp.where(allowed, logits - top, 0.0)), 0.0)
     total = jnp.sum(weights, axis=axis, keepdims=True)
     return weights / jnp.where(total > 0, total, 1.0)
+
+
+@_softmax.defjvp
+def _(axis, at, towards):
+    """Of what it says alone: half of the passes that the derivatives of its steps would take."""
+    weights, change = _softmax(*at, axis), towards[0]
+    return weights, weights * (change - jnp.sum(weights * change, axis=axis, keepdims=True))
 
 
 def masked_mean(x: Array, mask: Array) -> Array:

@@ -7,6 +7,8 @@ have its own gradient of the weights. A primitive says both what its gradient is
 mapped.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jax.extend.core import Primitive
@@ -31,6 +33,15 @@ def product(precision: str, x: Array, kernel: Array) -> Array:
         kernel = jax.lax.pcast(kernel, tuple(apart), to="varying")
     rows = _bind(x.reshape(-1, x.shape[-1]), kernel, (1, 0), precision)
     return rows.reshape(*x.shape[:-1], -1)
+
+
+def dense_product(precision: str) -> Callable[..., Array]:
+    """`product` as the `dot_general` of `flax.linen.Dense`."""
+
+    def multiply(x, kernel, *_, **__):
+        return product(precision, x, kernel)
+
+    return multiply
 
 
 def _bind(left: Array, right: Array, over: tuple[int, int], precision: str) -> Array:

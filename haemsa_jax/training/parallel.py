@@ -10,6 +10,7 @@ members side by side under one `vmap`, be they the seeds of one experiment or th
 
 import functools
 import itertools
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -58,25 +59,34 @@ def anybody(yes: bool, devices: list[jax.Device]) -> bool:
 
 
 def _pmap(function: Callable, devices: list[jax.Device], **axes: Any) -> Callable[..., Any]:
-    """`jax.pmap`, of which several processes begin each program together.
+    """`jax.pmap`, with what the devices at hand want of it.
 
-    Communication gives up when a partner is half a minute late, and compiling takes longer than
-    that: so all compile first, and meet.
+    Several processes begin each program together: communication gives up when a partner is half a
+    minute late, and compiling takes longer than that, so all compile first, and meet. And where a
+    CPU has a device for every core, operations are not cut for several cores, which would wait for
+    each other.
     """
     mapped = jax.pmap(function, AXIS, devices=devices, **axes)
-    if _mine(devices) == devices:
+    alone = _mine(devices) == devices
+    whole = devices[0].platform != "cpu" or len(devices) < os.cpu_count()
+    if alone and whole:
         return mapped
-    seen: set[tuple] = set()
+    programs: dict[tuple, Callable[..., Any]] = {}
 
-    def together(*arguments):
-        shapes = tuple((jnp.shape(x), jnp.result_type(x)) for x in jax.tree.leaves(arguments))
-        if shapes not in seen:
-            mapped.lower(*arguments).compile()
-            meet()
-            seen.add(shapes)
-        return mapped(*arguments)
+    def run(*arguments):
+        leaves, structure = jax.tree.flatten(arguments)
+        kind = structure, tuple((jnp.shape(x), jnp.result_type(x)) for x in leaves)
+        if kind not in programs:
+            programs[kind] = mapped
+            if alone:
+                options = {"xla_cpu_multi_thread_eigen": False}
+                programs[kind] = mapped.lower(*arguments).compile(options)
+            else:
+                mapped.lower(*arguments).compile()
+                meet()
+        return programs[kind](*arguments)
 
-    return together
+    return run
 
 
 def _mine(devices: list[jax.Device]) -> list[jax.Device]:

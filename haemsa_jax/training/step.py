@@ -19,6 +19,7 @@ from haemsa_jax.data.presence import drop_frames, drop_modalities, drop_utteranc
 from haemsa_jax.models.architecture import Architecture
 from haemsa_jax.models.haemsa import Haemsa, Outputs, Rates, slug, variables_of
 from haemsa_jax.models.layers import places
+from haemsa_jax.noise import hashed
 from haemsa_jax.sample import Sample
 from haemsa_jax.training.balance import (
     MEMORY,
@@ -38,7 +39,7 @@ STREAMS = ("init", "batch", "dropout", "presence", "utterances", "frames")
 
 def stream(seed: Array, name: str) -> Array:
     """The root key of one random stream of a run; `seed` is a key."""
-    return jax.random.fold_in(seed, STREAMS.index(name))
+    return jax.random.fold_in(hashed(seed), STREAMS.index(name))
 
 
 def batch_sizes(counts: Mapping[str, int], config: TrainConfig, devices: int = 1) -> dict[str, int]:
