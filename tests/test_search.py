@@ -82,6 +82,15 @@ def test_the_first_genome_is_the_default(result):
     np.testing.assert_array_equal(result.history.genomes[0, 0], make_problem().default)
 
 
+def test_all_may_begin_as_the_default(data):
+    search = make_search(make_problem(), dataclasses.replace(CONFIG, spread=0.0))
+    history = search(jax.random.key(0), data).history
+    first = history.genomes[0]
+    np.testing.assert_array_equal(first, np.broadcast_to(make_problem().default, first.shape))
+    assert len(np.unique(history.fitness[0])) == 8  # of weights of their own
+    assert len(np.unique(history.genomes[1], axis=0)) > 1
+
+
 def test_fixed_genes_keep_the_default(data):
     config = dataclasses.replace(CONFIG, fixed=("width", "rate"))
     search = make_search(make_problem(), config, jax.local_devices()[:1])

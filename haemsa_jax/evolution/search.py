@@ -148,10 +148,10 @@ def _make_start(problem: Problem, config: SearchConfig, algorithm, populated: bo
 
     def start(key, data, blind):
         first, init, members = jax.random.split(jax.random.fold_in(key, 0), 3)
-        # Around the default, as those that start from a mean do: whatever is open there is open in
-        # five of six members. Uniform genomes shut half of everything, and learn little.
+        # Around the default, as those that start from a mean do. Uniform genomes shut half of
+        # everything, and learn little.
         genomes = jax.vmap(problem.table.random)(jax.random.split(first, size))
-        genomes = (problem.default + genomes).at[0].set(problem.default)
+        genomes = (problem.default + config.spread * genomes).at[0].set(problem.default)
         genomes = jnp.where(problem.table.places(config.fixed), problem.default, genomes)
         nobody = jnp.full(size, jnp.inf)
         if populated:

@@ -54,6 +54,8 @@ class SearchConfig:
         networks that have learnt something; needs inheritance.
       price: fitness is the mean cost times (active share) ** price; 0 is free.
       fixed: names of genes, or of levels of genes, that keep the default's values in all members.
+      spread: how far from the default the first genomes are drawn: 1 leaves whatever is open there
+        open in five of six, 0 is the default for all, which then differ by their weights.
       inherit: where a member's weights come from: `parent` (where the algorithm knows parents, else
         like nearest), `nearest` living genome, or `none`, a fresh start.
       abreast: members that a device trains side by side, the others after them: saves memory, and
@@ -67,6 +69,7 @@ class SearchConfig:
     steps: int = 20
     head_start: int = 100
     price: float = 0.05
+    spread: float = 1.0
     inherit: str = "parent"
     abreast: int = 0
     fixed: tuple[str, ...] = ()
@@ -77,7 +80,7 @@ class SearchConfig:
             self, "search", ("generations", "steps"), lambda x: x >= 1, "must be at least 1"
         )
         require_each(
-            self, "search", ("price", "head_start", "abreast"), lambda x: x >= 0,
+            self, "search", ("price", "head_start", "abreast", "spread"), lambda x: x >= 0,
             "must not be negative",
         )  # fmt: skip
         if self.inherit not in INHERIT:
