@@ -64,7 +64,7 @@ class Found:
 
 
 def population(result: SearchResult, experiment: Experiment, constants: dict) -> Trained:
-    """The champion and the last population, best first, every genome once, without the diverged.
+    """The champion and the last population, best first, every network once, without the diverged.
 
     Raises:
       InputError: all of them diverged.
@@ -78,7 +78,9 @@ def population(result: SearchResult, experiment: Experiment, constants: dict) ->
     living = jax.tree.map(lambda x: x[good], (result.genomes, result.members))
     champion = jax.tree.map(lambda x: x[None], (result.genome, result.member))
     together = jax.tree.map(lambda a, b: np.concatenate([a, b]), champion, living)
-    _, first = np.unique(together[0], axis=0, return_index=True)
+    # The champion may live, and a genome may have weights of several lines.
+    rows = [x.reshape(len(x), -1) for x in jax.tree.leaves(together)]
+    _, first = np.unique(np.concatenate(rows, axis=1), axis=0, return_index=True)
     genomes, members = jax.tree.map(lambda x: x[np.sort(first)], together)
     network, config = experiment.network, experiment.train
     architectures = jax.jit(jax.vmap(lambda genome: decode(network, genome, config)[0]))(genomes)
