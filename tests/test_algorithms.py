@@ -57,12 +57,14 @@ def test_lines_of_descent_stay_apart():
     for generation in range(1, 6):
         parents, children = history.living[generation - 1], numbers[generation]
         np.testing.assert_array_equal(history.parents[generation], parents)
-        better = costs[children] <= costs[parents]
+        better = costs[children] < costs[parents]
         np.testing.assert_array_equal(
             history.living[generation], np.where(better, children, parents)
         )
         replaced.append(better)
     assert 0 < np.mean(replaced) < 1
+    draw = algorithms.make_algorithm("CrowdingGA", 3, TABLE, 1)
+    np.testing.assert_array_equal(draw._survivors(jnp.array([3.0, 2, 5, 3, 1, 6])), [0, 4, 2])
 
 
 def test_an_unknown_algorithm():

@@ -144,7 +144,8 @@ class CrowdingGA(MixedGA):
     def _survivors(self, costs: Array) -> Array:
         parents, children = costs.reshape(2, -1)
         places = jnp.arange(self.population_size)
-        return jnp.where(children <= parents, self.population_size + places, places)
+        # Not on a tie: a child that diverged is told the worst cost of all, perhaps its parent's.
+        return jnp.where(children < parents, self.population_size + places, places)
 
 
 # What needs a loop of another shape than ask and tell of whole evaluations.
