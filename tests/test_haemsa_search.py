@@ -75,6 +75,20 @@ def directory(result, experiment, problem, data, tmp_path_factory):
     return path
 
 
+def test_lines_of_one_genome_are_networks_of_their_own(result, experiment, data):
+    first = jax.tree.map(lambda x: x[0], result.members)
+    alike = dataclasses.replace(
+        result, genomes=np.broadcast_to(result.genomes[:1], result.genomes.shape),
+        genome=result.genomes[0], member=first, fitness=result.fitnesses[0],
+    )  # fmt: skip
+    trained = outcome.population(alike, experiment, data["constants"])
+    weights = np.concatenate(
+        [x.reshape(len(x), -1) for x in jax.tree.leaves(trained.params)], axis=1
+    )
+    assert len(weights) == np.isfinite(result.fitnesses).sum() > 1  # the champion once
+    assert len(np.unique(weights, axis=0)) == len(weights)
+
+
 def test_eight_devices_search_the_same(problem, data, result):
     spread = make_search(problem, CONFIG)(jax.random.key(0), data)
     assert_same_structure(problem.table, spread.history, result.history)
