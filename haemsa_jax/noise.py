@@ -6,6 +6,8 @@ and place: a handful of integer operations that melt into what uses them, on eve
 for noise, not for secrets.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jax.extend.random import define_prng_impl
@@ -47,10 +49,7 @@ def _fold_in(key: Array, number: Array) -> Array:
 
 def _places(shape: tuple[int, ...]) -> Array:
     """uint32[shape], each place's number."""
-    size = 1
-    for length in shape:
-        size *= length
-    return jax.lax.iota(jnp.uint32, size).reshape(shape)
+    return jax.lax.iota(jnp.uint32, math.prod(shape)).reshape(shape)
 
 
 def _split(key: Array, shape: tuple[int, ...]) -> Array:
