@@ -20,6 +20,7 @@ from haemsa_jax.config import TrainConfig, to_json
 from haemsa_jax.data.dataset import known_of
 from haemsa_jax.errors import InputError
 from haemsa_jax.evolution import outcome
+from haemsa_jax.evolution.genome import describe
 from haemsa_jax.evolution.problem import Problem, make_problem, search_data
 from haemsa_jax.evolution.run import run_search
 from haemsa_jax.evolution.search import make_search
@@ -90,19 +91,22 @@ def main() -> None:
                 beside = None
         stopped = interrupt()
     if cli.leads():
-        _show(directory, found, beside, problem, network)
+        _show(directory, found, beside, problem, experiment)
     if stopped:
         interrupt.end(ended)
 
 
-def _show(directory: Path, found: SearchResult, beside, problem: Problem, network) -> None:
+def _show(
+    directory: Path, found: SearchResult, beside, problem: Problem, experiment: Experiment
+) -> None:
     """Everything for people, once."""
+    network = experiment.network
     if beside:
         genes, objectives = problem.table.names, problem.objectives
         outcome.save_history(directory / "random.npz", beside.history, genes, objectives)
     cli.note_command(directory)
     evolution_figure(found, beside, problem, network, directory / "report.png")
-    print(problem.table.describe(found.genome))
+    print(describe(network, experiment.train, found.genome))
     _tell(found, beside, problem)
     print(f"written: {directory}: best.json, history.npz, report.png, best", flush=True)
 

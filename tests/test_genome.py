@@ -10,7 +10,13 @@ import pytest
 from haemsa_jax.config import LOCAL_EXPERTS, TrainConfig
 from haemsa_jax.errors import InputError
 from haemsa_jax.evolution.genes import Gene, Table
-from haemsa_jax.evolution.genome import decode, default_genome, gene_table, train_config
+from haemsa_jax.evolution.genome import (
+    decode,
+    default_genome,
+    describe,
+    gene_table,
+    train_config,
+)
 from haemsa_jax.models.architecture import default_architecture
 from haemsa_jax.training.state import hyper_from_config
 
@@ -123,6 +129,24 @@ def test_description_and_names(table):
     assert "local/text/1" in text and "pointwise + convolution" in text
     assert len(table.names) == table.size == len(table.scales)
     assert f"local/text/0={LOCAL_EXPERTS[2]}" in table.names
+
+
+def test_description_tells_what_no_task_reaches(deep, table):
+    """What is open around a modality that nobody reads, or below the depth, does nothing."""
+    values = table.to_json(default_genome(deep, TrainConfig()))
+    for task_id in deep.tasks:
+        values[f"modalities/{task_id}"] = ["text", "audio"]
+    values["depth/text"] = "1"
+    lines = describe(deep, TrainConfig(), table.from_json(values)).splitlines()
+    said = {line.split()[0]: " ".join(line.split()[1:]) for line in lines}
+    everything = " + ".join(LOCAL_EXPERTS)
+    assert said["local/audio/1"] == everything
+    assert said["local/text/1"] == said["local/vision/0"] == f"none (idle: {everything})"
+    reached, _, idle = said["links"].partition(" (idle: ")
+    assert set(reached.split(" + ")) == {"text>audio", "audio>text"}
+    assert len(idle.split(" + ")) == 4 and idle.count("vision") == 4
+    whole = describe(deep, TrainConfig(), default_genome(deep, TrainConfig()))
+    assert "idle" not in whole
 
 
 def test_genes_by_hand():

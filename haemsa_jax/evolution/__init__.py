@@ -4,7 +4,7 @@
 """
 
 from haemsa_jax.evolution.genes import Gene, Table
-from haemsa_jax.evolution.genome import decode, default_genome, gene_table
+from haemsa_jax.evolution.genome import decode, default_genome, describe, gene_table
 from haemsa_jax.evolution.outcome import begin, population, read_genome
 from haemsa_jax.evolution.problem import make_problem, search_data
 from haemsa_jax.evolution.run import run_search
@@ -24,6 +24,7 @@ __all__ = [
     "begin",
     "decode",
     "default_genome",
+    "describe",
     "gene_table",
     "make_problem",
     "make_search",

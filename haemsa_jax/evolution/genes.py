@@ -213,8 +213,13 @@ class Table:
                 )
         return np.concatenate([gene.encode(values[gene.name]) for gene in self.genes])
 
-    def describe(self, genome: Array) -> str:
-        """What a genome says, a line a gene."""
+    def describe(self, genome: Array, idle: Mapping[str, Sequence[str]] | None = None) -> str:
+        """What a genome says, a line a gene.
+
+        Args:
+          genome: float[G].
+          idle: labels of masks that are open without effect, by gene; they stand in brackets.
+        """
         values = self.to_json(genome)
         width = max(len(gene.name) for gene in self.genes)
         lines, level = [], None
@@ -222,7 +227,11 @@ class Table:
             if gene.level != level:
                 level = gene.level
                 lines.append(f"{level}:")
-            lines.append(f"  {gene.name:{width}}  {_words(values[gene.name])}")
+            said, without = values[gene.name], (idle or {}).get(gene.name, ())
+            if without:
+                said = [label for label in said if label not in without]
+            brackets = f" (idle: {_words(without)})" if without else ""
+            lines.append(f"  {gene.name:{width}}  {_words(said)}{brackets}")
         return "\n".join(lines)
 
 

@@ -261,6 +261,26 @@ def parts_of(network: NetworkConfig, architecture: Architecture) -> Parts:
     return Parts(reads, local, links, fusion, specific, imputed if len(local) > 1 else ())
 
 
+def describe(network: NetworkConfig, config: TrainConfig, genome: Array) -> str:
+    """What a genome says for people, a line a gene; in brackets what no task can reach."""
+    table = gene_table(network, config)
+    architecture = jax.jit(lambda genome: decode(network, genome, config)[0])(genome)
+    parts, values = parts_of(network, architecture), table.to_json(genome)
+    reached = {"links": [f"{source}>{target}" for source, target in parts.links]}
+    reached |= {"imputed": parts.imputed}
+    for modality, blocks in network.built.local.items():
+        for layer in range(len(blocks)):
+            used = parts.local.get(modality, ())[layer : layer + 1]
+            reached[f"local/{modality}/{layer}"] = used[0] if used else ()
+    reached |= {f"specific/{task_id}": read for task_id, read in parts.modalities.items()}
+    idle = {
+        gene: [label for label in values[gene] if label not in labels]
+        for gene, labels in reached.items()
+        if gene in values
+    }
+    return table.describe(genome, idle)
+
+
 def built_for(network: NetworkConfig, architecture: Architecture) -> NetworkConfig:
     """The network in which only what an architecture uses is built. On the host."""
     architecture, context = jax.tree.map(jnp.asarray, architecture), {}

@@ -15,7 +15,13 @@ import numpy as np
 
 from haemsa_jax.config import NetworkConfig, TrainConfig
 from haemsa_jax.errors import InputError
-from haemsa_jax.evolution.genome import built_for, decode, gene_table, train_config
+from haemsa_jax.evolution.genome import (
+    built_for,
+    decode,
+    describe,
+    gene_table,
+    train_config,
+)
 from haemsa_jax.evolution.size import size
 from haemsa_jax.evolution.specialise import specialise
 from haemsa_jax.evolution.state import History, SearchResult
@@ -113,7 +119,7 @@ def save(
     told = {
         "format": FORMAT,
         "genome": values,
-        "described": table.describe(result.genome).splitlines(),
+        "described": describe(network, config, result.genome).splitlines(),
         "fitness": result.fitness,
         "costs": dict(zip(objectives, history.costs[place].tolist(), strict=True)),
         "generation": int(place[0]) + 1,
