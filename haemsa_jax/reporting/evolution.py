@@ -155,8 +155,9 @@ def _genealogy(axes: Axes, history: History, table: Table) -> None:
                 xytext=(4, 7), fontsize=FONT - 4, color=TOTAL, rotation=32, zorder=4,
             )  # fmt: skip
     axes.set_ylim(max(0.0, fitness.min() - 0.08 * (top - fitness.min())), top)
-    axes.set_xlim(0.5, generations + 1.5)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlim(0.5, 1.2 * generations + 0.5)  # with room for the words of the last
+    ticks = MaxNLocator(integer=True).tick_values(1, generations)
+    axes.set_xticks([tick for tick in ticks if 1 <= tick <= generations])
     axes.set_title(f"the line of the best: {len(line)} of {len(fitness)} members, with its changes",
                    fontsize=FONT + 2)  # fmt: skip
     axes.set_xlabel("generation", fontsize=FONT)
