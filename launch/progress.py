@@ -1,5 +1,6 @@
 """How far a training or a search is."""
 
+from math import isnan
 from statistics import fmean
 
 from tqdm import tqdm
@@ -60,9 +61,10 @@ class SearchBar(Bar):
         self.generations = generations
 
     def __call__(self, row: dict) -> None:
+        rate = "" if isnan(row["rate"]) else f", members/s={row['rate']:.2f}"
         self.bar.set_postfix_str(
             f"cost best={row['best']:.4f} median={row['median']:.4f}, "
-            f"diverged={row['diverged']}, members/s={row['rate']:.2f}",
+            f"diverged={row['diverged']}{rate}",
             refresh=False,
         )
         self.reach(row["generation"], self.generations)

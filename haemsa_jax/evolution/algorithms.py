@@ -7,6 +7,7 @@ and `survivors`, by which weights are inherited.
 """
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import evosax.algorithms as evosax
@@ -163,8 +164,18 @@ def names() -> tuple[str, ...]:
     return tuple(sorted({*OWN, *evosax.algorithms} - {*UNFIT}, key=str.lower))
 
 
-def make_algorithm(name: str, population: int, table: Table, generations: int) -> Any:
+def make_algorithm(
+    name: str, population: int, table: Table, generations: int,
+    draw: Callable[[Array], Array] | None = None,
+) -> Any:  # fmt: skip
     """An evosax algorithm on the genomes of a table.
+
+    Args:
+      name: of the algorithm.
+      population: members of a generation.
+      table: of the genes.
+      generations: in all, for those that plan.
+      draw: key -> genome, how `RandomSearch` draws; by default uniform over what genes can say.
 
     Raises:
       InputError: no such algorithm, or one that cannot work with such a population.
@@ -174,7 +185,7 @@ def make_algorithm(name: str, population: int, table: Table, generations: int) -
         raise InputError(f"algorithm {name!r} does not fit{why}; choose from {', '.join(names())}")
     kind = (OWN | evosax.algorithms)[name]
     offered = {
-        "scales": table.scales, "sampling_fn": table.random, "num_generations": generations
+        "scales": table.scales, "sampling_fn": draw or table.random, "num_generations": generations
     }  # fmt: skip
     wanted = inspect.signature(kind).parameters
     extra = {key: value for key, value in offered.items() if key in wanted}

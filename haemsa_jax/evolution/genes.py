@@ -2,8 +2,8 @@
 
 A genome is float32[G], any real numbers: random genomes are standard normal, and every gene reads
 its own numbers through the normal distribution function, so that a random genome is uniform over
-what a gene can say, and no number is out of range. The table knows nothing of the network that its
-values are for.
+what a gene can say, but for a fortieth at each end, and no number is out of range. The table knows
+nothing of the network that its values are for.
 """
 
 import functools
@@ -21,7 +21,10 @@ from haemsa_jax.errors import InputError
 
 Array = jax.Array
 KINDS = ("mask", "choice", "scale")
-FAR = 4.0  # numbers beyond it say nothing new: the distribution function is flat there
+# Numbers beyond it say what it says. No farther, or a value at its gene's end would not evolve:
+# where the distribution function is flat, no step changes anything.
+FAR = 2.0
+END = NormalDist().cdf(-FAR)
 
 
 @dataclass(frozen=True)
@@ -103,12 +106,14 @@ class Gene:
             ends = np.array([self.low, value, self.high], float)
             low, value, high = np.log(ends) if self.log else ends
             place = (value - low) / (high - low)
-        return np.clip(np.array([_quantile(place)], np.float32), -FAR, FAR)
+        quantile = NormalDist().inv_cdf(END + (1.0 - 2.0 * END) * min(max(place, 0.0), 1.0))
+        return np.array([quantile], np.float32)
 
 
-def _quantile(place: float) -> float:
-    """Inverse of the normal distribution function, finite at both ends."""
-    return NormalDist().inv_cdf(min(max(place, 1e-9), 1.0 - 1e-9))
+def places(genomes: Array) -> Array:
+    """float[..., G], where numbers lie in [0, 1], from what is as low as can be to the highest."""
+    inside = ndtr(jnp.clip(jnp.nan_to_num(genomes, nan=0.0), -FAR, FAR))
+    return jnp.clip((inside - END) / (1.0 - 2.0 * END), 0.0, 1.0)
 
 
 def _known(gene: Gene, labels: Any) -> None:
@@ -176,8 +181,7 @@ class Table:
 
     def decode(self, genome: Array) -> dict[str, Array]:
         """float[G] -> what every gene says. Pure; any numbers, NaN counting as 0."""
-        genome = jnp.clip(jnp.nan_to_num(genome, nan=0.0), -FAR, FAR)
-        place = ndtr(genome)
+        genome, place = jnp.nan_to_num(genome, nan=0.0), places(genome)
         return {
             gene.name: gene.decode(genome[self.slices[gene.name]], place[self.slices[gene.name]])
             for gene in self.genes
@@ -188,7 +192,7 @@ class Table:
         return jax.jit(self.decode)
 
     def random(self, key: Array) -> Array:
-        """float32[G], uniform over what each gene can say."""
+        """float32[G], uniform over what each gene can say, but for its ends."""
         return jax.random.normal(key, (self.size,))
 
     def to_json(self, genome: Array) -> dict[str, Any]:

@@ -193,7 +193,11 @@ def from_values(network: NetworkConfig, said: Mapping[str, Array]) -> tuple[Arch
 
 
 def default_genome(network: NetworkConfig, config: TrainConfig) -> np.ndarray:
-    """float32[G]: everything open, training as configured, or as near to it as the genes reach."""
+    """float32[G]: everything open, training as configured.
+
+    Raises:
+      InputError: a setting of the training is beyond what its gene can say.
+    """
     values = {}
     table = gene_table(network, config)
     for gene in table.genes:
@@ -208,8 +212,6 @@ def default_genome(network: NetworkConfig, config: TrainConfig) -> np.ndarray:
             values[gene.name] = config.task_weights.get(task_id, 1.0)
         else:
             values[gene.name] = getattr(config, gene.name)
-        if gene.kind == "scale":
-            values[gene.name] = float(np.clip(values[gene.name], gene.low, gene.high))
     return table.from_json(values)
 
 

@@ -44,8 +44,9 @@ def run_search(
       block: generations between two looks and checkpoints; changes nothing in the result.
       beside: a blind search will follow in this directory. Both have the first generation, with its
         head start, in common: it is left where the blind search goes on from it.
-      observe: called after each block with `generation`, `best`, `median` (of the generation's
-        fitness), `diverged` (so far) and `rate`, members trained in a second.
+      observe: called after each block, and where a search goes on, with `generation`, `best`,
+        `median` (of the generation's fitness), `diverged` (so far) and `rate`, members trained in a
+        second; NaN where that would measure compiling.
       stop: asked after each block; where it says yes, what there is so far is the result.
 
     Raises:
@@ -61,13 +62,18 @@ def run_search(
     with Checkpoints(directory, name) as saved:
         if saved.metadata() is not None:
             state = _with_leaves(state, saved.load(abstract))
-        stopped = False
+        stopped, rate = False, np.nan
+        if int(state.generation):
+            observe(_row(state, int(state.generation), rate))
+        compiled = False
         while not stopped and int(state.generation) < search.config.generations:
             before, began = int(state.generation), time.perf_counter()
             first = beside and not before
             state = jax.block_until_ready(search.advance(state, key, data, 1 if first else block))
             done = int(state.generation)
-            rate = (done - before) * search.config.population / (time.perf_counter() - began)
+            if compiled:
+                rate = (done - before) * search.config.population / (time.perf_counter() - began)
+            compiled = True
             observe(_row(state, done, rate))
             whole = search.whole(state)
             if first:

@@ -13,10 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jax.scipy.special import ndtr
 
 from haemsa_jax.errors import InputError
-from haemsa_jax.evolution.genes import FAR
+from haemsa_jax.evolution.genes import places
 from haemsa_jax.evolution.state import (
     History,
     Living,
@@ -34,8 +33,9 @@ Array = jax.Array
 class Search:
     """`search(key, data) -> SearchResult`, and its pieces for those who want to look in between.
 
-    The same program also searches at random, which is every algorithm's yardstick: genomes are
-    drawn anew in every generation, weights come from the nearest genome of the one before.
+    The same program also searches at random, which is every algorithm's yardstick: each genome,
+    drawn as the first ones are, gets one whole training. With inheritance that is the first
+    generation trained on to the end, without it every generation is drawn anew.
 
     Attributes:
       place: (data) -> data on all devices, for those who call the others many times; otherwise each
@@ -84,8 +84,9 @@ def make_search(
             f"multiple of {len(devices)}, such as {more}, or fewer devices"
         )
     algorithm = make_algorithm(
-        config.algorithm, config.population, problem.table, config.generations
-    )
+        config.algorithm, config.population, problem.table, config.generations,
+        _draw(problem, config),
+    )  # fmt: skip
     populated = has_population(algorithm)
     together = _together(config.population // len(devices), config.abreast, devices[0].platform)
     step = _make_generation(problem, config, algorithm, populated, len(devices), together)
@@ -141,18 +142,28 @@ def _unraveller(problem: Problem, data: Any) -> Callable[[Array], Any]:
     return ravel_pytree(jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes))[1]
 
 
+def _draw(problem: Problem, config: SearchConfig) -> Callable[[Array], Array]:
+    """key -> genome, around the default, as those algorithms begin that start from a mean.
+
+    Uniform genomes shut half of everything, and learn little.
+    """
+    fixed = problem.table.places(config.fixed)
+
+    def draw(key):
+        genome = problem.default + config.spread * problem.table.random(key)
+        return jnp.where(fixed, problem.default, genome)
+
+    return draw
+
+
 def _make_start(problem: Problem, config: SearchConfig, algorithm, populated: bool, devices: int):
     """start(key, data, blind) -> SearchState before the first generation."""
     size, genes = config.population, problem.table.size
-    params = algorithm.default_params
+    params, draw = algorithm.default_params, _draw(problem, config)
 
     def start(key, data, blind):
         first, init, members = jax.random.split(jax.random.fold_in(key, 0), 3)
-        # Around the default, as those that start from a mean do. Uniform genomes shut half of
-        # everything, and learn little.
-        genomes = jax.vmap(problem.table.random)(jax.random.split(first, size))
-        genomes = (problem.default + config.spread * genomes).at[0].set(problem.default)
-        genomes = jnp.where(problem.table.places(config.fixed), problem.default, genomes)
+        genomes = jax.vmap(draw)(jax.random.split(first, size)).at[0].set(problem.default)
         nobody = jnp.full(size, jnp.inf)
         if populated:
             state = algorithm.init(init, genomes, nobody, params)
@@ -199,18 +210,21 @@ def _make_generation(
     size, share = config.population, config.population // devices
     inherits = config.inherit != "none"
     params = algorithm.default_params
-    fixed = problem.table.places(config.fixed)
+    fixed, draw = problem.table.places(config.fixed), _draw(problem, config)
 
     def generation(state: SearchState, key: Array, data: Any) -> SearchState:
         now = state.generation
-        ask, tell, draw = jax.random.split(jax.random.fold_in(key, 1 + now), 3)
+        ask, tell, blind = jax.random.split(jax.random.fold_in(key, 1 + now), 3)
         living, members = state.living, state.members
+        nobody = ~jnp.isfinite(living.fitness).any()  # lives yet, or all have diverged
         genomes, asked = algorithm.ask(ask, state.algorithm, params)
         if populated:
             # Such an algorithm has no say before its first population is measured.
             genomes = jnp.where(now == 0, living.genomes, genomes)
-        drawn = jax.vmap(problem.table.random)(jax.random.split(draw, size))
-        genomes = jnp.where(state.blind & (now > 0), drawn, genomes)
+        genomes = jnp.where(now == 0, genomes.at[0].set(problem.default), genomes)
+        drawn = jax.vmap(draw)(jax.random.split(blind, size))
+        at_random = living.genomes if inherits else jnp.where(now == 0, living.genomes, drawn)
+        genomes = jnp.where(state.blind, at_random, genomes)
         genomes = jnp.where(fixed, problem.default, genomes)
 
         slots = _parents(config.inherit, asked, genomes, living, state.blind)
@@ -243,13 +257,13 @@ def _make_generation(
         told, _ = algorithm.tell(tell, genomes, fitness, asked, params)
         if populated:
             founded = algorithm.init(tell, genomes, fitness, params)
-            told = jax.tree.map(lambda a, b: jnp.where(now == 0, a, b), founded, told)
+            told = jax.tree.map(lambda a, b: jnp.where(nobody, a, b), founded, told)
         ids = now * size + jnp.arange(size, dtype=jnp.int32)
         pool = jax.tree.map(
             lambda a, b: jnp.concatenate([a, b]),
             living, Living(genomes, raw, ids),
         )  # fmt: skip
-        stay = jnp.where(state.blind, size + jnp.arange(size), _survivors(told, pool, size, now))
+        stay = jnp.where(state.blind, size + jnp.arange(size), _survivors(told, pool, size, nobody))
         history = state.history
         row = History(
             genomes=genomes, fitness=fitness, costs=costs, sizes=sizes,
@@ -278,13 +292,15 @@ def _parents(inherit: str, asked: Any, genomes: Array, living: Living, blind: Ar
     if inherit == "none":
         return jnp.full(len(genomes), -1)
     nearest = jnp.argmin(_distances(genomes, living.genomes, living.fitness), axis=1)
+    parents = nearest
     if inherit == "parent" and hasattr(asked, "parents"):
-        return jnp.where(blind, nearest, asked.parents)
-    return nearest
+        # A parent that diverged has nothing to give.
+        parents = jnp.where(jnp.isfinite(living.fitness[asked.parents]), asked.parents, nearest)
+    return jnp.where(blind, jnp.arange(len(genomes)), parents)
 
 
-def _survivors(told: Any, pool: Living, size: int, now: Array) -> Array:
-    """int[P], which of the pool of 2 P, parents then children, live on."""
+def _survivors(told: Any, pool: Living, size: int, nobody: Array) -> Array:
+    """int[P], which of the pool of 2 P, parents then children, live on; children if `nobody` is."""
     children = size + jnp.arange(size)
     if hasattr(told, "survivors"):
         kept = told.survivors
@@ -295,17 +311,13 @@ def _survivors(told: Any, pool: Living, size: int, now: Array) -> Array:
         kept = order[jnp.argmin(distances, axis=1)]
     else:
         kept = children
-    # Nobody lived before the first generation.
-    return jnp.where(now == 0, children, kept)
+    return jnp.where(nobody, children, kept)
 
 
 def _distances(genomes: Array, others: Array, fitness: Array) -> Array:
     """Squared distances in units of the genes' ranges; inf from whoever has no finite fitness."""
 
-    def place(x):
-        return ndtr(jnp.clip(jnp.nan_to_num(x), -FAR, FAR))
-
-    square = ((place(genomes)[:, None] - place(others)[None]) ** 2).sum(-1)
+    square = ((places(genomes)[:, None] - places(others)[None]) ** 2).sum(-1)
     return jnp.where(jnp.isfinite(fitness), square, jnp.inf)
 
 

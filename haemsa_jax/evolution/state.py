@@ -54,8 +54,10 @@ class SearchConfig:
         networks that have learnt something; needs inheritance.
       price: fitness is the mean cost times (active share) ** price; 0 is free.
       fixed: names of genes, or of levels of genes, that keep the default's values in all members.
-      spread: how far from the default the first genomes are drawn: 1 leaves whatever is open there
-        open in five of six, 0 is the default for all, which then differ by their weights.
+      spread: how far from the default the first genomes of a population, and those of a random
+        search, are drawn: 1 leaves whatever is open there open in five of six, 0 is the default for
+        all, which then differ by their weights. Algorithms without a population have a first step
+        of their own.
       inherit: where a member's weights come from: `parent` (where the algorithm knows parents, else
         like nearest), `nearest` living genome, or `none`, a fresh start.
       abreast: members that a device trains side by side, the others after them: saves memory, and
