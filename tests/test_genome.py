@@ -1,5 +1,6 @@
 """The genome: one table, decoding that always leaves a valid network, JSON out and in."""
 
+import dataclasses
 import json
 
 import jax
@@ -7,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from haemsa_jax.config import LOCAL_EXPERTS, TrainConfig
+from haemsa_jax.config import LOCAL_EXPERTS, NetworkConfig, TaskSpec, TrainConfig
 from haemsa_jax.errors import InputError
 from haemsa_jax.evolution.genes import Gene, Table
 from haemsa_jax.evolution.genome import (
@@ -18,6 +19,7 @@ from haemsa_jax.evolution.genome import (
     train_config,
 )
 from haemsa_jax.models.architecture import default_architecture
+from haemsa_jax.reporting.evolution import short_names
 from haemsa_jax.training.state import hyper_from_config
 
 
@@ -147,6 +149,37 @@ def test_description_tells_what_no_task_reaches(deep, table):
     assert len(idle.split(" + ")) == 4 and idle.count("vision") == 4
     whole = describe(deep, TrainConfig(), default_genome(deep, TrainConfig()))
     assert "idle" not in whole
+
+
+def test_short_names_tell_tasks_apart():
+    task = TaskSpec("sentiment", "regression", ("mae",), range=(-3, 3))
+    ids = "cmu_mosi/standard:sentiment", "cmu_mosei/standard:sentiment", "meld:emotion"
+    widths = {"text": 3, "audio": 2}
+    network = NetworkConfig(
+        {dataset: widths for dataset in ("cmu_mosi/standard", "cmu_mosei/standard", "meld")},
+        {task_id: dataclasses.replace(task, name=task_id.partition(":")[2]) for task_id in ids},
+    )
+    names = short_names(gene_table(network))
+    assert names["modalities/meld:emotion"] == "modalities emotion"
+    assert names[f"fusion/{ids[0]}"] == f"fusion {ids[0]}"
+    assert names["local/text/0"] == "local text/0" and names["links"] == "links"
+    assert len(set(names.values())) == len(names)
+
+
+@pytest.mark.parametrize("end", [1.0, 100.0])
+def test_a_value_at_its_end_is_exact_and_can_leave_it(end):
+    table = Table((Gene("rate", "look", "scale", "", low=1.0, high=100.0, log=True),))
+    genome = table.from_json({"rate": end})
+    step = np.float32(0.5) * (1 if end == 1.0 else -1)
+    assert table.to_json(genome)["rate"] == table.to_json(genome - step)["rate"] == end
+    assert 1.2 < max(end, moved := table.to_json(genome + step)["rate"]) / min(end, moved) < 4.0
+
+
+def test_training_beyond_its_genes_is_refused(deep):
+    for change in ({"learning_rate": 0.05}, {"weight_decay": 0.0}, {"dropout": 0.8}):
+        (name, value), *_ = change.items()
+        with pytest.raises(InputError, match=f"'{name}' is {value}, but must be a number from"):
+            default_genome(deep, TrainConfig(**change))
 
 
 def test_genes_by_hand():

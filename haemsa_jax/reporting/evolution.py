@@ -97,7 +97,12 @@ def _frequencies(axes: Axes, history: History, table: Table) -> None:
         extent=(0.5, generations + 0.5, len(names) - 0.5, -0.5),
     )  # fmt: skip
     size = FONT - 2 if len(names) <= 45 else FONT - 4
-    axes.set_yticks(range(len(names)), [_short(name) for name in names], fontsize=size)
+    spoken = short_names(table)
+    labels = [
+        " ".join((spoken[gene], label)).strip()
+        for gene, _, label in (n.partition(" ") for n in names)
+    ]
+    axes.set_yticks(range(len(names)), labels, fontsize=size)
     right = axes.secondary_yaxis("right")
     right.set_yticks(range(len(names)), [f"{share:.2f}" for share in shares[:, -1]], fontsize=size)
     for side in (axes, right):
@@ -111,11 +116,18 @@ def _frequencies(axes: Axes, history: History, table: Table) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def _short(name: str) -> str:
-    """Without the data set of a task id."""
-    group, _, label = name.partition(" ")
-    kind, _, owner = group.partition("/")
-    return " ".join(filter(None, [kind, owner.rpartition(":")[2], label]))
+def short_names(table: Table) -> dict[str, str]:
+    """Every gene's name for people; of a task id its name alone, where no other gene has that."""
+    split = {gene.name: gene.name.partition("/") for gene in table.genes}
+    short = {
+        name: " ".join(filter(None, (kind, owner.rpartition(":")[2])))
+        for name, (kind, _, owner) in split.items()
+    }
+    said = list(short.values())
+    return {
+        name: short[name] if said.count(short[name]) == 1 else f"{kind} {owner}"
+        for name, (kind, _, owner) in split.items()
+    }
 
 
 # --- genealogy -----------------------------------------------------------------------------------
@@ -167,14 +179,16 @@ def _genealogy(axes: Axes, history: History, table: Table) -> None:
 
 def _change(before: dict, after: dict, table: Table) -> str:
     """Structure genes that a child turned on or off, the first three of them."""
-    words = []
+    words, names = [], short_names(table)
     for gene in table.genes:
-        old, new = before[gene.name], after[gene.name]
-        owner = "".join(gene.name.split("/")[1:2]).rpartition(":")[2]
+        old, new, name = before[gene.name], after[gene.name], names[gene.name]
+        # An expert, an operator and a modality tell by themselves what they are.
+        kind, _, owner = name.partition(" ")
+        owner = owner if kind in ("modalities", "local", "links", "fusion") else name
         if gene.kind == "mask":
             words += [f"+{label} {owner}" for label in new if label not in old]
             words += [f"−{label} {owner}" for label in old if label not in new]  # noqa: RUF001
         elif gene.kind == "choice" and old != new:
-            words.append(f"{gene.name} {new}")
+            words.append(f"{name} {new}")
     more = f" (+{len(words) - 3})" if len(words) > 3 else ""
     return ", ".join(word.strip() for word in words[:3]) + more
