@@ -218,7 +218,9 @@ class Bench:
             )
 
     def curve(self, populations: list[int]) -> None:
-        rate = matmul_rate()
+        # Devices of a CPU share its cores, which one product uses all of.
+        devices = 1 if jax.default_backend() == "cpu" else jax.local_device_count()
+        rate = devices * matmul_rate()
         print(f"\nmatrix multiplication, float32: {rate / 1e9:,.0f} GFLOP/s")
         print(f"{'population':>12}{'members/s':>12}{'peak MiB':>12}{'of the rate':>12}")
         samples = len(TASKS) * (3 * _STEPS.value * _BATCH.value + SIZES["validation"])

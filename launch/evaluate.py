@@ -139,7 +139,12 @@ def _read(
     runs: list[Trained], datasets: dict[str, Dataset]
 ) -> tuple[dict[str, TaskEvaluation], dict[str, dict[str, TaskEvaluation]]]:
     """Every task of the split as it is and, by modality, without that."""
-    each = [_ready(run, datasets) for run in runs]
+    each = []
+    for directory, run in zip(_RUN_DIR.value, runs, strict=True):
+        try:
+            each.append(_ready(run, datasets))
+        except InputError as error:
+            raise InputError(f"{directory}: {error}") from error
     splits = {name: dataset.splits[_SPLIT.value] for name, dataset in datasets.items()}
 
     def read(splits) -> dict[str, TaskEvaluation]:

@@ -66,7 +66,9 @@ def main() -> None:
     train = cli.from_flags(TrainConfig)
     problem = make_problem(network, train, config, patterns)
     search = make_search(problem, config, devices)
-    origin = {"search": to_json(config), "patterns": [list(pattern) for pattern in patterns]}
+    # How many members go abreast is a matter of memory, and may change where a search goes on.
+    agreed = {name: value for name, value in to_json(config).items() if name != "abreast"}
+    origin = {"search": agreed, "patterns": [list(pattern) for pattern in patterns]}
     experiment = Experiment(network, train, origin, known_of(datasets))
     data = search_data(network, datasets, words.weights(network))
     key = jax.random.key(train.seed)

@@ -88,6 +88,13 @@ def test_another_search_in_its_place_is_refused(launch, found, spoken_dir):
     assert (found[0] / "best.json").exists()
 
 
+def test_with_fewer_abreast_it_goes_on(launch, found, spoken_dir):
+    """Whoever runs out of memory need not begin again."""
+    done = launch("evolve", *evolve_flags(spoken_dir, found[0], "--abreast=1"))
+    assert done.returncode == 0, done.stderr
+    assert "4/4" in done.stderr
+
+
 def test_the_best_is_trained_and_everything_evaluated(launch, found, spoken_dir, tmp_path):
     run_dir = found[0]
     genome = (f"--genome={run_dir / 'best.json'}", f"--data_dir={spoken_dir}", "--seeds=2")
@@ -144,4 +151,4 @@ def test_ablations_are_trained_and_compared(launch, found, spoken_dir, tmp_path)
 def test_too_large_an_ensemble(launch, found, spoken_dir):
     done = launch("evaluate", f"--run_dir={found[0]}", f"--data_dir={spoken_dir}", "--ensemble=50")
     assert done.returncode == 2
-    assert "ensemble of 50 is asked for, but the run holds" in done.stderr
+    assert f"{found[0]}: an ensemble of 50 is asked for, but the run holds" in done.stderr
