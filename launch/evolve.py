@@ -8,7 +8,8 @@ and the same command again resumes. A random search with the same budget runs be
 holds `best.json` (the best genome), `history.npz` (everybody), `report.png` and the last
 population, best first, for launch.evaluate; launch.train --genome=RUN_DIR/best.json trains anew.
 
-Values of the training flags that are genes are those of the first genome; evolution changes them.
+Values of the training flags that are genes are those of the first genome, within what its gene can
+say; evolution changes them, unless they are --fixed.
 """
 
 from pathlib import Path
