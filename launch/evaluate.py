@@ -130,21 +130,19 @@ def main() -> None:
         _diagnose(runs[0], datasets, out / f"{split}_diagnosis")
 
 
-def _ready(run: Trained, datasets: dict[str, Dataset]) -> Evaluate:
-    check_data(run.experiment.network, datasets)
-    return make_evaluate(run, None, _ENSEMBLE.value, flags.FLAGS.resident_mib << 20)
+def _ready(directory: str, run: Trained, datasets: dict[str, Dataset]) -> Evaluate:
+    try:
+        check_data(run.experiment.network, datasets)
+        return make_evaluate(run, None, _ENSEMBLE.value, flags.FLAGS.resident_mib << 20)
+    except InputError as error:
+        raise InputError(f"{directory}: {error}") from error
 
 
 def _read(
     runs: list[Trained], datasets: dict[str, Dataset]
 ) -> tuple[dict[str, TaskEvaluation], dict[str, dict[str, TaskEvaluation]]]:
     """Every task of the split as it is and, by modality, without that."""
-    each = []
-    for directory, run in zip(_RUN_DIR.value, runs, strict=True):
-        try:
-            each.append(_ready(run, datasets))
-        except InputError as error:
-            raise InputError(f"{directory}: {error}") from error
+    each = [_ready(*named, datasets) for named in zip(_RUN_DIR.value, runs, strict=True)]
     splits = {name: dataset.splits[_SPLIT.value] for name, dataset in datasets.items()}
 
     def read(splits) -> dict[str, TaskEvaluation]:
@@ -201,9 +199,9 @@ def _missing(runs: list[Trained], datasets: dict[str, Dataset], out: Path) -> No
     def beside(directory: str) -> list[Evaluate]:
         run = load_trained(directory)
         _check_like(directory, run, network, "tasks", "text")
-        return [_ready(run, datasets)]
+        return [_ready(directory, run, datasets)]
 
-    ours = [_ready(run, datasets) for run in runs]
+    ours = [_ready(*named, datasets) for named in zip(_RUN_DIR.value, runs, strict=True)]
     models = {"HAEMSA": lambda condition: ours}
     for entry in _BESIDE.value:
         name, _, place = entry.partition("=")

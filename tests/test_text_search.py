@@ -105,14 +105,15 @@ def test_a_population_shares_the_encoder_and_has_adapters_each(
     network, spoken, given, pretrained, tmp_path
 ):
     data = search_data(network, {spoken.name: spoken}, given)
-    problem = make_problem(network, TRAIN, SEARCH)
+    # All with adapters: who survives of some with and some without is luck.
+    config = dataclasses.replace(SEARCH, fixed=("encoder",))
+    problem = make_problem(network, TRAIN, config)
     # One device: all members in one program.
-    found = make_search(problem, SEARCH, ONE)(jax.random.key(0), data)
+    found = make_search(problem, config, ONE)(jax.random.key(0), data)
     assert np.isfinite(found.history.costs).all()
     adapters = found.members.params["encoder"]["layers"]["value_up"]["kernel"]
-    said = [gene_table(network).to_json(genome)["encoder"] for genome in found.genomes]
     assert adapters.shape[0] == 4
-    assert len(np.unique(np.abs(adapters).sum(axis=(1, 2, 3)))) > 1, said
+    assert len(np.unique(np.abs(adapters).sum(axis=(1, 2, 3)))) == 4
     np.testing.assert_array_equal(data["constants"]["encoder"]["words"], pretrained.params["words"])
 
     experiment = Experiment(network, TRAIN, {"search": {}}, known_of({spoken.name: spoken}))
