@@ -8,6 +8,7 @@ import shlex
 import shutil
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -271,8 +272,10 @@ def _end(message: str) -> NoReturn:
     """
     sys.stdout.flush()
     sys.stderr.flush()
-    # What they still print goes nowhere: the last word is ours.
+    # What they still print goes nowhere: the last word is ours, on a line of its own should one of
+    # them have begun one.
+    start = "\n" if threading.active_count() > 1 else ""
     ours = os.dup(2)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    os.write(ours, f"error: {message}\n".encode())
+    os.write(ours, f"{start}error: {message}\n".encode())
     os._exit(2)
