@@ -20,12 +20,11 @@ from pathlib import Path
 
 from absl import flags
 
-from haemsa_jax.config import TrainConfig, dataset_of
+from haemsa_jax.config import TrainConfig, dataset_of, slug
 from haemsa_jax.data import SPLITS, Dataset
 from haemsa_jax.errors import InputError
 from haemsa_jax.evolution.ablation import ABLATIONS, WHOLE, Variant, ablate, specialised
 from haemsa_jax.evolution.outcome import Found, read_genome
-from haemsa_jax.models.haemsa import slug
 from haemsa_jax.reporting import ablation, robustness
 from haemsa_jax.training.checkpoint import load_trained
 from haemsa_jax.training.evaluation import make_evaluate

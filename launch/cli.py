@@ -177,7 +177,8 @@ def define_resident_flag() -> None:
     """How large a data set may be on the device."""
     flags.DEFINE_integer(
         "resident_mib", streaming.RESIDENT >> 20,
-        "Splits of more MiB of features are streamed from the host's memory, piece by piece.",
+        "Splits of more MiB of features are streamed from the host's memory; two pieces at a time "
+        "take no more than that.",
     )  # fmt: skip
 
 

@@ -132,7 +132,7 @@ def main() -> None:
 
 def _ready(directory: str, run: Trained, datasets: dict[str, Dataset]) -> Evaluate:
     try:
-        check_data(run.experiment.network, datasets)
+        check_data(run.experiment, datasets)
         return make_evaluate(run, None, _ENSEMBLE.value, flags.FLAGS.resident_mib << 20)
     except InputError as error:
         raise InputError(f"{directory}: {error}") from error

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from haemsa_jax import config
-from haemsa_jax.config import NetworkConfig, TaskSpec, TrainConfig
+from haemsa_jax.config import NetworkConfig, TaskSpec, TrainConfig, check_together
 from haemsa_jax.errors import InputError
 
 SCORE = TaskSpec("score", "regression", ("mae",), range=(-3, 3))
@@ -32,6 +32,25 @@ def network(**changes):
         (lambda: network(context={"a": (-1, 0)}), ["-1+0", "negative"]),
         (lambda: network(widths={"a": {}}), ["'a'", "no modality"]),
         (lambda: network(widths={"a": {"text": 3}, "b": {"text": 3}}), ["'b'", "no task"]),
+        (
+            lambda: network(tasks={"a:score": SCORE, "a:score_text": SCORE}),
+            ["head of 'a:score' for text alone", "head of 'a:score_text'", "head_a-score_text"],
+        ),
+        (
+            lambda: network(
+                widths={"a/b": {"text": 3}, "a-b": {"text": 3}},
+                tasks={"a/b:score": SCORE, "a-b:mood": SCORE},
+            ),
+            ["'a/b'", "'a-b'", "stem_a-b_text", "rename"],
+        ),
+        (
+            lambda: check_together(network(), TrainConfig(task_weights={"a:mood": 2.0})),
+            ["'a:mood'", "its tasks are a:score"],
+        ),
+        (
+            lambda: check_together(network(), TrainConfig(task_weights={"a:score": 0.0})),
+            ["every task of a:score weighs 0"],
+        ),
         (lambda: TrainConfig(batch_size=0), ["batch_size=0", "positive"]),
         (lambda: TrainConfig(dropout=1.0), ["dropout=1.0", "[0, 1)"]),
         (lambda: TrainConfig(weight_decay=-1.0), ["weight_decay=-1.0", "negative"]),

@@ -62,6 +62,23 @@ SEEN = next(zip(*np.nonzero(SPLIT.masks["text"]), strict=True))  # a (row, token
         ({"labels": SPLIT.labels | {"mood": np.zeros(3, int)}}, ["(3,)", "(10,)"]),
         ({"labelled": SPLIT.labelled | {"mood": np.zeros(10, bool)}}, ["no sample has a label"]),
         ({"group": np.array([0, 0, 1, 1, 0, 0, 2, 2, 2, 2])}, ["contiguous"]),
+        ({"ids": SPLIT.ids[:9]}, ["9 ids for 10 samples"]),
+        ({"ids": [*SPLIT.ids[:9], "0-3"]}, ["'0-3'", "already used in 'train'"]),
+        ({"words": ["yes"]}, ["1 words for 10 samples"]),
+        ({"speakers": ["me"] * 11}, ["11 speakers for 10 samples"]),
+        # Numbers would be taken for places: the constants would be those of rows 0 and 1 alone.
+        (
+            {"labelled": SPLIT.labelled | {"score": np.ones(10, int)}},
+            ["labelled for task 'score'", "int64", "bool"],
+        ),
+        (
+            {"masks": SPLIT.masks | {"audio": SPLIT.masks["audio"].astype(np.int32)}},
+            ["mask of audio", "int32", "bool"],
+        ),
+        (
+            {"labels": SPLIT.labels | {"mood": SPLIT.labels["mood"].astype(float)}},
+            ["'mood'", "float64", "int32"],
+        ),
     ],
 )
 def test_errors_name_sample_and_rule(changes, words):
@@ -69,6 +86,12 @@ def test_errors_name_sample_and_rule(changes, words):
         dataset(**changes)
     for word in ["talks", "train", *words]:
         assert word in str(error.value)
+
+
+def test_a_sample_in_two_splits_is_an_error():
+    splits = {"train": make_split(0, 10), "test": make_split(0, 5)}
+    with pytest.raises(InputError, match="id '0-0' of split 'test' was already used in 'train'"):
+        Dataset("talks", WIDTHS, TASKS, splits)
 
 
 def test_an_empty_split_is_an_error():

@@ -184,6 +184,16 @@ def test_registered_with_tfds_and_built_by_it_alone(tiny, splits, tmp_path):
     assert len(haemsa_datasets.load("tiny", tmp_path).splits["train"]) == 4
 
 
+def test_a_division_into_splits_has_a_name(splits, tmp_path):
+    """The same for the same samples in any order, another where one has moved."""
+    names = []
+    for change in (list.reverse, lambda train: train[0].labels.update(score=0.1), list.pop):
+        change(splits["train"])
+        haemsa_datasets.prepare("tiny", None, tmp_path, overwrite=True)
+        names.append(haemsa_datasets.load("tiny", tmp_path, ["test"]).partition)
+    assert names[0] == names[1] != names[2] and len(names[0]) == 16
+
+
 def test_two_builds_give_the_same_bytes(splits, tmp_path):
     def digests(data_dir):
         haemsa_datasets.prepare("tiny", None, data_dir)
@@ -238,6 +248,10 @@ def test_a_column_without_any_finite_training_value_becomes_zero(splits, tmp_pat
         (
             lambda s: s["test"].append(sample("e0", text=0, audio=0)),
             "file.csv, row e0: sample 'e0' has no modality at all; at least one of text, audio",
+        ),
+        (
+            lambda s: s["test"].append(sample("a2", "a", 2)),
+            "file.csv, row a2: dialogue 'a' is in split 'test' and in 'train'; keep all of a",
         ),
         (
             lambda s: s["test"][0].features.update(text=np.zeros((4, 2), np.float32)),

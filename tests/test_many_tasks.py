@@ -18,7 +18,7 @@ from haemsa_jax.training.loop import Start, make_train
 from haemsa_jax.training.losses import combined, task_loss
 from haemsa_jax.training.state import hyper_from_config
 from haemsa_jax.training.step import batch_sizes, steps_per_epoch
-from haemsa_jax.training.warm_start import take
+from haemsa_jax.training.warm_start import _TASK_GATE, _of_tasks, take
 
 CONFIG = TrainConfig(epochs=2, batch_size=16, learning_rate=1e-2)
 
@@ -200,6 +200,39 @@ def test_a_network_takes_what_fits(trained, other, tmp_path):
     np.testing.assert_allclose(
         begun[name.format("films")]["offsets"], source[name.format("talks")]["offsets"], atol=1e-5
     )
+
+
+def test_rows_follow_their_tasks(trained):
+    """Of tasks in another order, or some of them; of other modalities nothing that numbers them."""
+    of = trained.experiment.network
+    variables, _ = trained.network(int(np.argmax(trained.progress["best_score"])))
+    source = variables["params"]
+    names = list(of.tasks)[::-1][:2]
+    network = dataclasses.replace(
+        of, tasks={t: of.tasks[t] for t in names}, parts=dataclasses.replace(
+            of.parts, modalities={t: of.parts.modalities[t] for t in names}
+        ),
+    )  # fmt: skip
+    warm = take(network, CONFIG, trained)
+    places = [of.task_index(t) for t in names]
+    np.testing.assert_array_equal(warm.params["queries"], source["queries"][np.array(places)])
+    assert not warm.new
+    other = dataclasses.replace(
+        network,
+        widths={"talks": {"audio": 6}},
+        parts=dataclasses.replace(
+            network.parts,
+            modalities=dict.fromkeys(names, ("audio",)),
+            local={"audio": of.parts.local["text"]},
+        ),
+    )
+    assert "fusion" in take(other, CONFIG, trained).new
+
+
+def test_columns_of_a_gate_follow_their_tasks():
+    columns = np.arange(12.0).reshape(2, 6)  # 3 tasks of 2 experts
+    turned = _of_tasks(("fusion", _TASK_GATE, "Dense_0", "kernel"), columns, [2, 0], 3)
+    assert turned.tolist() == [[4, 5, 0, 1], [10, 11, 6, 7]]
 
 
 def test_networks_of_different_widths_have_nothing_in_common(trained, lone):

@@ -44,15 +44,15 @@ def heard() -> Dataset:
     """Utterances of which one vector of openSMILE is known."""
     rng = np.random.default_rng(0)
 
-    def split(count):
+    def split(name, count):
         return Split(
             {"audio": rng.normal(size=(count, 1, 384)).astype(np.float32)},
             {"audio": np.ones((count, 1), bool)},
             {"mood": rng.uniform(-1, 1, count).astype(np.float32)}, {"mood": np.ones(count, bool)},
-            np.arange(count, dtype=np.int32), [str(k) for k in range(count)],
+            np.arange(count, dtype=np.int32), [f"{name} {k}" for k in range(count)],
         )  # fmt: skip
 
-    splits = {name: split(20) for name in ("train", "validation")}
+    splits = {name: split(name, 20) for name in ("train", "validation")}
     task = TaskSpec("mood", "regression", ("mae", "corr"), range=(-1, 1))
     return Dataset("heard", {"audio": 384}, {"mood": task}, splits, {"audio": IS09})
 

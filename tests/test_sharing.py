@@ -218,6 +218,10 @@ def test_rightness_and_discrepancy_by_hand():
     )
     ratio = balance.discrepancy(jnp.array([8.0, 2.0, 0.0]), jnp.array([10.0, 5.0, 0.0]))
     np.testing.assert_allclose(ratio, [2.0, 0.5, 1.0])
+    # Of eight devices one has a sample with the second modality: means over devices, same ratio.
+    sums, counts = jnp.array([57.6, 0.3]), jnp.array([64.0, 1.0])
+    several = balance.discrepancy(sums / 8, counts / 8)
+    np.testing.assert_allclose(several, balance.discrepancy(sums, counts), rtol=1e-6)
     np.testing.assert_array_equal(balance.discrepancy(jnp.array([3.0]), jnp.array([4.0])), [1.0])
 
 

@@ -9,15 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from conftest import bare
 
 from haemsa_jax.config import OPTIONS, TrainConfig
 from haemsa_jax.data.batches import device_split
 from haemsa_jax.errors import InputError
+from haemsa_jax.evolution.genome import built_for
 from haemsa_jax.models.architecture import default_architecture
 from haemsa_jax.training import checkpoint, log, loop, parallel
 from haemsa_jax.training.checkpoint import Checkpoints, Experiment, load_trained
 from haemsa_jax.training.constants import make_constants
-from haemsa_jax.training.evaluation import evaluate
+from haemsa_jax.training.evaluation import check_data, evaluate
 from haemsa_jax.training.loop import NonFiniteLossError, make_train
 from haemsa_jax.training.state import (
     apply_gradients,
@@ -29,6 +31,7 @@ from haemsa_jax.training.state import (
     pack,
     stack,
 )
+from haemsa_jax.training.step import make_batch
 
 CONFIG = TrainConfig(
     seeds=2, epochs=8, batch_size=16, dropout=0.1, input_dropout=0.1, learning_rate=1e-2,
@@ -213,6 +216,27 @@ def test_a_batch_must_divide_over_devices(lone, datasets):
         make_train(lone, odd, datasets, jax.local_devices())
 
 
+def test_batches_go_on_as_they_began(lone, datasets, tmp_path):
+    """Sizes by temperature are multiples of the devices: 70 and 47 labels are 20 and 12, or 24 and
+    8."""
+    tasks = {name: lone.tasks[name] for name in ("talks:score", "talks:tags")}
+    network = bare(lone, tasks=tasks)
+    config = dataclasses.replace(CONFIG, seeds=1, epochs=1, sampling_temperature=1.0)
+    begun = make_train(network, config, datasets, jax.local_devices()[:1], checkpoint_every=2)
+    asked = iter([True])
+    begun(tmp_path, stop=lambda: next(asked, True))
+    with pytest.raises(InputError, match="resume on as many devices as before"):
+        make_train(network, config, datasets, jax.local_devices())(tmp_path)
+
+
+def test_a_split_that_is_not_there_is_named(lone, solo, whole):
+    lacking = dataclasses.replace(solo, splits={"train": solo.splits["train"]})
+    with pytest.raises(InputError, match="talks: split 'validation' is needed, but there is train"):
+        make_train(lone, CONFIG, {"talks": lacking}, jax.local_devices()[:1])
+    with pytest.raises(InputError, match="talks: split 'test' is needed, but there is train"):
+        evaluate(load_trained(whole[0]), {"talks": lacking})
+
+
 def test_tasks_in_another_order_are_another_run(lone, tmp_path):
     """Masks and queries are numbered by task."""
     saved = Experiment(lone, CONFIG).to_json()
@@ -279,6 +303,44 @@ def test_evaluation_refuses_other_data(whole, solo):
     other = dataclasses.replace(solo, widths={m: 3 for m in narrow}, splits={"test": split})
     with pytest.raises(InputError, match="the network was trained on"):
         evaluate(trained, {"talks": other})
+
+
+def test_evaluation_refuses_another_division_into_splits(whole, solo):
+    """Its test split may hold what the network was trained on."""
+    trained = load_trained(whole[0])
+    known = {"talks": {**trained.experiment.data["talks"], "partition": "a1"}}
+    of_one = dataclasses.replace(
+        trained, experiment=dataclasses.replace(trained.experiment, data=known)
+    )
+    with pytest.raises(
+        InputError, match=r"another division into splits \(a1\) than is prepared \(b"
+    ):
+        evaluate(of_one, {"talks": dataclasses.replace(solo, partition="b2")})
+    check_data(of_one.experiment, {"talks": dataclasses.replace(solo, partition="a1")})
+    check_data(of_one.experiment, {"talks": solo})  # nobody says
+
+
+def test_of_what_a_task_may_read_one_modality_stays(slim, pair):
+    """Hidden at a rate of .9, with text alone open, shut by the genome or not built."""
+    text = np.array([m == "text" for m in slim.modalities], np.float32)
+    opened = default_architecture(slim)
+    shut = opened.replace(modalities=opened.modalities * text)
+    config = dataclasses.replace(CONFIG, batch_size=70, modality_dropout=0.9)
+    data = {name: jax.device_put(device_split(pair.splits["train"])) for name in slim.widths}
+    hyper, lead = hyper_from_config(config, slim), jnp.ones(len(slim.modalities))
+    both = built_for(slim, shut), opened
+    for network, architecture in ((slim, shut), both):
+        batch = make_batch(network, config)
+        drawn = batch(data, jax.random.key(0), jnp.int32(0), architecture, hyper, lead)
+        for (seen,), _, _, _ in drawn.values():
+            there = {m: np.asarray(mask.any(-1)) for m, mask in seen.masks.items()}
+            rows = len(there["text"])
+            assert there["text"].sum() > 0.8 * rows  # where it was recorded
+            assert not there["audio"].any()
+    (seen,), _, _, _ = next(iter(make_batch(slim, config)(
+        data, jax.random.key(0), jnp.int32(0), opened, hyper, lead
+    ).values()))  # fmt: skip
+    assert 0.2 < np.mean(seen.masks["audio"].any(-1)) < 0.8
 
 
 def test_metadata_is_plain_json(whole):

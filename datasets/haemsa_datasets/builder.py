@@ -1,6 +1,7 @@
 """The builder that every data set here shares: checks, cleans, describes and stores samples."""
 
 import abc
+import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -63,12 +64,20 @@ class HaemsaBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         check_samples(splits, self.card)
         splits, replaced = replace_nonfinite(splits)
         self.info.metadata.update(summarise(splits, self.card, replaced))
-        self.info.metadata.update(self.details())
+        self.info.metadata.update(self.details(), partition=partition(splits))
         return {name: self._generate_examples(samples) for name, samples in splits.items()}
 
     def _generate_examples(self, samples: list[Sample]) -> Iterator[tuple[int, dict[str, Any]]]:
         for key, sample in enumerate(samples):
             yield key, to_record(sample, self.card.tasks)
+
+
+def partition(splits: Mapping[str, list[Sample]]) -> str:
+    """A name of which sample is in which split, 16 hexadecimal digits."""
+    rows = sorted(
+        f"{name}\t{sample.id}\n" for name, samples in splits.items() for sample in samples
+    )
+    return hashlib.sha256("".join(rows).encode()).hexdigest()[:16]
 
 
 def builder_configs(cards: Mapping[str, Card]) -> list[tfds.core.BuilderConfig]:

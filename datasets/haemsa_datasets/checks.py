@@ -14,9 +14,9 @@ def check_samples(splits: Mapping[str, Sequence[Sample]], card: Card) -> None:
     """Checks all samples of a data set.
 
     Raises:
-      InputError: a split is empty or has no label of a task, an id occurs twice, or a sample has a
-        wrong feature width, no modality or an impossible label. The message names the file and row,
-        and the rule.
+      InputError: a split is empty or has no label of a task, an id occurs twice, a dialogue is in
+        two splits, or a sample has a wrong feature width, no modality or an impossible label. The
+        message names the file and row, and the rule.
     """
     for split in SPLITS:
         if not splits.get(split):
@@ -25,7 +25,8 @@ def check_samples(splits: Mapping[str, Sequence[Sample]], card: Card) -> None:
             if not any(task.name in sample.labels for sample in splits[split]):
                 raise InputError(f"split {split!r} has no sample with a label for {task.name!r}")
     seen: dict[str, str] = {}
-    for samples in splits.values():
+    where: dict[str, str] = {}
+    for split, samples in splits.items():
         for sample in samples:
             if sample.id in seen:
                 raise InputError(
@@ -33,6 +34,13 @@ def check_samples(splits: Mapping[str, Sequence[Sample]], card: Card) -> None:
                     "every utterance may occur once, in one split"
                 )
             seen[sample.id] = sample.origin
+            if card.conversational and where.setdefault(sample.group, split) != split:
+                raise InputError(
+                    f"{sample.origin}: dialogue {sample.group!r} is in split {split!r} and in "
+                    f"{where[sample.group]!r}; keep all of a dialogue in one split, or the test "
+                    "split's neighbours are trained on (conversational=False if they are no "
+                    "dialogues)"
+                )
             _check_features(sample, card.widths)
             for task in card.tasks:
                 if task.name in sample.labels:

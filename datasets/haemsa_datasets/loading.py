@@ -52,6 +52,7 @@ def load(name: str, data_dir: str | Path, splits: Iterable[str] = SPLITS) -> Dat
         splits=loaded,
         provenance=dict(about["provenance"]),
         conversational=about["conversational"],
+        partition=about.get("partition", ""),  # earlier versions did not write it
     )
 
 

@@ -4,6 +4,7 @@ A run is described by three of them: which tasks (`TaskSpec`), which network (`N
 which training (`TrainConfig`). All turn to plain JSON and back (`to_json`, `network_from_json`).
 """
 
+from haemsa_jax.config.names import head_name, slug, stem_name
 from haemsa_jax.config.network import (
     FUSION_OPERATORS,
     LOCAL_EXPERTS,
@@ -35,6 +36,7 @@ __all__ = [
     "ACTIVATIONS", "FUSION_OPERATORS", "IMBALANCE", "KINDS", "LOCAL_EXPERTS", "METRICS",
     "MODALITIES", "OPTIONS", "PRECISIONS", "SHARING", "SHARING_LOSSES", "TASK_WEIGHTINGS",
     "TEXT_MODES", "EncoderConfig", "NetworkConfig", "Parts", "TaskSpec", "TextConfig",
-    "TrainConfig", "check_together", "dataset_of", "network_from_json", "parts_from_json",
-    "task_from_json", "text_from_json", "to_json", "train_from_json",
+    "TrainConfig", "check_together", "dataset_of", "head_name", "network_from_json",
+    "parts_from_json", "slug", "stem_name", "task_from_json", "text_from_json", "to_json",
+    "train_from_json",
 ]  # fmt: skip

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from haemsa_jax.config.checks import require, require_each
+from haemsa_jax.config.names import head_name, stem_name
 from haemsa_jax.config.task import TaskSpec, dataset_of
 from haemsa_jax.config.text import TextConfig
 
@@ -113,6 +114,29 @@ class NetworkConfig:
                 "that makes features of them, such as --text=minilm",
             )
             require(bool(self.tasks_of(dataset)), f"network: data set {dataset!r} has no task")
+        self._check_names()
+
+    def _check_names(self) -> None:
+        """Every stem and head must have a name of its own."""
+        whose: dict[str, str] = {}
+        modules = [
+            (stem_name(dataset, m), f"the stem of {dataset!r} for {m}")
+            for dataset, widths in self.widths.items()
+            for m in widths
+        ]
+        for task_id in self.tasks:
+            modules.append((head_name(task_id), f"the head of {task_id!r}"))
+            modules += [
+                (head_name(task_id, m), f"the head of {task_id!r} for {m} alone")
+                for m in self.widths[dataset_of(task_id)]
+            ]
+        for name, module in modules:
+            require(
+                name not in whose,
+                f"network: {whose.get(name)} and {module} would both be called {name}; rename one, "
+                "for instance with - instead of _",
+            )
+            whose[name] = module
 
     @property
     def modalities(self) -> tuple[str, ...]:

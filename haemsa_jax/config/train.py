@@ -154,6 +154,17 @@ def check_together(network: NetworkConfig, config: TrainConfig) -> None:
     Raises:
       InputError: it is not.
     """
+    for task_id in config.task_weights:
+        require(
+            task_id in network.tasks,
+            f"training: a weight is given for {task_id!r}, which the network does not have; its "
+            f"tasks are {', '.join(network.tasks)}",
+        )
+    require(
+        any(config.task_weights.get(task_id, 1.0) for task_id in network.tasks),
+        f"training: every task of {', '.join(network.tasks)} weighs 0; at least one must weigh "
+        "something",
+    )
     for name in config.options:
         if name in SHARING_LOSSES:
             require(

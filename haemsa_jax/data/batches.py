@@ -85,6 +85,12 @@ def _neighbours(group: np.ndarray, rows: np.ndarray, past: int, future: int) -> 
     return np.where(inside, near, -1)
 
 
+def rows_read(split: DeviceSplit, rows: np.ndarray, past: int, future: int) -> np.ndarray:
+    """int[n], the rows that are the samples of `rows` or in their windows, in order."""
+    found = np.unique(_neighbours(split.group, np.unique(rows), past, future))
+    return found[found >= 0]
+
+
 def piece(
     split: DeviceSplit, places: Mapping[str, np.ndarray], past: int, future: int, capacity: int
 ) -> DeviceSplit:
@@ -100,8 +106,7 @@ def piece(
       capacity: rows of every piece, so that one program reads them all.
     """
     wanted = np.concatenate([split.rows[name][mine] for name, mine in places.items()])
-    keep = np.unique(_neighbours(split.group, np.unique(wanted), past, future))
-    keep = keep[keep >= 0]
+    keep = rows_read(split, wanted, past, future)
     slot = np.zeros(len(split.group), np.int32)
     slot[keep] = np.arange(len(keep))
 

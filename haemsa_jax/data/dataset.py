@@ -62,6 +62,8 @@ class Dataset:
       splits: `train`, `validation`, `test`, or those of them that were asked for.
       provenance: where the features come from, per modality, in words.
       conversational: whether groups are dialogues, so that neighbours are context.
+      partition: names which sample is in which split; empty where nobody says. A network trained on
+        one is not evaluated on another, whose test split may hold what it was trained on.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Dataset:
     splits: Mapping[str, Split]
     provenance: Mapping[str, Any] = field(default_factory=dict)
     conversational: bool = False
+    partition: str = ""
 
     @property
     def has_words(self) -> bool:
@@ -77,22 +80,46 @@ class Dataset:
         return any(any(split.words) for split in self.splits.values())
 
     def __post_init__(self):
+        seen: dict[str, str] = {}
         for name, split in self.splits.items():
             _check_split(f"{self.name}, split {name!r}", self, split)
+            for sample in split.ids:
+                if sample in seen:
+                    raise InputError(
+                        f"{self.name}: id {sample!r} of split {name!r} was already used in "
+                        f"{seen[sample]!r}; every sample may occur once, in one split"
+                    )
+                seen[sample] = name
+
+
+def splits_of(datasets: Mapping[str, Dataset], split: str) -> dict[str, Split]:
+    """One split of every data set, by name of the data set.
+
+    Raises:
+      InputError: a data set was made without it.
+    """
+    for name, dataset in datasets.items():
+        if split not in dataset.splits:
+            raise InputError(
+                f"{name}: split {split!r} is needed, but there is {', '.join(dataset.splits)}; "
+                "load or make it too"
+            )
+    return {name: dataset.splits[split] for name, dataset in datasets.items()}
 
 
 def known_of(datasets: Mapping[str, Dataset]) -> dict[str, Any]:
     """What whoever uses a network must know of the data it was trained on, as JSON values.
 
     By data set the `tokens` of an utterance by modality (T_m of the training split, padding
-    included) and the `provenance` of its features.
+    included), the `provenance` of its features and its `partition`, where that is known.
     """
     return {
         name: {
-            "tokens": {m: x.shape[1] for m, x in dataset.splits["train"].features.items()},
-            "provenance": dict(dataset.provenance),
+            "tokens": {m: x.shape[1] for m, x in split.features.items()},
+            "provenance": dict(datasets[name].provenance),
+            **({"partition": datasets[name].partition} if datasets[name].partition else {}),
         }
-        for name, dataset in datasets.items()
+        for name, split in splits_of(datasets, "train").items()
     }
 
 
@@ -100,6 +127,15 @@ def _check_split(where: str, dataset: Dataset, split: Split) -> None:
     count = len(split)
     if not count:
         raise InputError(f"{where}: it is empty; at least one sample is needed")
+    if len(split.ids) != count:
+        raise InputError(f"{where}: {len(split.ids)} ids for {count} samples; each needs one")
+    for name in ("words", "speakers"):
+        there = len(getattr(split, name))
+        if there not in (0, count):
+            raise InputError(
+                f"{where}: {there} {name} for {count} samples; give every sample one, empty where "
+                "it is not known, or none at all"
+            )
     for modality, width in dataset.widths.items():
         features, mask = split.features[modality], split.masks[modality]
         if features.shape != (*mask.shape, width) or len(mask) != count:
@@ -107,6 +143,7 @@ def _check_split(where: str, dataset: Dataset, split: Split) -> None:
                 f"{where}: {modality} features have shape {features.shape}, mask {mask.shape}; "
                 f"expected ({count}, T, {width}) and ({count}, T)"
             )
+        _check_boolean(f"{where}: the mask of {modality}", mask)
         bad = ~np.isfinite(features).all(axis=-1) & mask
         if bad.any():
             raise InputError(
@@ -128,6 +165,12 @@ def _check_split(where: str, dataset: Dataset, split: Split) -> None:
         raise InputError(f"{where}: the utterances of a group must be contiguous rows")
 
 
+def _check_boolean(what: str, mask: np.ndarray) -> None:
+    """Numbers would be taken for places."""
+    if mask.dtype != bool:
+        raise InputError(f"{what} has type {mask.dtype}; expected bool, as .astype(bool) makes it")
+
+
 def _check_labels(
     where: str, task: TaskSpec, labels: np.ndarray, labelled: np.ndarray, ids: Sequence[str]
 ) -> None:
@@ -136,6 +179,12 @@ def _check_labels(
         raise InputError(
             f"{where}: labels of task {task.name!r} have shape {labels.shape}, the mask of "
             f"labelled samples {labelled.shape}; expected {expected} and ({len(ids)},)"
+        )
+    _check_boolean(f"{where}: the mask of samples labelled for task {task.name!r}", labelled)
+    if task.kind == "classification" and labels.dtype.kind not in "iu":
+        raise InputError(
+            f"{where}: classes of task {task.name!r} have type {labels.dtype}; expected int32, the "
+            "number of the class"
         )
     if not labelled.any():
         raise InputError(f"{where}: no sample has a label for task {task.name!r}")

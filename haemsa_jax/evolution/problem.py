@@ -11,7 +11,7 @@ from jax.flatten_util import ravel_pytree
 
 from haemsa_jax.config import NetworkConfig, TrainConfig, check_together
 from haemsa_jax.data.batches import DeviceSplit, device_split, gather
-from haemsa_jax.data.dataset import Dataset
+from haemsa_jax.data.dataset import Dataset, splits_of
 from haemsa_jax.data.presence import restrict
 from haemsa_jax.evolution.genome import decode, default_genome, gene_table
 from haemsa_jax.evolution.size import size
@@ -125,11 +125,9 @@ def search_data(
     """
     _, constants = begin_with(network, datasets, given or {})
     return {
-        "train": host_splits(
-            network, {name: data.splits["train"] for name, data in datasets.items()}
-        ),
+        "train": host_splits(network, splits_of(datasets, "train")),
         "validation": {
-            name: device_split(data.splits["validation"]) for name, data in datasets.items()
+            name: device_split(split) for name, split in splits_of(datasets, "validation").items()
         },
         "constants": constants,
         "references": {

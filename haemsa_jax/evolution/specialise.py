@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from haemsa_jax.config import NetworkConfig
+from haemsa_jax.config import NetworkConfig, head_name, stem_name
 from haemsa_jax.evolution.genome import built_for
 from haemsa_jax.models.architecture import Architecture
 from haemsa_jax.models.encoder import ADAPTERS, MARK
-from haemsa_jax.models.haemsa import ENCODER, slug
+from haemsa_jax.models.haemsa import ENCODER
 
 
 def specialise(
@@ -54,9 +54,9 @@ class _Cut:
     def named(self, tree: dict) -> dict[str, Any]:
         """The modules that are built, of stems and heads."""
         small = self.small
-        stems = {f"stem_{slug(d)}_{m}" for d in small.widths for m in small.stems_of(d)}
-        heads = {f"head_{slug(t)}" for t in small.tasks}
-        heads |= {f"head_{slug(t)}_{m}" for t in small.tasks for m in small.built.modalities[t]}
+        stems = {stem_name(d, m) for d in small.widths for m in small.stems_of(d)}
+        heads = {head_name(t) for t in small.tasks}
+        heads |= {head_name(t, m) for t in small.tasks for m in small.built.modalities[t]}
         return {name: _arrays(tree[name]) for name in tree if name in stems | heads}
 
     def params(self, params: dict) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from haemsa_jax.config import NetworkConfig
+from haemsa_jax.config import NetworkConfig, head_name, stem_name
 from haemsa_jax.models.architecture import Architecture, default_architecture
 from haemsa_jax.models.encoder import Encoder, encode_prefix, split_adapters
 from haemsa_jax.models.experts import LocalBank
@@ -75,11 +75,6 @@ class Outputs:
 ENCODER = "encoder"
 
 
-def slug(name: str) -> str:
-    """A data set or task id as a parameter name."""
-    return name.replace("/", "-").replace(":", "-")
-
-
 class Haemsa(nn.Module):
     """Hierarchical adaptive experts over any set of modalities, data sets and tasks."""
 
@@ -88,7 +83,7 @@ class Haemsa(nn.Module):
     def setup(self):
         config = self.config
         self.stems = {
-            (dataset, modality): Stem(config, name=f"stem_{slug(dataset)}_{modality}")
+            (dataset, modality): Stem(config, name=stem_name(dataset, modality))
             for dataset in config.widths
             for modality in config.stems_of(dataset)
         }
@@ -123,11 +118,11 @@ class Haemsa(nn.Module):
         )
         self.dropout = Dropout()
         self.heads = {
-            task_id: Head(task.outputs, config.width, name=f"head_{slug(task_id)}")
+            task_id: Head(task.outputs, config.width, name=head_name(task_id))
             for task_id, task in config.tasks.items()
         }
         self.modality_heads = {
-            (task_id, modality): Head(task.outputs, name=f"head_{slug(task_id)}_{modality}")
+            (task_id, modality): Head(task.outputs, name=head_name(task_id, modality))
             for task_id, task in config.tasks.items()
             for modality in config.built.modalities[task_id]
         }

@@ -10,8 +10,7 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
-from haemsa_jax.config import NetworkConfig, TaskSpec
-from haemsa_jax.models.haemsa import slug
+from haemsa_jax.config import NetworkConfig, TaskSpec, stem_name
 
 Array = jax.Array
 MEMORY = 0.9  # of the running ratio, a step
@@ -41,13 +40,14 @@ def discrepancy(rightness_sums: Array, counts: Array) -> Array:
     """Each modality's mean rightness over that of the others.
 
     Args:
-      rightness_sums, counts: float[M], over the samples that have the modality.
+      rightness_sums, counts: float[M], over the samples that have the modality; of several devices
+        their mean, so that a count may be below 1.
 
     Returns:
       float[M]; above 1 for a modality that is ahead, 1 where there is nothing to compare.
     """
     there = counts > 0
-    mean = jnp.where(there, rightness_sums / jnp.maximum(counts, 1), 0.0)
+    mean = jnp.where(there, rightness_sums / jnp.where(there, counts, 1.0), 0.0)
     others = jnp.maximum(there.sum() - 1, 1)
     rest = (mean.sum() - mean) / others
     return jnp.where(there & (rest > 0), mean / jnp.where(rest > 0, rest, 1.0), 1.0)
@@ -65,7 +65,7 @@ def slowed(network: NetworkConfig, grads: dict, pace: Array) -> dict:
     """
     paced = dict(grads)
     for place, modality in enumerate(network.modalities):
-        own = {f"stem_{slug(dataset)}_{modality}" for dataset in network.widths}
+        own = {stem_name(dataset, modality) for dataset in network.widths}
         own |= {f"local_{modality}_{layer}" for layer in range(network.depth)}
         for name in grads.keys() & {*own, f"summary_{modality}"}:
             paced[name] = jax.tree.map(lambda g, k=place: pace[k] * g, grads[name])

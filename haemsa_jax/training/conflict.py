@@ -16,21 +16,28 @@ Array = jax.Array
 OWN = ("stem_", "head_", "queries", UNCERTAINTY)  # parameters that are of one data set or task
 
 
-def make_conflict(network: NetworkConfig, config: TrainConfig) -> Callable[..., Array]:
+def make_conflict(
+    network: NetworkConfig, config: TrainConfig, devices: int = 1
+) -> Callable[..., Array]:
     """The cosine between the gradients of every pair of tasks on the parameters that all share.
 
     Below zero, a step that helps the one harms the other (Yu et al. 2020, arXiv 2001.06782).
+
+    Args:
+      network, config: what is trained.
+      devices: that share a batch in training; the sizes of tasks' batches are multiples of it.
 
     Returns:
       conflict(params, constants, architectures, hypers, data, seeds, clock) -> float[S, K, K] on
       the training batch of step `clock`; arguments in the plural have a leading axis S.
     """
-    batch, losses_of = make_batch(network, config), make_losses(network, config)
+    batch = make_batch(network, config, None, devices)
+    losses_of = make_losses(network, config)
     tasks = len(network.tasks)
 
     def one(member, constants, data, clock) -> Array:
         params, architecture, hyper, seed = member
-        drawn = batch(data, seed, clock, hyper, jnp.ones(len(network.modalities)))
+        drawn = batch(data, seed, clock, architecture, hyper, jnp.ones(len(network.modalities)))
         shared = {name: x for name, x in params.items() if not name.startswith(OWN)}
 
         def losses(shared):

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from haemsa_jax.config import NetworkConfig, TaskSpec, dataset_of
+from haemsa_jax.config import NetworkConfig, TaskSpec, dataset_of, head_name, stem_name
 from haemsa_jax.data.dataset import Dataset, Split
 from haemsa_jax.models.encoder import split_adapters
-from haemsa_jax.models.haemsa import ENCODER, slug
+from haemsa_jax.models.haemsa import ENCODER
 
 
 def begin_with(
@@ -46,13 +46,13 @@ def make_constants(network: NetworkConfig, datasets: dict[str, Dataset]) -> dict
                 found = _plain(network.text.shapes.width)
             else:
                 found = _feature_constants(split, modality)
-            constants[f"stem_{slug(name)}_{modality}"] = found
+            constants[stem_name(name, modality)] = found
     for task_id, task in network.tasks.items():
         split = datasets[dataset_of(task_id)].splits["train"]
         head = _label_constants(task, split)
-        constants[f"head_{slug(task_id)}"] = head
+        constants[head_name(task_id)] = head
         for modality in network.built.modalities[task_id]:
-            constants[f"head_{slug(task_id)}_{modality}"] = head
+            constants[head_name(task_id, modality)] = head
     return constants
 
 

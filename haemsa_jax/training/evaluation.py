@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
-from haemsa_jax.config import NetworkConfig, TaskSpec, dataset_of
-from haemsa_jax.data.dataset import Dataset, Split
+from haemsa_jax.config import TaskSpec, dataset_of
+from haemsa_jax.data.dataset import Dataset, Split, splits_of
 from haemsa_jax.errors import InputError
 from haemsa_jax.training import metrics, parallel
-from haemsa_jax.training.checkpoint import Trained
+from haemsa_jax.training.checkpoint import Experiment, Trained
 from haemsa_jax.training.loop import EVALUATION_BATCH, measure, probabilities
 from haemsa_jax.training.streaming import RESIDENT, host_splits, on_split
 
@@ -67,12 +67,12 @@ def evaluate(
         streamed.
 
     Raises:
-      InputError: the data's modalities or tasks are not those the networks were trained on, or
-        there are fewer networks than the ensemble asks for.
+      InputError: the data's modalities, tasks or division into splits are not those the networks
+        were trained on, or there are fewer networks than the ensemble asks for.
     """
-    check_data(trained.experiment.network, datasets)
+    check_data(trained.experiment, datasets)
     of = make_evaluate(trained, devices, ensemble, resident)
-    return of({name: dataset.splits[split] for name, dataset in datasets.items()})
+    return of(splits_of(datasets, split))
 
 
 def make_evaluate(
@@ -165,13 +165,22 @@ def _evaluate_task(task_id, task, placed, predict, split, single, ensemble) -> T
     )
 
 
-def check_data(network: NetworkConfig, datasets: Mapping[str, Dataset]) -> None:
-    """A network reads only data of the widths and classes that it was trained on."""
+def check_data(experiment: Experiment, datasets: Mapping[str, Dataset]) -> None:
+    """A network reads only data of the widths, classes and splits that it was trained on."""
+    network = experiment.network
     for name, widths in network.widths.items():
         if dict(datasets[name].widths) != dict(widths):
             raise InputError(
                 f"{name}: the features are {dict(datasets[name].widths)} wide, the network was "
                 f"trained on {dict(widths)}; prepare the data set it was trained on"
+            )
+        known = experiment.data.get(name, {}).get("partition")
+        here = datasets[name].partition
+        if known and here and known != here:
+            raise InputError(
+                f"{name}: the network was trained on another division into splits ({known}) than "
+                f"is prepared ({here}), and may have seen what it would be evaluated on; prepare "
+                "the data set it was trained on, or train again"
             )
     for task_id, task in network.tasks.items():
         there = datasets[dataset_of(task_id)].tasks.get(task.name)

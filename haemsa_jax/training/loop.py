@@ -17,7 +17,8 @@ import jax
 import numpy as np
 
 from haemsa_jax.config import NetworkConfig, TaskSpec, TrainConfig, check_together, dataset_of
-from haemsa_jax.data.dataset import Dataset, known_of
+from haemsa_jax.data.dataset import Dataset, known_of, splits_of
+from haemsa_jax.errors import InputError
 from haemsa_jax.models.architecture import Architecture, default_architecture
 from haemsa_jax.training import checkpoint, metrics, parallel
 from haemsa_jax.training.checkpoint import (
@@ -94,13 +95,13 @@ def make_train(
 
     Returns:
       train(directory, seed=config.seed, observe=..., stop=...) -> progress at the end: `step`,
-      `total`, `stale`, and `best_step` and `best_score` by seed. It trains `config.seeds` networks
-      in `directory`, or goes on where an earlier call stopped; `observe` is called with every row
-      of the log, in which losses and metrics are lists by seed. `stop` is asked after every block
-      of steps; where it says yes, the state is saved and training ends early (of several
-      processes all must say the same, as `parallel.anybody` sees to). It raises InputError
-      where the directory cannot be written or holds a run of another configuration, and
-      NonFiniteLossError.
+      `total`, `stale`, `sizes` (samples of each task in a step), and `best_step` and `best_score`
+      by seed. It trains `config.seeds` networks in `directory`, or goes on where an earlier call
+      stopped; `observe` is called with every row of the log, in which losses and metrics are lists
+      by seed. `stop` is asked after every block of steps; where it says yes, the state is saved and
+      training ends early (of several processes all must say the same, as `parallel.anybody` sees
+      to). It raises InputError where the directory cannot be written or holds a run of another
+      configuration, and NonFiniteLossError.
 
     Raises:
       InputError: the batch does not divide over the devices.
@@ -109,7 +110,7 @@ def make_train(
     writes = parallel.writes(devices)
     parallel.check_divisible(config.batch_size, len(devices))
     check_together(network, config)
-    data = host_splits(network, {name: of.splits["train"] for name, of in datasets.items()})
+    data = host_splits(network, splits_of(datasets, "train"))
     counts = label_counts(network, data)
     sizes = batch_sizes(counts, config, len(devices))
     per_epoch = steps_per_epoch(counts, sizes)
@@ -119,7 +120,7 @@ def make_train(
     given, constants = begin_with(network, datasets, start.params)
     fixed = parallel.replicate([constants, *stack(members, config.seeds)], devices)
     constants, architectures, _ = fixed
-    feed = Feed(network, data, sizes, BLOCK, devices, resident)
+    feed = Feed(network, data, sizes, config.seeds, BLOCK, devices, resident)
 
     def fresh(key, given):
         params = init_params(network, config, stream(key, "init"), given)
@@ -131,7 +132,9 @@ def make_train(
     select = jax.jit(_select)
     block = parallel.make_block(network, config, total, BLOCK, devices)
     validate = make_validate(network, datasets, "validation", devices, resident)
-    conflict = make_conflict(network, config) if gradients and len(network.tasks) > 1 else None
+    conflict = None
+    if gradients and len(network.tasks) > 1:
+        conflict = make_conflict(network, config, len(devices))
 
     def train(
         directory: str | os.PathLike, seed: int = config.seed,
@@ -146,11 +149,12 @@ def make_train(
         checkpoint.check_kept(Path(directory), experiment, LATEST, BEST)
         parallel.meet()  # nobody begins what others still look for
         nobody = {"best_step": [0] * config.seeds, "best_score": [-np.inf] * config.seeds}
-        progress = {"step": 0, "total": total, "stale": 0, **nobody}
+        progress = {"step": 0, "total": total, "stale": 0, "sizes": sizes, **nobody}
 
         with Checkpoints(directory, LATEST) as latest, Checkpoints(directory, BEST) as best:
             saved = latest.metadata()
             if saved is not None:
+                _check_sizes(directory, saved["progress"], sizes)
                 state, progress = latest.load(abstract), saved["progress"]
             else:
                 state = init(keys, given)
@@ -170,7 +174,7 @@ def make_train(
 
                 stopped = False
                 looks = per_epoch * config.evaluate_every, checkpoint_every
-                spans = _spans(progress["step"], total, *looks)
+                spans = _spans(progress["step"], total, feed.length, *looks)
                 mine = feed(range(seed, seed + config.seeds), spans)
                 for (first, step), data in zip(spans, mine, strict=True):
                     if stopped or _over(progress, config.patience):
@@ -206,6 +210,19 @@ def make_train(
         return progress
 
     return train
+
+
+def _check_sizes(
+    directory: str | os.PathLike, progress: Mapping[str, Any], sizes: dict[str, int]
+) -> None:
+    """What a run has seen is counted in batches, which must go on as they began."""
+    before = progress.get("sizes", sizes)  # earlier versions did not keep them
+    if before != sizes:
+        raise InputError(
+            f"{directory} was begun with {before} samples of the tasks in a step; these devices "
+            f"would make it {sizes}, since --sampling_temperature is rounded to multiples of their "
+            "number: resume on as many devices as before, or give another --run_dir"
+        )
 
 
 def _select(better: jax.Array, new: Any, old: Any) -> Any:
@@ -251,7 +268,7 @@ def make_validate(
 
     A score is the mean over tasks of `metrics.score`; 1 is perfect.
     """
-    splits = {name: dataset.splits[split] for name, dataset in datasets.items()}
+    splits = splits_of(datasets, split)
     everywhere = parallel.make_predict(network, EVALUATION_BATCH, devices)
     predict = {
         name: on_split(everywhere, network, there, name, devices, resident)
@@ -306,11 +323,13 @@ def label_reference(network: NetworkConfig, datasets: Mapping[str, Dataset], tas
     return float(np.abs(labels - np.median(labels)).mean()) or 1.0
 
 
-def _spans(start: int, total: int, *looks: int) -> list[tuple[int, int]]:
-    """Blocks of steps [first, stop) from `start` on, which end where there is something to do."""
+def _spans(start: int, total: int, length: int, *looks: int) -> list[tuple[int, int]]:
+    """Blocks of at most `length` steps [first, stop) from `start` on, which end where there is
+    something to do.
+    """
     spans = []
     while start < total:
-        stop = min(start + BLOCK, total, *((start // every + 1) * every for every in looks))
+        stop = min(start + length, total, *((start // every + 1) * every for every in looks))
         spans.append((start, stop))
         start = stop
     return spans

@@ -13,11 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from haemsa_jax.config import SHARING_LOSSES, NetworkConfig, TrainConfig, dataset_of
+from haemsa_jax.config import SHARING_LOSSES, NetworkConfig, TrainConfig, dataset_of, head_name
 from haemsa_jax.data.batches import DeviceSplit, gather, shuffled_positions
-from haemsa_jax.data.presence import drop_frames, drop_modalities, drop_utterances
+from haemsa_jax.data.presence import drop_frames, drop_modalities, drop_utterances, restrict
 from haemsa_jax.models.architecture import Architecture
-from haemsa_jax.models.haemsa import Haemsa, Outputs, Rates, slug, variables_of
+from haemsa_jax.models.haemsa import Haemsa, Outputs, Rates, variables_of
 from haemsa_jax.models.layers import places
 from haemsa_jax.noise import hashed
 from haemsa_jax.sample import Sample
@@ -88,7 +88,7 @@ def make_step(
         data: dict[str, DeviceSplit], seed: Array, clock: Array,
     ) -> tuple[TrainState, Array]:  # fmt: skip
         weights = hyper.task_weights / hyper.task_weights.sum()
-        drawn = batch(data, seed, clock, hyper, state.lead)
+        drawn = batch(data, seed, clock, architecture, hyper, state.lead)
 
         def loss_of(params):
             # Every device has the same share of each task's batch, so that the mean of its means,
@@ -127,19 +127,24 @@ def drawn_places(
 def make_batch(
     network: NetworkConfig, config: TrainConfig, axis: str | None = None, devices: int = 1
 ) -> Callable[..., dict[str, Any]]:
-    """A device's share of a step's samples, modalities hidden at random.
+    """A step's samples, modalities hidden at random, or a device's share of them.
+
+    Args:
+      network, config: as for `make_step`.
+      axis: name of the mapped device axis; None for the whole batch.
+      devices: the sizes of tasks' batches are multiples of it.
 
     Returns:
-      batch(data, seed, step, hyper, lead) -> data set name to (views, labels by task id, a key a
-      sample, tokens of the longest text or None). The views are the samples with modalities hidden
-      and, where these are taught, as they are. The samples of a data set are those of its tasks,
-      one task after the other.
+      batch(data, seed, step, architecture, hyper, lead) -> data set name to (views, labels by task
+      id, a key a sample, tokens of the longest text or None). The views are the samples with
+      modalities hidden and, where these are taught, as they are. The samples of a data set are
+      those of its tasks, one task after the other.
     """
 
-    def batch(data, seed, step, hyper, lead) -> dict[str, Any]:
-        device = 0 if axis is None else jax.lax.axis_index(axis)
+    def batch(data, seed, step, architecture, hyper, lead) -> dict[str, Any]:
+        device, parts = (0, 1) if axis is None else (jax.lax.axis_index(axis), devices)
         sizes = batch_sizes(label_counts(network, data), config, devices)
-        shares = {task_id: size // devices for task_id, size in sizes.items()}
+        shares = {task_id: size // parts for task_id, size in sizes.items()}
         # A key a sample, folded from its place in the whole batch: results do not depend on how
         # many devices share it.
         before = np.cumsum([0, *sizes.values()])[:-1]
@@ -152,7 +157,7 @@ def make_batch(
         starts = dict(zip(shares, np.cumsum([0, *shares.values()]).tolist(), strict=False))
         drawn: dict[str, Any] = {}
         for dataset in network.widths:
-            split, samples, labels, whose = data[dataset], [], {}, []
+            split, samples, labels, whose, readable = data[dataset], [], {}, [], []
             context = network.context_of(dataset)
             for task_id in network.tasks_of(dataset):
                 index, name = network.task_index(task_id), network.tasks[task_id].name
@@ -166,15 +171,21 @@ def make_batch(
                     return gather(split, row, jnp.int32(index), *context)
 
                 samples.append(jax.vmap(sample_of)(mine))
+                readable.append(_readable(network, architecture, task_id, samples[-1]))
                 labels[task_id] = split.labels[name][mine]
                 whose.append(np.arange(share) + starts[task_id])
             whose = np.concatenate(whose)
-            samples = jax.tree.map(lambda *parts: jnp.concatenate(parts), *samples)
+            samples, readable = (
+                jax.tree.map(lambda *parts: jnp.concatenate(parts), *of)
+                for of in (samples, readable)
+            )
             rate = hyper.modality_dropout
             if config.prediction_balance:
                 rates = hiding_rates(rate, lead, hyper.prediction_balance)
                 rate = rates[places(tuple(samples.masks), network.modalities)]
-            hidden = jax.vmap(drop_modalities, (0, 0, None))(hide[whose], samples, rate)
+            # Of what a task may read one always stays, so what it may not goes first.
+            hidden = jax.vmap(restrict)(samples, readable)
+            hidden = jax.vmap(drop_modalities, (0, 0, None))(hide[whose], hidden, rate)
             if config.utterance_dropout:
                 drop = functools.partial(
                     drop_utterances, rate=hyper.utterance_dropout, context=context
@@ -192,6 +203,20 @@ def make_batch(
         return drawn
 
     return batch
+
+
+def _readable(
+    network: NetworkConfig, architecture: Architecture, task_id: str, samples: Sample
+) -> dict[str, Array]:
+    """Per modality bool[B], whether a task may read it."""
+    opened, built = architecture.modalities[network.task_index(task_id)], network.built
+    return {
+        m: jnp.broadcast_to(
+            (opened[network.modalities.index(m)] > 0) & (m in built.modalities[task_id]),
+            mask.shape[:1],
+        )
+        for m, mask in samples.masks.items()
+    }
 
 
 def _keys(root: Array, step: Array, place: Array) -> Array:
@@ -251,7 +276,7 @@ def make_losses(
             for task_id, label in labels.items():
                 mine = slice(start, start + len(label))
                 start += len(label)
-                task, head = network.tasks[task_id], constants[f"head_{slug(task_id)}"]
+                task, head = network.tasks[task_id], constants[head_name(task_id)]
                 one = functools.partial(task_loss, task, config, hyper, head)
                 said = [view.predictions[task_id][mine] for view in seen]
                 alone = [view.auxiliary[task_id][mine] for view in seen]

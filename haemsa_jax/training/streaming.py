@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from haemsa_jax.config import NetworkConfig
-from haemsa_jax.data.batches import DeviceSplit, device_split, piece
+from haemsa_jax.data.batches import DeviceSplit, device_split, piece, rows_read
 from haemsa_jax.data.dataset import Split
 from haemsa_jax.errors import InputError
 from haemsa_jax.training import parallel
@@ -22,7 +22,8 @@ from haemsa_jax.training.step import drawn_places
 
 RESIDENT = 4 << 30  # bytes of features up to which a split is kept on the device
 AHEAD = 2  # pieces
-ROWS = 2048  # of an evaluation's piece
+ROWS = 2048  # samples of an evaluation's piece, at most
+ROUND = 256  # rows of pieces are multiples of it, so that tasks share a program
 
 Spans = Sequence[tuple[int, int]]
 
@@ -35,9 +36,19 @@ def host_splits(network: NetworkConfig, splits: Mapping[str, Split]) -> dict[str
     }
 
 
+def bytes_of(split: DeviceSplit) -> int:
+    """Bytes of a split's features."""
+    return sum(x.nbytes for x in split.features.values())
+
+
 def too_large(split: DeviceSplit, resident: int) -> bool:
     """Whether a split's features take more bytes than may be resident."""
-    return sum(x.nbytes for x in split.features.values()) > resident
+    return bytes_of(split) > resident
+
+
+def rows_within(split: DeviceSplit, resident: int) -> int:
+    """Rows of a piece so large that it and the next one together take what may be resident."""
+    return resident // 2 * len(split.group) // bytes_of(split)
 
 
 class Feed:
@@ -47,20 +58,35 @@ class Feed:
       network: tasks and context.
       data: training splits on the host, by data set.
       sizes: samples of every task in a step.
+      seeds: networks that are trained side by side.
       length: steps of a block, at most.
       devices: where pieces go.
-      resident: bytes up to which a split is kept there whole.
+      resident: bytes up to which a split is kept there whole; of a larger one, a piece and the next
+        take no more, unless one step needs more.
+
+    Attributes:
+      length: steps of a block that pieces are cut for, 1 or more.
+      streamed: the data sets that come in pieces.
     """
 
     def __init__(
         self, network: NetworkConfig, data: Mapping[str, DeviceSplit], sizes: Mapping[str, int],
-        length: int, devices: list[jax.Device], resident: int,
+        seeds: int, length: int, devices: list[jax.Device], resident: int,
     ):  # fmt: skip
-        self.network, self.data, self.sizes = network, data, sizes
+        self.network, self.data, self.sizes, self.seeds = network, data, sizes, seeds
         self.length, self.devices = length, devices
         self.streamed = [name for name, split in data.items() if too_large(split, resident)]
+        for name in self.streamed:
+            fits = rows_within(data[name], resident) // self._rows(name)
+            self.length = max(1, min(self.length, fits))
         whole = {name: split for name, split in data.items() if name not in self.streamed}
         self.whole = parallel.replicate(whole, devices)
+
+    def _rows(self, dataset: str) -> int:
+        """Rows of a data set that a step may read, each with its neighbours."""
+        past, future = self.network.context_of(dataset)
+        batch = sum(self.sizes[task_id] for task_id in self.network.tasks_of(dataset))
+        return self.seeds * batch * (past + 1 + future)
 
     def __call__(self, seeds: Sequence[int], spans: Spans) -> Iterator[dict[str, DeviceSplit]]:
         """Data for each span [start, stop) of steps, in order.
@@ -98,8 +124,7 @@ class Feed:
                     )
                 drawn[task] = np.unique(places)
             past, future = self.network.context_of(name)
-            wanted = self.length * len(seeds) * sum(self.sizes[task_id] for task_id in tasks)
-            capacity = min(len(split.group), wanted * (past + 1 + future))
+            capacity = min(len(split.group), self.length * self._rows(name))
             cut[name] = piece(split, drawn, past, future, capacity)
         return cut
 
@@ -143,7 +168,7 @@ def on_split(
       predict(params, constants, architectures, task_id, rows) -> dict of arrays.
     """
     if too_large(split, resident):
-        inner = _in_pieces(network, split, dataset, predict, devices)
+        inner = _in_pieces(network, split, dataset, predict, devices, resident)
     else:
         whole = parallel.replicate(split, devices)
 
@@ -163,18 +188,29 @@ def on_split(
     return by_length
 
 
-def _in_pieces(network, split: DeviceSplit, dataset: str, predict, devices):
+def _in_pieces(network, split: DeviceSplit, dataset: str, predict, devices, resident: int):
     past, future = network.context_of(dataset)
-    capacity = min(len(split.group), ROWS * (past + 1 + future))
+    within = rows_within(split, resident)
 
     def in_pieces(params, constants, architectures, task_id, rows):
         name = network.tasks[task_id].name
         places = np.searchsorted(split.rows[name], rows)
+        size = max(1, min(ROWS, len(places), within))
+        while True:
+            # How many neighbours samples share is seen by looking.
+            most = max(
+                len(rows_read(split, rows[start : start + size], past, future))
+                for start in range(0, len(rows), size)
+            )
+            if most <= within or size == 1:
+                break
+            size = -(-size // 2)
+        capacity = min(len(split.group), -(-most // ROUND) * ROUND)
         found = []
-        for start in range(0, len(places), ROWS):
-            mine = places[start : start + ROWS]
+        for start in range(0, len(places), size):
+            mine = places[start : start + size]
             # The last one is filled up, and cut off again below.
-            mine = np.pad(mine, (0, min(ROWS, len(places)) - len(mine)), mode="edge")
+            mine = np.pad(mine, (0, size - len(mine)), mode="edge")
             cut = piece(split, {name: mine}, past, future, capacity)
             there = parallel.replicate(cut, devices)
             local = cut.rows[name][mine]

@@ -8,12 +8,14 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from haemsa_jax.config import NetworkConfig, TrainConfig, dataset_of
+from haemsa_jax.config import NetworkConfig, TrainConfig, dataset_of, head_name, stem_name
 from haemsa_jax.errors import InputError
 from haemsa_jax.models.encoder import fold_adapters
-from haemsa_jax.models.haemsa import ENCODER, Haemsa, init_variables, slug, variables_of
+from haemsa_jax.models.haemsa import ENCODER, Haemsa, init_variables, variables_of
 from haemsa_jax.training.checkpoint import Trained
 from haemsa_jax.training.state import init_params
+
+_TASK_GATE = "TaskGate_0"  # as Flax calls it within `fusion`
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,8 @@ def take(network: NetworkConfig, config: TrainConfig, trained: Trained) -> WarmS
 
     Stems and heads belong to a data set. One that the trained network does not have is taken from
     another data set's, where a single one fits: of the same modality and width, or of a task of the
-    same name, kind and outputs.
+    same name, kind and outputs. Rows and columns that are numbered by task follow their tasks; what
+    numbers modalities or experts is taken only where both networks have built the same ones.
 
     Raises:
       InputError: the networks are of different widths, so that hardly anything would fit.
@@ -60,10 +63,16 @@ def take(network: NetworkConfig, config: TrainConfig, trained: Trained) -> WarmS
         return variables_of(init_params(network, config, key), constants)["params"]
 
     shapes = jax.eval_shape(fresh, jax.random.key(0))
-    names = _names(network, of)
+    partners = _partners(network, of)
+    names = _names(network, of, partners)
+    places = [of.task_index(partners[t]) for t in network.tasks if t in partners]
     found, new = {}, []
     for path, wanted in flatten_dict(shapes).items():
         there = source.get((names.get(path[0], path[0]), *path[1:]))
+        if not _numbered_alike(path, network, of):
+            there = None
+        elif there is not None and (path[0] == "queries" or _TASK_GATE in path):
+            there = _of_tasks(path, there, places, len(of.tasks))
         if there is not None and there.shape == wanted.shape:
             found[path] = there
         else:
@@ -108,7 +117,44 @@ def _best(trained: Trained) -> int:
     return 0 if trained.ranked else int(np.argmax(trained.progress["best_score"]))
 
 
-def _names(network: NetworkConfig, source: NetworkConfig) -> dict[str, str]:
+def _numbered_alike(path: tuple[str, ...], network: NetworkConfig, source: NetworkConfig) -> bool:
+    """Whether the rows of a parameter, and the columns of a gate, mean the same in both networks.
+
+    What every gate sees begins with the modalities that are there.
+    """
+    gate = any(part.lower().startswith("gate_") for part in path)
+    factor = any(part.startswith("factor_") for part in path)
+    by_modality = gate or (path[0] in ("fusion", "imputer") and not factor)
+    if by_modality and network.built_modalities != source.built_modalities:
+        return False
+    if _TASK_GATE in path:
+        return network.built.fusion == source.built.fusion
+    return not gate or network.built.local == source.built.local
+
+
+def _of_tasks(path: tuple[str, ...], values: np.ndarray, places: list[int], tasks: int) -> Any:
+    """A parameter numbered by task for the tasks at these places of the source's `tasks`."""
+    if path[0] == "queries":
+        return values[np.array(places, int)]
+    each = values.reshape(*values.shape[:-1], tasks, -1)[..., np.array(places, int), :]
+    return each.reshape(*values.shape[:-1], -1)
+
+
+def _partners(network: NetworkConfig, source: NetworkConfig) -> dict[str, str]:
+    """Each task's own id where the source has it, or the task there whose place it takes."""
+    partners = {}
+    for task_id, task in network.tasks.items():
+        same = (task.name, task.kind, task.outputs)
+        fits = [t for t, of in source.tasks.items() if (of.name, of.kind, of.outputs) == same]
+        chosen = task_id if task_id in source.tasks else _single(task_id, fits)
+        if chosen is not None:
+            partners[task_id] = chosen
+    return partners
+
+
+def _names(
+    network: NetworkConfig, source: NetworkConfig, partners: Mapping[str, str]
+) -> dict[str, str]:
     """Modules of data sets that the source does not have, by name, and whose place they take."""
     names = {}
     for dataset in network.widths:
@@ -120,15 +166,11 @@ def _names(network: NetworkConfig, source: NetworkConfig) -> dict[str, str]:
                 and source.width_of(other, modality) == network.width_of(dataset, modality)
             ]
             if (chosen := _single(dataset, fits)) is not None:
-                name = f"stem_{slug(dataset)}_{modality}"
-                names[name] = f"stem_{slug(chosen)}_{modality}"
-    for task_id, task in network.tasks.items():
-        same = (task.name, task.kind, task.outputs)
-        fits = [t for t, of in source.tasks.items() if (of.name, of.kind, of.outputs) == same]
-        if (chosen := _single(task_id, fits)) is not None:
-            old, name = f"head_{slug(chosen)}", f"head_{slug(task_id)}"
-            names[name] = old
-            names |= {f"{name}_{m}": f"{old}_{m}" for m in network.stems_of(dataset_of(task_id))}
+                names[stem_name(dataset, modality)] = stem_name(chosen, modality)
+    for task_id, chosen in partners.items():
+        if chosen != task_id:
+            each = ("", *network.stems_of(dataset_of(task_id)))
+            names |= {head_name(task_id, m): head_name(chosen, m) for m in each}
     return names
 
 
