@@ -3,12 +3,13 @@
   python -m launch.evolve --tasks=hazumi --past=8 --run_dir=runs/found
   python -m launch.ablate --genome=runs/found/best.json --seeds=5 --epochs=7 --run_dir=runs/ablated
 
-Each is trained from random weights on the same batches, for as many steps, with the same seeds:
-`hierarchy` has one level of experts, as wide as makes up for the others' parameters; `evolution`
-the default architecture and the training that the search started from; `transfer` no links, no
-guesses, no teaching; `multitask` one network a task. Validation selects; the test split is read
-once everything is trained, with all modalities and with every subset of them. --genome takes
-several genomes, such as of several data sets. The same command again resumes.
+Each is trained from random weights on the same batches, for as many steps (fewer where --patience
+ends one), with the same seeds: `hierarchy` has one level of experts, as wide as makes up for the
+others' parameters; `evolution` the default architecture and the training that the search started
+from; `transfer` no links, no guesses, no teaching; `multitask` one network a task. Validation
+selects; the test split is read once everything is trained, with all modalities and with every
+subset of them. --genome takes several genomes, such as of several data sets. The same command again
+resumes.
 
 RUN_DIR holds a run of launch.train for each, and `ablation.md` (metrics, paired differences and
 their confidence intervals), `ablation.png` and `ablation.json` (raw values).
@@ -49,10 +50,11 @@ def main() -> None:
     places = [slug("+".join(found.experiment.network.widths)) for found in genomes]
     if len({*places}) < len(places):
         raise InputError(f"--genome: two genomes are on the same data sets, {', '.join(places)}")
-    measured, counted, directory = {}, {}, cli.run_directory()
+    prepared = [_variants(found, len(devices)) for found in genomes]
+    measured, counted = {}, {}
+    directory = cli.run_directory(*(found.path for found in genomes))
     with cli.Interrupt() as interrupt:
-        for found, place in zip(genomes, places, strict=True):
-            variants, datasets = _variants(found, len(devices))
+        for (variants, datasets), place in zip(prepared, places, strict=True):
             for model, networks in variants.items():
                 for number, variant in enumerate(networks):
                     into = directory / place / _named(model, number)
@@ -61,7 +63,7 @@ def main() -> None:
                         at = f"{into}, step {progress['step']} of {progress['total']}"
                         interrupt.end(f"in {at}")
                     row = counted.setdefault(place, {}).setdefault(model, [])
-                    row.append({"parameters": variant.parameters, "steps": progress["total"]})
+                    row.append({"parameters": variant.parameters, "steps": progress["step"]})
             runs = {
                 ABLATIONS.get(model, model): [
                     directory / place / _named(model, number) for number in range(len(networks))
@@ -90,6 +92,7 @@ def _variants(found: Found, devices: int) -> tuple[dict[str, list[Variant]], dic
     }
     architecture = found.architecture
     variants = {WHOLE: [specialised(network, architecture, train)]}
+    tasks.check_context(variants[WHOLE][0].network)
     for name in _ABLATE.value:
         variants[name] = ablate(name, network, architecture, train, unevolved, counts, devices)
     return variants, datasets
@@ -117,7 +120,7 @@ def _measure(runs: dict[str, list[Path]], datasets: dict[str, Dataset]) -> robus
         return [make_evaluate(load_trained(run), resident=resident) for run in runs[model]]
 
     models = {model: lambda condition, name=model: ready(name) for model in runs}
-    return robustness.measure(models, datasets, "test", "patterns", 0, False)
+    return robustness.measure(models, datasets, "test", "patterns", 0, {})
 
 
 def _write(directory: Path, measured: robustness.Robustness, counted: dict) -> None:

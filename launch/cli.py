@@ -84,9 +84,22 @@ def leads() -> bool:
     return jax.process_index() == 0
 
 
-def run_directory() -> Path:
-    """`--run_dir`, emptied where `--overwrite` asks for it."""
+def run_directory(*reads: str | Path) -> Path:
+    """`--run_dir`, emptied where `--overwrite` asks for it: to be called once all else is checked.
+
+    Args:
+      reads: files and directories that the run begins with, which must lie elsewhere.
+
+    Raises:
+      InputError: one of them lies within, or prepared data does that would be deleted.
+    """
     directory = Path(flags.FLAGS.run_dir)
+    data = [flags.FLAGS.data_dir] if flags.FLAGS.overwrite else []
+    for path in map(Path, (*reads, *data)):
+        if directory.resolve() in (path.resolve(), *path.resolve().parents):
+            raise InputError(
+                f"--run_dir={directory} holds {path}, which the run reads; choose another --run_dir"
+            )
     if flags.FLAGS.overwrite:
         if leads() and directory.exists():
             shutil.rmtree(directory)
@@ -230,7 +243,8 @@ class Interrupt:
     def end(self, where: str) -> NoReturn:
         """End with the status of a process that the signal ended."""
         if leads():
-            print(f"stopped {where}; the same command goes on from there", flush=True)
+            same = "the same command" + (" without --overwrite" if flags.FLAGS.overwrite else "")
+            print(f"stopped {where}; {same} goes on from there", flush=True)
         sys.exit(128 + self.signal)
 
 

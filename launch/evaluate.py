@@ -1,4 +1,4 @@
-"""Evaluates trained networks on the test split, which only this program reads.
+"""Evaluates trained networks on the test split, which trainings and searches never read.
 
   python -m launch.evaluate --run_dir=runs/hazumi
   python -m launch.evaluate --run_dir=runs/found_0,runs/found_1 --ensemble=8 --out_dir=runs/found
@@ -23,6 +23,7 @@ With a `--protocol` the split is read with modalities missing: `patterns` (each 
 same losses for every model. OUT_DIR then gets `SPLIT_PROTOCOL.json`, `.md` and `.png`.
 """
 
+import dataclasses
 import functools
 import json
 from pathlib import Path
@@ -97,8 +98,9 @@ def main() -> None:
     datasets = {
         name: words.load(name, _DATA_DIR.value, splits, network.text) for name in network.widths
     }
+    plain = _as_vectors(datasets, network) if _BASELINES.value else {}
     if _PROTOCOL.value:
-        _missing(runs, datasets, out)
+        _missing(runs, datasets, plain, out)
         return
     evaluated, without = _read(runs, datasets)
     results = {task_id: {"HAEMSA": dict(task.metrics)} for task_id, task in evaluated.items()}
@@ -106,7 +108,7 @@ def main() -> None:
         if _ENSEMBLE.value:
             results[task_id][f"HAEMSA, ensemble of {_ENSEMBLE.value}"] = dict(task.ensemble)
         if _BASELINES.value:
-            results[task_id] |= _yardsticks(datasets[dataset_of(task_id)], task.spec.name)
+            results[task_id] |= _yardsticks(plain[dataset_of(task_id)], task.spec.name)
             results[task_id] |= _known_best(task_id, task)
     by_class = {
         f"{task_id}, by class": _by_class(task) for task_id, task in evaluated.items()
@@ -185,7 +187,20 @@ def _check_like(directory: Path | str, run: Trained, network: NetworkConfig, *fi
         raise InputError(f"{directory} is on other tasks or words than {_RUN_DIR.value[0]}")
 
 
-def _missing(runs: list[Trained], datasets: dict[str, Dataset], out: Path) -> None:
+def _as_vectors(datasets: dict[str, Dataset], network: NetworkConfig) -> dict[str, Dataset]:
+    """What yardsticks read: of words the published encoder's vectors, never the tokens' numbers."""
+    if network.text is None or not network.text.within:
+        return datasets
+    text = dataclasses.replace(network.text, mode="frozen")
+    return {
+        name: words.load(name, _DATA_DIR.value, SPLITS, text) if network.encodes(name) else dataset
+        for name, dataset in datasets.items()
+    }
+
+
+def _missing(
+    runs: list[Trained], datasets: dict[str, Dataset], plain: dict[str, Dataset], out: Path
+) -> None:
     """Everything under a protocol of missing modalities."""
     protocol, split, network = _PROTOCOL.value, _SPLIT.value, runs[0].experiment.network
     known = robustness.modalities_of(datasets)
@@ -217,7 +232,7 @@ def _missing(runs: list[Trained], datasets: dict[str, Dataset], out: Path) -> No
             bar.update()
 
         found = robustness.measure(
-            models, datasets, split, protocol, _MASK_SEED.value, _BASELINES.value, observe
+            models, datasets, split, protocol, _MASK_SEED.value, plain, observe
         )
     table = robustness.markdown(protocol, found)
     print(f"{split} split, protocol {protocol}, losses of seed {_MASK_SEED.value}\n\n{table}")

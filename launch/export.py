@@ -32,9 +32,10 @@ def main() -> None:
         trained, _OUTPUT.value, given.dataset, given.networks, _tokens(), _PLATFORMS.value
     )
     told = config["interface"]
-    card = model_card(trained, run_dir, told["dataset"], told["networks"])
+    card = model_card(trained, run_dir, told["dataset"], told["networks"], told["reads"])
     (Path(_OUTPUT.value) / "MODEL_CARD.md").write_text(card)
-    said = ", ".join(f"{m} [{n} tokens]" for m, n in told["tokens"].items())
+    read = {m for task in told["reads"].values() for m in task}
+    said = ", ".join(f"{m} [{n} tokens]" for m, n in told["tokens"].items() if m in read)
     print(f"reads {said}; for {', '.join(config['jax']['platforms'])}")
     print(f"written: {_OUTPUT.value}: model.stablehlo, weights.safetensors, MODEL_CARD.md, ...")
 

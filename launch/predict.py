@@ -8,16 +8,16 @@ INPUT is `.jsonl` (an object a line: `text` as words or numbers, `audio`, `visio
 (an array [samples, tokens, width] by modality, with `MODALITY_mask`). Of a network whose audio was
 made by openSMILE, `audio` may name a recording; `transcript` may name a file with the words. Rows
 next to each other with the same `dialogue` are each other's context. A row that cannot be read is
-reported with its place, left out and counted; the others are predicted, and the exit status is 1.
+reported with its place, left out and counted; the others are predicted as if nothing were known of
+it, and the exit status is 1.
 
 OUTPUT is `.jsonl` (value, probabilities, spread over networks, and gate weights of each level) or
-`.csv` (without gates).
+`.csv` (value, with the spread of a regression and the probabilities of classes). A task that reads
+nothing of what a row has is left out of it.
 """
 
 import dataclasses
-import itertools
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from absl import flags
@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from haemsa_jax.errors import InputError
 from haemsa_jax.inference import Predictor
-from haemsa_jax.inference.files import Row, Writer, read_rows
+from haemsa_jax.inference.files import Row, Writer, pieces, read_rows
 from haemsa_jax.inference.predictor import BATCH
 from launch import cli
 
@@ -46,40 +46,31 @@ def main() -> None:
     predictor = Predictor.from_checkpoint(
         given.run_dir, given.dataset, given.networks, _ENCODER.value
     )
-    rows, good, bad = read_rows(source, predictor.modalities), 0, 0
+    rows, good, bad = read_rows(source, predictor.widths), 0, 0
 
-    def readable() -> Iterator[Row]:
-        nonlocal bad
-        for row in rows:
-            try:
-                if row.utterance is None:
-                    raise InputError(row.error)
-                # Read once: recordings take a while.
-                yield dataclasses.replace(row, utterance=predictor.read(row.utterance))
-            except InputError as error:
-                bad += 1
-                tqdm.write(f"{source}, {row.place}: {error}", file=sys.stderr)
+    def read(row: Row) -> Row:
+        """Once: recordings take a while. One that cannot be read keeps its place, empty."""
+        try:
+            if row.utterance is None:
+                raise InputError(row.error)
+            return dataclasses.replace(row, utterance=predictor.read(row.utterance))
+        except InputError as error:
+            tqdm.write(f"{source}, {row.place}: {error}", file=sys.stderr)
+            return dataclasses.replace(row, utterance=None)
 
     with Writer(target, predictor.tasks) as writer, tqdm(unit="row", dynamic_ncols=True) as bar:
-        for dialogue, piece in _pieces(readable()):
+        for dialogue, piece in pieces(map(read, rows), BATCH):
             predict = predictor.predict_many if dialogue is None else predictor.predict_dialogue
-            for row, said in zip(piece, predict([row.utterance for row in piece]), strict=True):
-                writer.write(row, said)
-            good += len(piece)
+            said = predict([row.utterance for row in piece])
+            for row, one in zip(piece, said, strict=True):
+                if one is not None:
+                    writer.write(row, one)
+            good += sum(one is not None for one in said)
+            bad += said.count(None)
             bar.update(len(piece))
     print(f"written: {target}, {good} rows" + (f"; {bad} left out" if bad else ""))
     if bad:
         sys.exit(1)
-
-
-def _pieces(rows: Iterator[Row]) -> Iterator[tuple[str | None, list[Row]]]:
-    """Dialogues whole, other rows by as many as are predicted at once."""
-    for dialogue, mine in itertools.groupby(rows, lambda row: row.dialogue):
-        if dialogue is not None:
-            yield dialogue, list(mine)
-            continue
-        while piece := list(itertools.islice(mine, BATCH)):
-            yield None, piece
 
 
 if __name__ == "__main__":

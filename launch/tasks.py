@@ -70,12 +70,7 @@ def from_flags(
     given = flags.FLAGS
     if not given.tasks and base is None:
         raise InputError("--tasks is missing: name a data set, or DATASET:TASK, a comma list")
-    text = base.text if base is not None else None
-    if given.text:
-        text = words.describe(
-            given.text, max_tokens=given.max_tokens, mode=given.text_mode,
-            rank=given.adapter_rank, precision=given.text_precision,
-        )  # fmt: skip
+    text = _text(base.text if base is not None else None)
     datasets, tasks = load_tasks(given.tasks or list(base.tasks), given.data_dir, splits, text)
     if base is not None and tasks != dict(base.tasks):
         raise InputError(
@@ -98,6 +93,11 @@ def from_flags(
     talking = [name for name, dataset in datasets.items() if dataset.conversational]
     past = per_dataset("past", given.past, talking or datasets)
     future = per_dataset("future", given.future, talking or datasets)
+    if not talking and any([*past.values(), *future.values()]):
+        raise InputError(
+            f"--past and --future are for dialogues, of which there are none in "
+            f"{', '.join(datasets)}; leave them away"
+        )
     context = {name: (past.get(name, 0), future.get(name, 0)) for name in talking}
     if base is not None:
         context = {
@@ -110,6 +110,45 @@ def from_flags(
     return datasets, cli.from_flags(
         NetworkConfig, base, widths=widths, tasks=tasks, context=context, text=text
     )
+
+
+def _text(base: TextConfig | None) -> TextConfig | None:
+    """The text encoder that the flags describe, of which those given change what `base` says."""
+    given = flags.FLAGS
+    named = {
+        "mode": "text_mode", "rank": "adapter_rank", "precision": "text_precision",
+        "max_tokens": "max_tokens",
+    }  # fmt: skip
+    asked = [flag for flag in named.values() if given[flag].present]
+    if base is None and not given.text:
+        if asked:
+            raise InputError(f"--{asked[0]} is about a text encoder; name one by --text as well")
+        return None
+    if not given.text and not asked:
+        return base
+    values = {
+        field: given[flag].value if base is None or given[flag].present else getattr(base, field)
+        for field, flag in named.items()
+    }
+    return words.describe(given.text or base.encoder, **values)
+
+
+def check_context(network: NetworkConfig) -> None:
+    """Refuses --past and --future beyond what is read by the network that a genome makes.
+
+    Raises:
+      InputError: they are.
+    """
+    talking = list(network.context)
+    for place, flag in enumerate(("past", "future")):
+        if not flags.FLAGS[flag].present:
+            continue
+        for name, asked in per_dataset(flag, flags.FLAGS[flag].value, talking).items():
+            if asked > network.context_of(name)[place]:
+                raise InputError(
+                    f"--{flag}: {asked} utterances are asked for, but of {name} the genome reads "
+                    f"{network.context_of(name)[place]}; leave the flag away, or give less"
+                )
 
 
 def patterns(entries: Sequence[str], modalities: Sequence[str]) -> list[tuple[str, ...]]:

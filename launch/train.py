@@ -68,6 +68,7 @@ def main() -> None:
         raise InputError("--modalities and --genome both say what tasks read; give one of them")
     if found:
         network, start = begin(found, network, inherit=_WEIGHTS.value == "inherited")
+        tasks.check_context(network)
     start = dataclasses.replace(start, params=overlaid(words.weights(network), start.params))
     if _INIT_FROM.value is not None:
         start = _warm(start, network, config)
@@ -75,9 +76,8 @@ def main() -> None:
         network, config, datasets, devices, flags.FLAGS.checkpoint_every, start, _GRADIENTS.value,
         flags.FLAGS.resident_mib << 20,
     )  # fmt: skip
-    if found and Path(flags.FLAGS.run_dir).resolve() in found.path.resolve().parents:
-        raise InputError(f"--run_dir holds the genome {found.path}; choose another --run_dir")
-    directory = cli.run_directory()
+    reads = [found.path] if found else []
+    directory = cli.run_directory(*reads, *filter(None, [_INIT_FROM.value]))
     with cli.Interrupt() as interrupt, TrainingBar() as bar:
         progress = train(directory, observe=bar, stop=interrupt)
         stopped = interrupt()

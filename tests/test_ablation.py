@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from haemsa_jax.config import LOCAL_EXPERTS, TrainConfig
 from haemsa_jax.errors import InputError
@@ -135,3 +136,18 @@ def test_what_is_missing_is_averaged(tmp_path):
     assert "| no transfer | 0.700 ± 0.141 | +0.100 [+0.100, +0.100] |" in table
     figure({"talks:score": {"whole": row, "no transfer": less}}, "whole", tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_legend_is_that_of_all_panels(tmp_path, monkeypatch):
+    """Of the words of the first task nothing can be missing."""
+    values = {"mae": [0.5, 0.7], "corr": [0.8, 0.6]}
+    words = {"text": values}
+    more = {"text+audio": values, "text": values, "audio": values}
+    told = []
+    monkeypatch.setattr(Figure, "legend", lambda self, marks, labels, **_: told.extend(labels))
+    found = {
+        "a:score": {"whole": words, "no transfer": words},
+        "b:score": {"whole": more, "no transfer": more},
+    }
+    figure(found, "whole", tmp_path / "a.png")
+    assert told == [THERE, MISSING]

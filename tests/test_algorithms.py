@@ -47,6 +47,15 @@ def test_every_algorithm(name):
         assert np.isin(history.parents[generation], history.living[generation - 1]).all()
 
 
+def test_costs_may_weigh_differently():
+    config = SearchConfig("MixedGA", 4, generations=2, steps=2, head_start=3, price=0.0)
+    weighed = dataclasses.replace(small_problem(), weights=np.array([0.25, 0.75], np.float32))
+    search = make_search(weighed, config, jax.local_devices()[:1])
+    data = np.linspace(-1, 1, TABLE.size, dtype=np.float32)
+    history = search(jax.random.key(0), data).history
+    np.testing.assert_allclose(history.fitness, history.costs @ [0.25, 0.75], rtol=1e-6)
+
+
 def test_lines_of_descent_stay_apart():
     config = SearchConfig("CrowdingGA", population=8, generations=6, steps=2, head_start=3)
     search = make_search(small_problem(), config, jax.local_devices()[:1])

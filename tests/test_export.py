@@ -36,6 +36,9 @@ for wrong in ({"smell": arrays["text"]}, {"text": arrays["text"][..., :2]},
 """
 
 
+READS = {"score": ["text"], "mood": ["text", "audio"], "tags": ["text"]}
+
+
 @pytest.fixture(scope="module")
 def trained(small, talks):
     return made(dataclasses.replace(small, sharing="imputed"), talks)
@@ -94,6 +97,7 @@ def test_weights_and_configuration_lie_beside_it(trained, exported):
     np.testing.assert_array_equal(ours["params/queries"], trained.params["queries"])
     told = json.loads((directory / standalone.CONFIG).read_text())
     assert told["interface"]["context"] == [1, 1]
+    assert told["interface"]["reads"] == {task: ["text", "audio", "vision"] for task in READS}
     assert told["experiment"]["network"]["sharing"] == "imputed"
     assert told["jax"]["platforms"] == ["cpu", "cuda", "tpu"]
     assert config["jax"]["calling_convention"] == told["jax"]["calling_convention"] > 8
@@ -116,14 +120,16 @@ def test_what_cannot_be_exported_is_told(trained, tmp_path):
 
 
 def test_its_card(trained, tmp_path):
-    blank = model_card(trained, tmp_path, "talks", 1)
+    blank = model_card(trained, tmp_path, "talks", 1, READS)
     for said in (
-        "- `score`: a number in [-9, 9]", "- `mood`: classification: sad, calm, gay",
+        "- `score`: a number in [-9, 9]; from text\n",
+        "- `mood`: classification: sad, calm, gay; from text, audio",
         "| audio | 4 | 5 | not known |", "1 utterances before and 1 after", "Not measured: ",
         "The mean of 1 of 2 networks",
     ):  # fmt: skip
         assert said in blank, said
+    assert "| vision |" not in blank
     (tmp_path / COMMANDS).write_text("python -m launch.train --tasks=talks\n")
     (tmp_path / "test.md").write_text("| MAE |")
-    told = model_card(trained, tmp_path, "talks", 1)
+    told = model_card(trained, tmp_path, "talks", 1, READS)
     assert "    python -m launch.train --tasks=talks" in told and "| MAE |" in told

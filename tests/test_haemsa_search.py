@@ -75,6 +75,20 @@ def directory(result, experiment, problem, data, tmp_path_factory):
     return path
 
 
+def test_a_task_is_read_with_what_it_has(network, duo):
+    """Absent modalities would only count the same thing twice, or nothing."""
+    both = dataclasses.replace(
+        network, widths={**network.widths, "lines": {"text": 6}},
+        tasks={**network.tasks, "lines:score": duo.tasks["score"]},
+    )  # fmt: skip
+    found = make_problem(both, TRAIN, CONFIG, [*PATTERNS, ("text",)])
+    assert found.objectives[-2:] == ("talks:tags|text", "lines:score|text")
+    assert len(found.objectives) == 3 + 3 + 1
+    np.testing.assert_allclose(found.weights, [1 / 9] * 6 + [1 / 3], rtol=1e-6)
+    with pytest.raises(InputError, match="patterns audio: none has a modality of lines, text"):
+        make_problem(both, TRAIN, CONFIG, [("audio",)])
+
+
 def test_lines_of_one_genome_are_networks_of_their_own(result, experiment, data):
     first = jax.tree.map(lambda x: x[0], result.members)
     alike = dataclasses.replace(

@@ -86,7 +86,7 @@ def test_evaluation_writes_table_picture_and_predictions(launch, trained, data_d
         rows = list(csv.DictReader(file))
     mine = [row for row in rows if row["task"] == "planted:sentiment"]
     assert len(mine) == 800
-    error = sum(abs(float(r["truth"]) - float(r["seed 1"])) for r in mine) / 800
+    error = sum(abs(float(r["truth"]) - float(r["network 1"])) for r in mine) / 800
     assert error == pytest.approx(results["planted:sentiment"]["HAEMSA"]["mae"][1], abs=1e-4)
     # This network reads text alone.
     assert all(row["without audio"] == row["prediction"] for row in mine)
@@ -212,8 +212,17 @@ def test_adapters_from_a_frozen_run_on_streamed_data(launch, whole, spoken_dir, 
     assert new == "new: encoder"
     text = load_trained(tmp_path).experiment.network.text
     assert (text.mode, text.rank, text.precision) == ("adapted", 2, "bfloat16")
-    done = launch("evaluate", *flags)
+    done = launch("evaluate", *flags, "--baselines")
     assert done.returncode == 0, done.stderr
+    # Yardsticks read vectors of the words as ever, no numbers of tokens.
+    plain = (f"--data_dir={spoken_dir}", f"--run_dir={whole[0]}", f"--out_dir={tmp_path / 'plain'}")
+    done = launch("evaluate", *plain, "--baselines")
+    assert done.returncode == 0, done.stderr
+    mine, theirs = (
+        json.loads((path / "test.json").read_text())[TASK]["ridge text"]
+        for path in (tmp_path, tmp_path / "plain")
+    )
+    assert mine == theirs
 
 
 def same_arrays(left: Path, right: Path) -> bool:
@@ -241,6 +250,8 @@ REFUSED = [
     ("train", [], ["--tasks is missing"]),
     ("train", ["--tasks=planted", "--text=/nowhere"], ["'/nowhere' is no folder", "minilm"]),
     ("train", ["--tasks=planted", f"--text={BERT}"], ["no transcripts in planted"]),
+    ("train", ["--tasks=planted", "--text_mode=tuned"], ["--text_mode is about", "--text"]),
+    ("train", ["--tasks=planted", "--past=8"], ["for dialogues", "none in planted"]),
     ("evolve", ["--tasks=planted", "--population=3"], ["population=3", "2 devices", "4"]),
     ("evolve", ["--tasks=planted", "--algorithm=Magic"], ["'Magic'", "MixedGA"]),
     ("evolve", ["--tasks=planted", "--patterns=smell"], ["--patterns=smell", "leave_one_out"]),
@@ -291,6 +302,16 @@ def test_another_configuration_is_refused(launch, whole, spoken_dir):
     done = launch("train", *train_flags(spoken_dir, whole[0], "--dropout=0.4"))
     assert done.returncode == 2
     assert "train.dropout: 0.2 there, 0.4 asked" in done.stderr
+
+
+def test_what_a_run_begins_with_is_not_deleted(launch, whole, spoken_dir):
+    flags = train_flags(spoken_dir, whole[0], f"--init_from={whole[0]}", "--overwrite")
+    done = launch("train", *flags)
+    assert done.returncode == 2
+    assert f"holds {whole[0]}, which the run reads; choose another --run_dir" in done.stderr
+    done = launch("train", *train_flags(spoken_dir, spoken_dir.parent, "--overwrite"))
+    assert done.returncode == 2
+    assert f"holds {spoken_dir}, which the run reads" in done.stderr
 
 
 def test_a_full_disk_ends_with_a_clear_error(whole, spoken_dir, tmp_path, environment):

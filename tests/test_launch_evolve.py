@@ -84,7 +84,7 @@ def test_another_search_in_its_place_is_refused(launch, found, spoken_dir):
     assert "origin.search: " in done.stderr
     done = launch("train", f"--genome={found[0]}", "--overwrite", *flags)
     assert done.returncode == 2
-    assert "--run_dir holds the genome" in done.stderr
+    assert "best.json, which the run reads; choose another --run_dir" in done.stderr
     assert (found[0] / "best.json").exists()
 
 
@@ -143,9 +143,10 @@ def test_ablations_are_trained_and_compared(launch, found, spoken_dir, tmp_path)
     done = launch("ablate", *flags)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "ablation.md").read_text() == before
-    done = launch("ablate", *flags, "--ablate=multitask")
+    done = launch("ablate", *flags, "--ablate=multitask", "--overwrite")
     assert done.returncode == 2
     assert "there is one task" in done.stderr
+    assert (tmp_path / "ablation.md").exists()
 
 
 def test_too_large_an_ensemble(launch, found, spoken_dir):

@@ -11,7 +11,7 @@ from conftest import BERT, LENGTHS, WIDTHS, made, utterances
 
 from haemsa_jax import InputError, Prediction, Predictor, evaluate
 from haemsa_jax.config import TextConfig
-from haemsa_jax.inference.files import Row, Writer, read_rows
+from haemsa_jax.inference.files import Row, Writer, pieces, read_rows
 from haemsa_jax.text import read_pretrained, with_text, with_tokens
 
 
@@ -87,6 +87,39 @@ def test_absent_modalities_say_nothing(predictor, clip):
     assert sum(gates["local"]["text"][0].values()) == pytest.approx(1.0, abs=1e-5)
     assert gates["specific"] == pytest.approx({"text": 1.0}, abs=1e-5)
     assert alone.tasks["mood"].probabilities.keys() == {"sad", "calm", "gay"}
+
+
+def test_what_no_task_reads_is_ignored(trained, clip):
+    """Of vision nothing is read, for the mood nothing but text: as a search may find."""
+    shut = np.array(trained.architectures.modalities)
+    shut[..., trained.experiment.network.modalities.index("vision")] = 0
+    mood = list(trained.experiment.network.tasks).index("talks:mood")
+    shut[:, mood, trained.experiment.network.modalities.index("audio")] = 0
+    predictor = Predictor(
+        dataclasses.replace(trained, architectures=trained.architectures.replace(modalities=shut))
+    )
+    assert list(predictor.modalities) == ["text", "audio"]
+    vision, audio = np.ones((2, WIDTHS["vision"])), np.ones((1, WIDTHS["audio"]))
+    with pytest.raises(InputError, match="nothing to predict from; give at least one of text, aud"):
+        predictor.predict(vision=vision)
+    said = predictor.predict(text=clip["text"], vision=vision)
+    assert said.modalities == ("text",)
+    assert said == predictor.predict(text=clip["text"])
+    heard = predictor.predict(audio=audio)
+    assert heard.tasks.keys() == {"score", "tags"}
+    # With neighbours that have words there is something to say.
+    talk = predictor.predict_dialogue([{"audio": audio}, {"text": clip["text"]}])
+    assert talk[0].tasks.keys() == {"score", "mood", "tags"}
+
+
+def test_an_utterance_that_is_not_known_keeps_its_place(trained, predictor, talks):
+    turns = utterances(talks.splits["train"], range(3))
+    said = predictor.predict_dialogue([turns[0], None, turns[2]])
+    assert said[1] is None
+    alone = predictor.predict_dialogue([turns[0]])
+    assert said[0].tasks["score"].value == pytest.approx(alone[0].tasks["score"].value, abs=1e-5)
+    beside = predictor.predict_dialogue([turns[0], turns[2]])
+    assert abs(said[0].tasks["score"].value - beside[0].tasks["score"].value) > 1e-4
 
 
 def test_longer_than_in_training(predictor, clip):
@@ -227,6 +260,9 @@ def test_arrays_of_a_file(tmp_path, predictor, talks):
         ),
         ("in.csv", b"text\n\xff\n", "is not UTF-8"),
         ("in.npz", b"PK", "cannot read"),
+        ("in.npz", b"", "cannot read"),
+        ("in.npz", {"text": np.array([b"\xff"])}, "cannot read"),
+        ("in.csv", b"text\n" + b"a" * 200_000 + b"\n", "no table, behind line 1: field larger"),
         ("in.npz", {"sound": np.ones(3)}, "has the arrays {'sound': 3}; expected some of audio"),
         ("in.npz", {"text": np.ones((3, 2, 6)), "id": np.ones(2)}, "all of the same length"),
         ("in.npz", {"text": np.ones((3, 2, 6)), "text_mask": np.ones((3, 1))}, "text_mask has sha"),
@@ -239,7 +275,32 @@ def test_files_that_are_something_else(tmp_path, name, content, words):
     else:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=words):
-        list(read_rows(tmp_path / name, WIDTHS))
+        read_rows(tmp_path / name, WIDTHS)  # before anybody opens a file for what is predicted
+
+
+def test_a_row_that_cannot_be_read_parts_no_dialogue():
+    def rows(*dialogues):
+        known = {"text": "so"}
+        return iter(
+            Row(str(k), str(k), None if d == "?" else d, None if d == "?" else known)
+            for k, d in enumerate(dialogues)
+        )
+
+    def found(*dialogues):
+        return [(d, [row.id for row in piece]) for d, piece in pieces(rows(*dialogues), 2)]
+
+    assert found("a", "?", "a", "b") == [("a", ["0", "1", "2"]), ("b", ["3"])]
+    assert found("?", "a", None, "?", None) == [
+        (None, ["0"]), ("a", ["1"]), (None, ["2", "3"]), (None, ["4"]),
+    ]  # fmt: skip
+
+
+def test_words_of_an_archive(tmp_path):
+    words = np.array(["so ä".encode(), b""])
+    np.savez(tmp_path / "in.npz", text=words, id=np.array([b"a", b"b"]), audio=np.ones((2, 1, 4)))
+    one, other = read_rows(tmp_path / "in.npz", WIDTHS)
+    assert (one.id, one.utterance["text"]) == ("a", "so ä")
+    assert other.utterance["text"] is None
 
 
 def test_rows_of_a_table(tmp_path):
@@ -261,3 +322,8 @@ def test_predictions_as_a_table(tmp_path, predictor, clip):
         "tags: a", "tags: b",
     ]  # fmt: skip
     assert sum(map(float, cells[4:7])) == pytest.approx(1.0)
+    less = predictor.predict(**clip)
+    with Writer(tmp_path / "out.csv", predictor.tasks) as writer:
+        writer.write(rows[0], dataclasses.replace(less, tasks={"score": less.tasks["score"]}))
+    *_, line = (tmp_path / "out.csv").read_text().splitlines()
+    assert line.endswith("," * 7) and line.split(",")[1:3] == cells[1:3]

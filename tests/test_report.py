@@ -53,10 +53,10 @@ def test_every_sample_is_a_row(predictions):
     # The mean of the seeds, 2, is 4 off; of those the text is guilty of 3.
     assert (first["prediction"], float(first["error"])) == ("2", 4.0)
     assert (first["without text"], float(first["error without text"])) == ("-1", 1.0)
-    assert (first["seed 0"], first["seed 1"]) == ("1.0", "3.0")
+    assert (first["network 0"], first["network 1"]) == ("1.0", "3.0")
     assert (last["truth"], last["prediction"]) == ("gay", "gay 0.80")
     assert float(last["error"]) == pytest.approx(0.2)
-    assert last["without text"] == last["seed 1"] == ""
+    assert last["without text"] == last["network 1"] == ""
 
 
 def test_the_largest_errors_and_what_misled(predictions):

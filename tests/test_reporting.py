@@ -1,12 +1,15 @@
 """Tables hold the right numbers, figures are drawn."""
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from haemsa_jax.config import TaskSpec
-from haemsa_jax.reporting import figures, tables
+from haemsa_jax.models.architecture import default_architecture
+from haemsa_jax.reporting import architecture, figures, tables
 from haemsa_jax.training.metrics import HIGHER_IS_BETTER
 
 # --- tables --------------------------------------------------------------------------------------
@@ -150,3 +153,20 @@ def test_conflict_is_a_table_of_tasks(tmp_path):
     )
     figures.training_figure(rows, tmp_path / "training.png")
     assert_is_drawn(tmp_path / "training.png")
+
+
+# --- architecture --------------------------------------------------------------------------------
+
+
+def test_tasks_of_one_name_are_told_apart(small):
+    """As of two data sets of sentiment."""
+    score = small.tasks["talks:score"]
+    both = dataclasses.replace(
+        small, widths={**small.widths, "more/talks": {"text": 6}},
+        tasks={**small.tasks, "more/talks:score": score},
+    )  # fmt: skip
+    axes = Figure().subplots()
+    architecture.draw(axes, default_architecture(both), both)
+    said = {text.get_text() for text in axes.texts}
+    assert {"talks\nscore", "more/talks\nscore", "mood", "tags"} <= said
+    assert "score" not in said

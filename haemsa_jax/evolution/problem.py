@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from haemsa_jax.config import NetworkConfig, TrainConfig, check_together
+from haemsa_jax.config import NetworkConfig, TrainConfig, check_together, dataset_of
 from haemsa_jax.data.batches import DeviceSplit, device_split, gather
 from haemsa_jax.data.dataset import Dataset, splits_of
 from haemsa_jax.data.presence import restrict
+from haemsa_jax.errors import InputError
 from haemsa_jax.evolution.genome import decode, default_genome, gene_table
 from haemsa_jax.evolution.size import size
 from haemsa_jax.evolution.state import Problem, SearchConfig
@@ -44,15 +45,24 @@ def make_problem(
       search: fixes the learning-rate schedule, which spans the whole search where weights are
         inherited and one generation where they are not.
       patterns: modalities that are there, per presence pattern over which costs are averaged; None
-        for the one with all of them.
+        for the one with all of them. Of each a task is read with what its data set has.
 
     Returns:
       The problem; its data is what `search_data` makes. A member is a `TrainState`. Costs are
       1 - `metrics.score` by task and pattern: 0 is perfect; 1 is what the training median reaches
-      where the primary metric is the MAE, and a metric of zero where it is another.
+      where the primary metric is the MAE, and a metric of zero where it is another. All tasks weigh
+      the same.
+
+    Raises:
+      InputError: no pattern has a modality of one of the data sets.
     """
     check_together(network, config)
-    patterns = [tuple(p) for p in patterns] if patterns else [network.modalities]
+    patterns = {
+        name: patterns_of(network, name, patterns or [network.modalities])
+        for name in network.widths
+    }
+    asked = [(t, pattern) for t in network.tasks for pattern in patterns[dataset_of(t)]]
+    shares = np.array([1 / len(patterns[dataset_of(t)]) for t, _ in asked]) / len(network.tasks)
     module = Haemsa(network)
     step = make_step(network, config, search.schedule)
     everything = jax.jit(functools.partial(_active, network))(default_architecture(network))
@@ -82,18 +92,37 @@ def make_problem(
         variables = variables_of(averaged_params(member), data["constants"])
         costs = {}
         for dataset in network.widths:
-            costs |= _costs(module, variables, architecture, data, dataset, patterns)
-        return jnp.stack([costs[task_id, p] for task_id in network.tasks for p in patterns])
+            costs |= _costs(module, variables, architecture, data, dataset, patterns[dataset])
+        return jnp.stack([costs[one] for one in asked])
 
     return Problem(
         table=gene_table(network, config),
         default=default_genome(network, config),
-        objectives=tuple(f"{task}|{'+'.join(p)}" for task in network.tasks for p in patterns),
+        objectives=tuple(f"{task}|{'+'.join(pattern)}" for task, pattern in asked),
         init=init,
         train=train,
         evaluate=evaluate,
         size=lambda genome: _active(network, decode(network, genome, config)[0]) / everything,
+        weights=None if len({*shares}) == 1 else shares.astype(np.float32),
     )
+
+
+def patterns_of(
+    network: NetworkConfig, dataset: str, patterns: Sequence[Sequence[str]]
+) -> list[tuple[str, ...]]:
+    """What patterns leave of the modalities that a data set has, each once.
+
+    Raises:
+      InputError: they leave nothing.
+    """
+    widths = network.widths[dataset]
+    left = dict.fromkeys(tuple(m for m in pattern if m in widths) for pattern in patterns)
+    if not any(left):
+        names = ", ".join("+".join(pattern) for pattern in patterns)
+        raise InputError(
+            f"patterns {names}: none has a modality of {dataset}, {', '.join(widths)}; add one"
+        )
+    return [pattern for pattern in left if pattern]
 
 
 def _active(network: NetworkConfig, architecture: Architecture) -> Array:

@@ -246,7 +246,8 @@ def _make_generation(
         children, costs = parallel.all_members(everybody(start, genomes[mine]), devices)
 
         sizes = jax.vmap(problem.size)(genomes)
-        raw = costs.mean(axis=-1) * sizes**config.price
+        cost = costs.mean(axis=-1) if problem.weights is None else costs @ problem.weights
+        raw = cost * sizes**config.price
         diverged = ~jnp.isfinite(raw) | jnp.isnan(genomes).any(axis=-1)
         raw = jnp.where(diverged, jnp.inf, raw)
         # Told the worst of the living too, a diverged member cannot oust one of them.

@@ -30,6 +30,7 @@ class Problem:
         see the same batches and noise.
       evaluate: (member, genome, data) -> float[O], costs on validation: positive, 0 is perfect.
       size: genome -> float[], what of the supernet it keeps active, as a share.
+      weights: float[O], of the costs in their mean, 1 together; None where all weigh the same.
     """
 
     table: Table
@@ -39,6 +40,7 @@ class Problem:
     train: Callable[[Any, Array, Any, Array, Array, Array], Any]
     evaluate: Callable[[Any, Array, Any], Array]
     size: Callable[[Array], Array]
+    weights: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class SearchConfig:
       steps: training steps of a member in one generation.
       head_start: training steps of the first generation beyond that, so that selection begins among
         networks that have learnt something; needs inheritance.
-      price: fitness is the mean cost times (active share) ** price; 0 is free.
+      price: fitness is the mean of the costs times (active share) ** price; 0 is free.
       fixed: names of genes, or of levels of genes, that keep the default's values in all members.
       spread: how far from the default the first genomes of a population, and those of a random
         search, are drawn: 1 leaves whatever is open there open in five of six, 0 is the default for

@@ -21,7 +21,12 @@ from haemsa_jax.config import NetworkConfig, TaskSpec
 from haemsa_jax.data.batches import DeviceSplit
 from haemsa_jax.errors import InputError
 from haemsa_jax.inference import standalone
-from haemsa_jax.inference.predictor import chosen_dataset, chosen_networks, make_forward
+from haemsa_jax.inference.predictor import (
+    chosen_dataset,
+    chosen_networks,
+    make_forward,
+    read_by_task,
+)
 from haemsa_jax.training.checkpoint import Trained
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -76,6 +81,7 @@ def export(
             "dataset": dataset, "widths": dict(widths), "tokens": lengths,
             "context": [past, future], "tasks": {task.name: _told(task) for task in tasks},
             "networks": len(trained.architectures.sharpness),
+            "reads": {name: list(read) for name, read in read_by_task(trained, dataset).items()},
         },
         "jax": {
             "version": jax.__version__, "platforms": list(exported.platforms),

@@ -1,11 +1,13 @@
 """Files of samples to predict, read row by row, and files of predictions."""
 
 import csv
+import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -50,10 +52,11 @@ def read_rows(path: Path, modalities: Mapping[str, int]) -> Iterator[Row]:
 
     Args:
       path: the file.
-      modalities: what the network reads, with widths.
+      modalities: of the data set the network reads, with widths.
 
     Raises:
-      InputError: the file cannot be read, or is of another format.
+      InputError: the file cannot be read, or is of another format: at once where its beginning says
+        so.
     """
     readers: dict[str, Callable[[Path, Mapping[str, int]], Iterator[Row]]] = {
         ".jsonl": _json_lines, ".csv": _csv, ".npz": _npz,
@@ -62,7 +65,8 @@ def read_rows(path: Path, modalities: Mapping[str, int]) -> Iterator[Row]:
         raise InputError(f"{path}: {path.suffix!r} is unknown; give {', '.join(readers)}")
     if not path.is_file():
         raise InputError(f"there is no file {path}")
-    return readers[path.suffix](path, modalities)
+    rows = readers[path.suffix](path, modalities)
+    return itertools.chain(list(itertools.islice(rows, 1)), rows)
 
 
 def _json_lines(path: Path, modalities: Mapping[str, int]) -> Iterator[Row]:
@@ -83,17 +87,19 @@ def _json_lines(path: Path, modalities: Mapping[str, int]) -> Iterator[Row]:
 
 def _row(place: str, number: int, said: dict[str, Any], folder: Path) -> Row:
     name, dialogue = str(said.get(ID, number)), said.get(DIALOGUE)
+    dialogue = None if dialogue is None else str(dialogue)
     utterance = {key: value for key, value in said.items() if key not in (ID, DIALOGUE)}
     if isinstance(utterance.get("audio"), str):
         utterance["audio"] = folder / utterance["audio"]
     if TRANSCRIPT in utterance:
         if utterance.get("text") is not None:
-            return Row(place, name, None, None, "it has a text and a transcript; give one of them")
+            error = "it has a text and a transcript; give one of them"
+            return Row(place, name, dialogue, None, error)
         try:
             utterance["text"] = (folder / str(utterance.pop(TRANSCRIPT))).read_text("utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
-            return Row(place, name, None, None, f"its transcript cannot be read: {error}")
-    return Row(place, name, None if dialogue is None else str(dialogue), utterance)
+            return Row(place, name, dialogue, None, f"its transcript cannot be read: {error}")
+    return Row(place, name, dialogue, utterance)
 
 
 def _csv(path: Path, modalities: Mapping[str, int]) -> Iterator[Row]:
@@ -118,14 +124,16 @@ def _csv(path: Path, modalities: Mapping[str, int]) -> Iterator[Row]:
                     yield _row(place, number, there, path.parent)
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8: {error}") from error
+    except csv.Error as error:
+        raise InputError(f"{path} is no table, behind line {reader.line_num}: {error}") from error
 
 
 def _npz(path: Path, modalities: Mapping[str, int]) -> Iterator[Row]:
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path}: {error}") from error
+            arrays = {name: _decoded(file[name]) for name in file.files}
+    except (OSError, ValueError, EOFError, TypeError, AttributeError, BadZipFile) as error:
+        raise InputError(f"cannot read {path}, as numpy.savez writes it: {error}") from error
     known = {*modalities, *(m + MASK for m in modalities), ID, DIALOGUE, SPEAKER}
     counts = {name: len(x) if x.ndim else 0 for name, x in arrays.items()}
     if not {*arrays} <= known or not {*arrays} & {*modalities} or len({*counts.values()}) != 1:
@@ -141,8 +149,8 @@ def _npz(path: Path, modalities: Mapping[str, int]) -> Iterator[Row]:
     for row in range(next(iter(counts.values()))):
         said = {name: x[row] for name, x in arrays.items() if not name.endswith(MASK)}
         for m in {*modalities} & {*said}:
-            if said[m].dtype.kind in "US":
-                said[m] = str(said[m])
+            if said[m].dtype.kind == "U":
+                said[m] = str(said[m]) or None
             elif m + MASK in arrays:
                 there = arrays[m + MASK][row].astype(bool)
                 said[m] = said[m][there] if there.any() else None
@@ -151,8 +159,41 @@ def _npz(path: Path, modalities: Mapping[str, int]) -> Iterator[Row]:
         yield _row(f"row {row}", row, said, path.parent)
 
 
+def _decoded(array: np.ndarray) -> np.ndarray:
+    """Bytes as the words that they are in UTF-8."""
+    return np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array
+
+
+def pieces(rows: Iterator[Row], size: int) -> Iterator[tuple[str | None, list[Row]]]:
+    """Dialogues whole, other rows by as many as are predicted at once.
+
+    A row of which not even the dialogue could be read counts to the one before it.
+
+    Args:
+      rows: in the order of their file.
+      size: of a piece that is no dialogue.
+
+    Returns:
+      Pairs of a dialogue, or None, and its rows.
+    """
+    last = None
+
+    def whose(row: Row) -> str | None:
+        nonlocal last
+        if row.utterance is not None or row.dialogue is not None:
+            last = row.dialogue
+        return last
+
+    for dialogue, mine in itertools.groupby(rows, whose):
+        if dialogue is not None:
+            yield dialogue, list(mine)
+            continue
+        while piece := list(itertools.islice(mine, size)):
+            yield None, piece
+
+
 class Writer:
-    """Predictions as `.jsonl` (everything) or `.csv` (values, probabilities and spread).
+    """Predictions as `.jsonl` (everything) or `.csv` (a value and its spread, or probabilities).
 
     Args:
       path: the file.
@@ -185,6 +226,9 @@ class Writer:
             return
         cells = [row.id]
         for name, task in self.tasks.items():
+            if name not in said.tasks:
+                cells += [""] * len(_columns(task))
+                continue
             of = said.tasks[name]
             value = "+".join(of.value) if isinstance(of.value, tuple) else of.value
             cells += [value, *(of.probabilities.values() if task.classes else [of.spread])]

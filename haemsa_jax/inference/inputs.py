@@ -24,13 +24,15 @@ class Reader:
       known: of the data it was trained on (`known_of`): per modality the `tokens` of an utterance;
         where it was one, it must be one; and the `provenance` of features.
       pretrained: the text encoder, where words are read.
+      modalities: those of the data set that a task reads; others are ignored.
     """
 
     def __init__(
-        self, network: NetworkConfig, dataset: str, known: Mapping[str, Mapping], pretrained
-    ):
+        self, network: NetworkConfig, dataset: str, known: Mapping[str, Mapping], pretrained,
+        modalities: Sequence[str],
+    ):  # fmt: skip
         self.network, self.dataset, self.pretrained = network, dataset, pretrained
-        self.modalities = tuple(network.widths[dataset])
+        self.modalities = tuple(modalities)
         self.widths, self.tokens = network.widths[dataset], known["tokens"]
         self.provenance = known["provenance"]
         text = network.text
@@ -45,9 +47,10 @@ class Reader:
             made by openSMILE; None for what is absent. `speaker` may name who speaks.
 
         Raises:
-          InputError: nothing is there, or something is not as the network was trained on.
+          InputError: nothing is there that is read, or something is not as the network was trained
+            on.
         """
-        known = {*self.modalities, SPEAKER}
+        known = {*self.widths, SPEAKER}
         for name in utterance:
             if name not in known:
                 raise InputError(
@@ -143,8 +146,7 @@ class Reader:
           groups: int32[N], utterances of one group are each other's context.
         """
         features = {
-            m: np.zeros((len(groups), lengths[m], self.widths[m]), np.float32)
-            for m in self.modalities
+            m: np.zeros((len(groups), lengths[m], self.widths[m]), np.float32) for m in self.widths
         }
         masks = {m: np.zeros(x.shape[:2], bool) for m, x in features.items()}
         for row, utterance in enumerate(read):
@@ -160,7 +162,7 @@ class Reader:
         convolutions: there it is as many as in training, as long as they suffice.
         """
         context, found = any(self.network.context_of(self.dataset)), {}
-        for m in self.modalities:
+        for m in self.widths:
             longest = max((len(one[m]) for one in read if m in one), default=0)
             trained = self.tokens.get(m, 0)
             if context and longest <= trained:

@@ -47,8 +47,8 @@ class Prediction:
     """What is said of one utterance.
 
     Attributes:
-      tasks: by the task's name.
-      modalities: those that were there.
+      tasks: by the task's name; without those that read nothing of what was there.
+      modalities: those that were there and are read.
     """
 
     tasks: Mapping[str, TaskPrediction]
@@ -82,7 +82,11 @@ class Predictor:
         trained = chosen_networks(trained, networks)
         self._placed = jax.device_put((trained.params, trained.constants, trained.architectures))
         known = trained.experiment.data[self.dataset]
-        self._reader = Reader(network, self.dataset, known, _read_encoder(network, encoder))
+        self._reads = read_by_task(trained, self.dataset)
+        self._reader = Reader(
+            network, self.dataset, known, _read_encoder(network, encoder),
+            [m for m in network.widths[self.dataset] if any(m in r for r in self._reads.values())],
+        )  # fmt: skip
         self._compiled: dict[Any, Any] = {}
         self._lock = threading.Lock()
 
@@ -110,7 +114,12 @@ class Predictor:
 
     @property
     def modalities(self) -> dict[str, int]:
-        """What is read, with the width of its features."""
+        """What any task reads, with the width of its features."""
+        return {m: self._reader.widths[m] for m in self._reader.modalities}
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """All that the data set has; what of it no task reads is ignored where it is given."""
         return dict(self._reader.widths)
 
     @property
@@ -134,8 +143,8 @@ class Predictor:
           A prediction, or of a batch a list of them.
 
         Raises:
-          InputError: nothing is there, or something is not as the network was trained on; of a
-            batch it names the sample.
+          InputError: nothing is there that is read, or something is not as the network was trained
+            on; of a batch it names the sample.
         """
         batched = {
             name: _is_batch(value) for name, value in modalities.items() if value is not None
@@ -154,8 +163,11 @@ class Predictor:
             [{name: modalities[name][row] for name in sizes} for row in range(count)]
         )
 
-    def predict_many(self, utterances: Sequence[Utterance]) -> list[Prediction]:
-        """Samples that are not each other's context, each a mapping as `predict` takes of one."""
+    def predict_many(self, utterances: Sequence[Utterance | None]) -> list[Prediction | None]:
+        """Samples that are not each other's context, each a mapping as `predict` takes of one.
+
+        One of which nothing is known is None, and None is said of it.
+        """
         read = self._read(utterances)
         return [
             said
@@ -163,10 +175,12 @@ class Predictor:
             for said in self._run(read[start : start + BATCH], None)
         ]
 
-    def predict_dialogue(self, utterances: Sequence[Utterance]) -> list[Prediction]:
+    def predict_dialogue(self, utterances: Sequence[Utterance | None]) -> list[Prediction | None]:
         """The utterances of one dialogue or video in their order, each with its neighbours.
 
-        How many utterances before and after are read is what the network was trained with.
+        How many utterances before and after are read is what the network was trained with. One of
+        which nothing is known is None: it keeps its place, so that its neighbours keep theirs, and
+        None is said of it.
         """
         read = self._read(utterances)
         past, future = self.network.context_of(self.dataset)
@@ -199,6 +213,9 @@ class Predictor:
     def _read(self, utterances: Sequence[Utterance]) -> list[dict[str, np.ndarray]]:
         read = []
         for number, utterance in enumerate(utterances):
+            if utterance is None:
+                read.append({})
+                continue
             try:
                 read.append(self._reader.read(utterance))
             except InputError as error:
@@ -216,7 +233,12 @@ class Predictor:
         padded = np.zeros(asked, np.int32)
         padded[: len(rows)] = rows
         said = jax.device_get(self._program(split, padded)(*self._placed, split, padded))
-        return [self._told(read[row], said, place) for place, row in enumerate(rows)]
+        past, future = (0, 0) if span is None else self.network.context_of(self.dataset)
+        told = []
+        for place, row in enumerate(rows):
+            seen = {m for one in read[max(0, row - past) : row + future + 1] for m in one}
+            told.append(self._told(read[row], seen, said, place) if read[row] else None)
+        return told
 
     def _program(self, split: DeviceSplit, rows: np.ndarray):
         key = len(rows), *(x.shape for x in split.features.values())
@@ -228,9 +250,12 @@ class Predictor:
                     self._compiled[key] = lowered.compile()
         return self._compiled[key]
 
-    def _told(self, read, said: dict[str, Any], place: int) -> Prediction:
+    def _told(self, read, seen: set[str], said: dict[str, Any], place: int) -> Prediction:
+        """Of one utterance, in whose window are the modalities `seen`."""
         tasks = {}
         for number, (name, task) in enumerate(self.tasks.items()):
+            if not seen & {*self._reads[name]}:
+                continue
             raw = said["predictions"][name][:, place]
             gates = {level: x[:, number, place].mean(axis=0) for level, x in said["gates"].items()}
             tasks[name] = _task(task, probabilities(task, raw), _named(self.network, gates, read))
@@ -331,6 +356,19 @@ def chosen_networks(trained: Trained, networks: int | None) -> Trained:
         lambda x: x[:wanted], (trained.params, trained.architectures)
     )
     return dataclasses.replace(trained, params=params, architectures=architectures)
+
+
+def read_by_task(trained: Trained, dataset: str) -> dict[str, tuple[str, ...]]:
+    """By the name of each task on a data set the modalities that any network reads for it."""
+    network = trained.experiment.network
+    opened = np.asarray(trained.architectures.modalities) > 0  # [S, tasks, modalities]
+    return {
+        network.tasks[task_id].name: tuple(
+            m for m in network.built.modalities[task_id]
+            if opened[:, network.task_index(task_id), network.modalities.index(m)].any()
+        )
+        for task_id in network.tasks_of(dataset)
+    }  # fmt: skip
 
 
 def chosen_dataset(network: NetworkConfig, dataset: str | None) -> str:

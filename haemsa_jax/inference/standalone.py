@@ -6,8 +6,10 @@ with; a copy of this file lies beside the export.
     said["ui"]["mean"], said["ui"]["spread"]    # float[B]; float[B, classes] of a classification
 
 A modality that a sample lacks is left out, or has an all-False row in its mask:
-`model(text=text, text_mask=mask)`. Where the network reads context, arrays are
-float[B, U, T, d]: U utterances, `model.past` before the target, the target, those after it.
+`model(text=text, text_mask=mask)`. `model.reads` says which modalities each task reads; what none
+of them reads is ignored, and a task that finds nothing it reads says the same of every sample.
+Where the network reads context, arrays are float[B, U, T, d]: U utterances, `model.past` before the
+target, the target, those after it.
 """
 
 import json
@@ -36,7 +38,7 @@ class Model:
     def __init__(self, interface, exported, weights):
         self.widths, self.tokens = interface["widths"], interface["tokens"]
         self.past, self.future = interface["context"]
-        self.tasks = interface["tasks"]
+        self.tasks, self.reads = interface["tasks"], interface["reads"]
         self._call = jax.jit(exported.call)  # compiled once for each batch size
         self._weights = jax.device_put(weights)
 
@@ -46,6 +48,9 @@ class Model:
         unknown = {*given} - {*self.widths} - {f"{m}_mask" for m in self.widths}
         if unknown or not {*given} & {*self.widths}:
             raise ValueError(f"got {sorted(given)}; expected some of {sorted(self.widths)}")
+        read = sorted({m for task in self.reads.values() for m in task})
+        if not {*given} & {*read}:
+            raise ValueError(f"got {sorted(given)}, of which nothing is read; give some of {read}")
         batch = len(next(iter(given.values())))
         features, masks = {}, {}
         for m in self.widths:

@@ -130,6 +130,10 @@ def figure(found: Robustness, whole: str, path: str | os.PathLike) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     for left_over in grid:
         left_over.remove()
-    handles, labels = drawing.axes[0].get_legend_handles_labels()
-    drawing.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=FONT)
+    marks = {
+        label: handle
+        for axes in drawing.axes
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    drawing.legend(marks.values(), marks, loc="outside lower center", ncols=2, fontsize=FONT)
     drawing.savefig(path)

@@ -1,5 +1,6 @@
 """A network drawn: its modalities, experts, links, fusion and tasks, and how gates weigh them."""
 
+import collections
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -81,6 +82,11 @@ def draw(
     summary = left[-1] + 0.17
     fused, asked = summary + 0.27, summary + 0.50
     tasks = list(network.tasks)
+    alike = collections.Counter(task.name for task in network.tasks.values())
+    labels = {
+        task_id: task.name if alike[task.name] == 1 else task_id.replace(":", "\n")
+        for task_id, task in network.tasks.items()
+    }
     heads = {t: 1.0 - (place + 0.5) / len(tasks) for place, t in enumerate(tasks)}
     operators = {x: 1.0 - (k + 0.5) / len(FUSION_OPERATORS) for k, x in enumerate(FUSION_OPERATORS)}
 
@@ -132,7 +138,7 @@ def draw(
         past = [m for m in parts.specific if m in read and heard[names.index(m)]]
         if past:
             said += ["past the fusion:", " + ".join(past)]
-        _box(axes, asked, y, task_id.rpartition(":")[2], INK, width=0.16)
+        _box(axes, asked, y, labels[task_id], INK, width=0.16)
         text = "\n".join(said)
         axes.text(asked, y - 0.06, text, ha="center", va="top", fontsize=FONT - 1)
     sharp = ", ".join(

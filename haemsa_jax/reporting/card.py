@@ -1,5 +1,6 @@
 """A model card: what a person must know of a network before using it, from its run directory."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from haemsa_jax.config import dataset_of
@@ -8,7 +9,10 @@ from haemsa_jax.training.checkpoint import Trained
 COMMANDS = "commands.txt"  # those that made a run directory, one a line
 
 
-def model_card(trained: Trained, run_dir: Path, dataset: str, networks: int) -> str:
+def model_card(
+    trained: Trained, run_dir: Path, dataset: str, networks: int,
+    reads: Mapping[str, Sequence[str]],
+) -> str:  # fmt: skip
     """Markdown.
 
     Args:
@@ -16,6 +20,7 @@ def model_card(trained: Trained, run_dir: Path, dataset: str, networks: int) -> 
       run_dir: where they were trained, for the commands and the results of launch.evaluate.
       dataset: as which data set samples are read.
       networks: how many of them are averaged.
+      reads: by the name of each task the modalities that it reads.
     """
     experiment = trained.experiment
     network, train = experiment.network, experiment.train
@@ -33,10 +38,12 @@ def model_card(trained: Trained, run_dir: Path, dataset: str, networks: int) -> 
             if task.kind == "regression"
             else f"{task.kind}: {', '.join(task.classes)}"
         )
-        lines.append(f"- `{task.name}`: {said}")
+        lines.append(f"- `{task.name}`: {said}; from {', '.join(reads[task.name])}")
     lines += ["", "## What it reads", "", "| modality | width | tokens | features |"]
     lines.append("| --- | ---: | ---: | --- |")
     for modality, width in network.widths[dataset].items():
+        if not any(modality in read for read in reads.values()):
+            continue
         tokens = about["tokens"][modality]
         came = about["provenance"].get(modality, "not known")
         lines.append(f"| {modality} | {width} | {tokens} | {came} |")

@@ -62,7 +62,7 @@ def make_degrade(dataset: Dataset, split: str, protocol: str, seed: int) -> Call
 
 def measure(
     models: Mapping[str, Callable[[str], Sequence[Evaluate]]], datasets: Mapping[str, Dataset],
-    split: str, protocol: str, seed: int, yardsticks: bool,
+    split: str, protocol: str, seed: int, yardsticks: Mapping[str, Dataset],
     observe: Callable[[str, str], None] = lambda model, condition: None,
 ) -> Robustness:  # fmt: skip
     """Metrics of every model under every condition.
@@ -76,7 +76,8 @@ def measure(
       split: the split to read.
       protocol: of `PROTOCOLS`.
       seed: of what is lost.
-      yardsticks: also measure those of `baselines`, which fill what is absent with zeros.
+      yardsticks: the data sets as those of `baselines` read them, which fill what is absent with
+        zeros; none to measure none.
       observe: is told what is about to be measured.
     """
     names = conditions(protocol, modalities_of(datasets))
@@ -96,8 +97,10 @@ def measure(
                     for metric, values in task.metrics.items():
                         row.setdefault(condition, {}).setdefault(metric, []).extend(values)
     for task_id in found if yardsticks else ():
-        dataset, task = dataset_of(task_id), task_id.partition(":")[2]
-        fitted, spec = baselines.fit(datasets[dataset], task, 0), datasets[dataset].tasks[task]
+        name, _, task = task_id.partition(":")
+        dataset = yardsticks[name]
+        degraded = make_degrade(dataset, split, protocol, seed)
+        fitted, spec = baselines.fit(dataset, task, 0), dataset.tasks[task]
         for yardstick in YARDSTICKS:
             if yardstick not in fitted:
                 continue
@@ -106,11 +109,11 @@ def measure(
                 condition: {
                     metric: [value]
                     for metric, value in baselines.measure(
-                        spec, fitted[yardstick], lost[condition][dataset]
+                        spec, fitted[yardstick], degraded(condition)
                     ).items()
                 }
                 for condition in names
-                if _is_for(protocol, condition, datasets[dataset])
+                if _is_for(protocol, condition, dataset)
             }
     return found
 

@@ -41,20 +41,23 @@ def write(
 ) -> None:  # fmt: skip
     """One row a task and sample.
 
-    Predictions are means over seeds; behind them stands what each seed says: a number, or a
-    probability a class. An error is |truth - prediction| of a regression, what is missing to
-    certainty about the true class, and of several labels the mean of that.
+    Predictions are means over networks (seeds, of several runs one after the other); behind them
+    stands what each says: a number, or a probability a class. An error is |truth - prediction| of a
+    regression, what is missing to certainty about the true class, and of several labels the mean of
+    that.
 
     Args:
       path: of the CSV file.
       evaluated: by task id.
       without: by modality and task id the same samples, with that modality absent from all.
     """
-    seeds = max(len(task.predictions) for task in evaluated.values())
+    networks = max(len(task.predictions) for task in evaluated.values())
     head = ["task", "id", "words", "truth", "prediction", "error"]
     head += [column for m in without for column in (WITHOUT + m, ERROR + WITHOUT + m)]
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, [*head, *(f"seed {k}" for k in range(seeds))], restval="")
+        writer = csv.DictWriter(
+            file, [*head, *(f"network {k}" for k in range(networks))], restval=""
+        )
         writer.writeheader()
         for task_id, task in evaluated.items():
             columns = {
@@ -69,7 +72,7 @@ def write(
                     row[column or "prediction"] = _said(task.spec, means[n])
                     row[(ERROR + column).strip()] = f"{away[n]:.4f}"
                 for k, said in enumerate(task.predictions):
-                    row[f"seed {k}"] = json.dumps(np.round(said[n], 6).tolist())
+                    row[f"network {k}"] = json.dumps(np.round(said[n], 6).tolist())
                 writer.writerow(row)
 
 
