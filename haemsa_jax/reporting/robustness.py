@@ -101,20 +101,15 @@ def measure(
         dataset = yardsticks[name]
         degraded = make_degrade(dataset, split, protocol, seed)
         fitted, spec = baselines.fit(dataset, task, 0), dataset.tasks[task]
-        for yardstick in YARDSTICKS:
-            if yardstick not in fitted:
+        for condition in names:
+            if not _is_for(protocol, condition, dataset):
                 continue
-            observe(yardstick, task_id)
-            found[task_id][yardstick] = {
-                condition: {
-                    metric: [value]
-                    for metric, value in baselines.measure(
-                        spec, fitted[yardstick], degraded(condition)
-                    ).items()
-                }
-                for condition in names
-                if _is_for(protocol, condition, dataset)
-            }
+            less = degraded(condition)
+            for yardstick in [name for name in YARDSTICKS if name in fitted]:
+                observe(yardstick, condition)
+                measured = baselines.measure(spec, fitted[yardstick], less)
+                row = found[task_id].setdefault(yardstick, {})
+                row[condition] = {metric: [value] for metric, value in measured.items()}
     return found
 
 
