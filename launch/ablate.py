@@ -21,7 +21,7 @@ from pathlib import Path
 
 from absl import flags
 
-from haemsa_jax.config import TrainConfig, dataset_of, slug
+from haemsa_jax.config import NetworkConfig, TrainConfig, dataset_of, slug
 from haemsa_jax.data import SPLITS, Dataset
 from haemsa_jax.errors import InputError
 from haemsa_jax.evolution.ablation import ABLATIONS, WHOLE, Variant, ablate, specialised
@@ -37,14 +37,18 @@ _GENOME = flags.DEFINE_list(
     "genome", None, "Genome file of a search, such as best.json; a comma list of several.",
     required=True,
 )  # fmt: skip
-_ABLATE = flags.DEFINE_list("ablate", list(ABLATIONS), "What is taken away, one at a time.")
+_ABLATE = flags.DEFINE_list(
+    "ablate", None,
+    f"What is taken away, one at a time: {', '.join(ABLATIONS)}. By default all, where there are "
+    "several tasks.",
+)  # fmt: skip
 tasks.define_flags()
 cli.define_training_flags()
 
 
 def main() -> None:
     devices, genomes = cli.devices(), [read_genome(path) for path in _GENOME.value]
-    for name in _ABLATE.value:
+    for name in _ABLATE.value or ():
         if name not in ABLATIONS:
             raise InputError(f"--ablate={name} is unknown; choose from {', '.join(ABLATIONS)}")
     places = [slug("+".join(found.experiment.network.widths)) for found in genomes]
@@ -93,9 +97,14 @@ def _variants(found: Found, devices: int) -> tuple[dict[str, list[Variant]], dic
     architecture = found.architecture
     variants = {WHOLE: [specialised(network, architecture, train)]}
     tasks.check_context(variants[WHOLE][0].network)
-    for name in _ABLATE.value:
+    for name in _ABLATE.value or _possible(network):
         variants[name] = ablate(name, network, architecture, train, unevolved, counts, devices)
     return variants, datasets
+
+
+def _possible(network: NetworkConfig) -> list[str]:
+    """What can be taken away by name: of one task not that there are several."""
+    return [name for name in ABLATIONS if name != "multitask" or len(network.tasks) > 1]
 
 
 def _train(variant: Variant, datasets, directory: Path, devices, stop) -> dict:
@@ -137,7 +146,7 @@ def _write(directory: Path, measured: robustness.Robustness, counted: dict) -> N
     path = directory / "ablation"
     told = {"metrics": measured, "sizes": counted}
     path.with_suffix(".json").write_text(json.dumps(told, indent=1))
-    path.with_suffix(".md").write_text(table)
+    path.with_suffix(".md").write_text(table, "utf-8")
     ablation.figure(measured, WHOLE, path.with_suffix(".png"))
     print(f"written: {path}.json, .md and .png")
 

@@ -79,6 +79,21 @@ def _split_processor() -> None:
         jax.config.update("jax_num_cpu_devices", count)
 
 
+def _expand_homes() -> None:
+    """`~` at the beginning of a flag's value, or of one of its list, is the home directory.
+
+    Shells leave it as it is behind `--flag=`.
+    """
+    for name in flags.FLAGS:
+        value = flags.FLAGS[name].value
+        if isinstance(value, str) and value.startswith("~"):
+            flags.FLAGS[name].value = os.path.expanduser(value)
+        elif isinstance(value, list):
+            flags.FLAGS[name].value = [
+                os.path.expanduser(one) if isinstance(one, str) else one for one in value
+            ]
+
+
 def leads() -> bool:
     """Whether this process prints and writes: the only one, or the first of several."""
     return jax.process_index() == 0
@@ -112,8 +127,8 @@ def note_command(directory: Path) -> None:
     program = f"launch.{Path(sys.argv[0]).stem}"
     command = shlex.join(["python", "-m", program, *sys.argv[1:]])
     path = directory / COMMANDS
-    if not path.is_file() or command not in path.read_text().splitlines():
-        with path.open("a") as file:
+    if not path.is_file() or command not in path.read_text("utf-8").splitlines():
+        with path.open("a", encoding="utf-8") as file:
             file.write(f"{command}\n")
 
 
@@ -259,6 +274,7 @@ def run(main: Callable[[], None]) -> None:
         # Tracing makes millions of small objects that stay: looking for garbage among them takes a
         # fifth of it.
         gc.set_threshold(100_000, 50, 1000)
+        _expand_homes()
         try:
             _join_processes()
             _split_processor()

@@ -26,6 +26,8 @@ same losses for every model. OUT_DIR then gets `SPLIT_PROTOCOL.json`, `.md` and 
 import dataclasses
 import functools
 import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax
@@ -102,7 +104,7 @@ def main() -> None:
     if _PROTOCOL.value:
         _missing(runs, datasets, plain, out)
         return
-    evaluated, without = _read(runs, datasets)
+    evaluated, without, first = _read(runs, datasets)
     results = {task_id: {"HAEMSA": dict(task.metrics)} for task_id, task in evaluated.items()}
     for task_id, task in evaluated.items():
         if _ENSEMBLE.value:
@@ -120,12 +122,14 @@ def main() -> None:
     print(f"{names}: {split} split, {count} seed{'s' if count > 1 else ''}\n\n{tables.text(shown)}")
     out.mkdir(parents=True, exist_ok=True)
     (out / f"{split}.json").write_text(json.dumps(shown, indent=1))
-    (out / f"{split}.md").write_text(tables.markdown(shown))
+    (out / f"{split}.md").write_text(tables.markdown(shown), "utf-8")
     reports = [_report(task_id, task, network.modalities) for task_id, task in evaluated.items()]
     evaluation_figure(reports, out / f"{split}.png")
-    first = jax.tree.map(lambda x: np.asarray(x)[0], runs[0].architectures)
-    weights = architecture.average({task_id: task.gates for task_id, task in evaluated.items()})
-    architecture.figure(first, network, weights, out / f"{split}_architecture.png")
+    # Searches find different architectures; the first of them is drawn, with its own gates.
+    drawn = jax.tree.map(lambda x: np.asarray(x)[0], runs[0].architectures)
+    gates = {task_id: task.gates for task_id, task in first.items()}
+    weights = architecture.average(gates, drawn, network)
+    architecture.figure(drawn, network, weights, out / f"{split}_architecture.png")
     samples.write(out / f"{split}_predictions.csv", evaluated, without)
     print(f"written: {out / split}.json, .md, .png, _architecture.png and _predictions.csv")
     if _DIAGNOSE.value:
@@ -140,15 +144,17 @@ def _ready(directory: str, run: Trained, datasets: dict[str, Dataset]) -> Evalua
         raise InputError(f"{directory}: {error}") from error
 
 
+Tasks = dict[str, TaskEvaluation]
+
+
 def _read(
     runs: list[Trained], datasets: dict[str, Dataset]
-) -> tuple[dict[str, TaskEvaluation], dict[str, dict[str, TaskEvaluation]]]:
-    """Every task of the split as it is and, by modality, without that."""
+) -> tuple[Tasks, dict[str, Tasks], Tasks]:
+    """Every task of the split as it is; by modality without that; as it is, of the first run."""
     each = [_ready(*named, datasets) for named in zip(_RUN_DIR.value, runs, strict=True)]
     splits = {name: dataset.splits[_SPLIT.value] for name, dataset in datasets.items()}
 
-    def read(splits) -> dict[str, TaskEvaluation]:
-        said = [evaluate(splits) for evaluate in each]
+    def pooled(said: list[Tasks]) -> Tasks:
         return {task_id: pool([one[task_id] for one in said]) for task_id in said[0]}
 
     without = {}
@@ -159,9 +165,10 @@ def _read(
             if {modality} < {*split.masks}
         }
         if hidden:
-            said = read({**splits, **hidden})
+            said = pooled([evaluate({**splits, **hidden}) for evaluate in each])
             without[modality] = {t: task for t, task in said.items() if dataset_of(t) in hidden}
-    return read(splits), without
+    whole = [evaluate(splits) for evaluate in each]
+    return pooled(whole), without, whole[0]
 
 
 def _diagnose(run: Trained, datasets: dict[str, Dataset], path: Path) -> None:
@@ -177,14 +184,24 @@ def _diagnose(run: Trained, datasets: dict[str, Dataset], path: Path) -> None:
     )
     diagnosis.figure(found, path.with_suffix(".png"))
     for which, values in found.probe.items():
-        print(f"{which} parts tell their modality: {tables.cell('accuracy', values)} %")
+        if values:
+            print(f"{which} parts tell their modality: {tables.cell('accuracy', values)} %")
     print(f"written: {path}.json and .png")
 
 
 def _check_like(directory: Path | str, run: Trained, network: NetworkConfig, *fields: str) -> None:
     """Only networks on the same tasks and words may be measured together."""
-    if any(getattr(run.experiment.network, f) != getattr(network, f) for f in fields):
-        raise InputError(f"{directory} is on other tasks or words than {_RUN_DIR.value[0]}")
+    for field in fields:
+        theirs, ours = getattr(run.experiment.network, field), getattr(network, field)
+        if theirs != ours:
+            said, wanted = (
+                ", ".join(value) if isinstance(value, Mapping | tuple) else value
+                for value in (theirs, ours)
+            )
+            raise InputError(
+                f"{directory} cannot be measured together with {_RUN_DIR.value[0]}: {field} "
+                f"{said}, there {wanted}; measure them one by one"
+            )
 
 
 def _as_vectors(datasets: dict[str, Dataset], network: NetworkConfig) -> dict[str, Dataset]:
@@ -224,6 +241,7 @@ def _missing(
             raise InputError(f"--beside={entry}: expected NAME=RUN_DIR")
         if "{pattern}" in place and protocol != "patterns":
             raise InputError(f"--beside={entry} needs --protocol=patterns")
+        place = os.path.expanduser(place)
         models[name] = lambda condition, at=place: beside(at.replace("{pattern}", condition))
     with tqdm(unit="condition", dynamic_ncols=True) as bar:
 
@@ -239,7 +257,7 @@ def _missing(
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"{split}_{protocol}"
     path.with_suffix(".json").write_text(json.dumps(found, indent=1))
-    path.with_suffix(".md").write_text(table)
+    path.with_suffix(".md").write_text(table, "utf-8")
     robustness.figure(protocol, found, path.with_suffix(".png"))
     print(f"written: {path}.json, .md and .png")
 

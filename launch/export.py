@@ -32,8 +32,10 @@ def main() -> None:
         trained, _OUTPUT.value, given.dataset, given.networks, _tokens(), _PLATFORMS.value
     )
     told = config["interface"]
-    card = model_card(trained, run_dir, told["dataset"], told["networks"], told["reads"])
-    (Path(_OUTPUT.value) / "MODEL_CARD.md").write_text(card)
+    card = model_card(
+        trained, run_dir, told["dataset"], told["networks"], told["reads"], told["tokens"]
+    )
+    (Path(_OUTPUT.value) / "MODEL_CARD.md").write_text(card, "utf-8")
     read = {m for task in told["reads"].values() for m in task}
     said = ", ".join(f"{m} [{n} tokens]" for m, n in told["tokens"].items() if m in read)
     print(f"reads {said}; for {', '.join(config['jax']['platforms'])}")

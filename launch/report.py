@@ -23,7 +23,7 @@ def main() -> None:
     directory = Path(_RUN_DIR.value)
     text = page(directory)
     path = Path(_OUTPUT.value) if _OUTPUT.value else directory / "report.html"
-    path.write_text(text)
+    path.write_text(text, "utf-8")
     print(f"written: {path} ({path.stat().st_size / 2**20:.1f} MiB)")
 
 

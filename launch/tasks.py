@@ -98,18 +98,32 @@ def from_flags(
             f"--past and --future are for dialogues, of which there are none in "
             f"{', '.join(datasets)}; leave them away"
         )
-    context = {name: (past.get(name, 0), future.get(name, 0)) for name in talking}
-    if base is not None:
-        context = {
-            name: (
-                context[name][0] if given["past"].present else base.context_of(name)[0],
-                context[name][1] if given["future"].present else base.context_of(name)[1],
-            )
-            for name in talking
-        }
+    asked = [
+        numbers if base is None or given[flag].present else {}
+        for flag, numbers in (("past", past), ("future", future))
+    ]
+    context = context_of(talking, asked, base)
     return datasets, cli.from_flags(
         NetworkConfig, base, widths=widths, tasks=tasks, context=context, text=text
     )
+
+
+def context_of(
+    talking: Iterable[str], asked: Sequence[Mapping[str, int]], base: NetworkConfig | None
+) -> dict[str, tuple[int, int]]:
+    """Utterances before and after the target by data set: as asked, or those of `base`, or none.
+
+    Args:
+      talking: data sets of dialogues.
+      asked: by data set how many before, and how many after.
+      base: a network whose numbers stay where nothing is asked.
+    """
+    past, future = asked
+    context = {}
+    for name in talking:
+        before, after = base.context_of(name) if base is not None else (0, 0)
+        context[name] = past.get(name, before), future.get(name, after)
+    return context
 
 
 def _text(base: TextConfig | None) -> TextConfig | None:

@@ -8,6 +8,7 @@ import pytest
 from haemsa_jax import config
 from haemsa_jax.config import NetworkConfig, TaskSpec, TrainConfig, check_together
 from haemsa_jax.errors import InputError
+from launch.tasks import context_of
 
 SCORE = TaskSpec("score", "regression", ("mae",), range=(-3, 3))
 
@@ -83,3 +84,16 @@ def test_modalities_come_in_the_known_order():
 def test_configurations_are_frozen(small):
     with pytest.raises(dataclasses.FrozenInstanceError):
         small.width = 3
+
+
+def test_context_that_nobody_asks_about_stays():
+    spec = TaskSpec("mood", "classification", ("accuracy",), ("a", "b"))
+    base = NetworkConfig(
+        {"one": {"text": 2}, "two": {"text": 2}}, {"one:mood": spec, "two:mood": spec},
+        context={"one": (8, 2), "two": (4, 0)},
+    )  # fmt: skip
+    talking = ["one", "two"]
+    assert context_of(talking, ({}, {}), base) == {"one": (8, 2), "two": (4, 0)}
+    assert context_of(talking, ({"two": 1}, {}), base) == {"one": (8, 2), "two": (1, 0)}
+    assert context_of(talking, ({}, {"one": 0}), base) == {"one": (8, 0), "two": (4, 0)}
+    assert context_of(talking, ({"two": 1}, {}), None) == {"one": (0, 0), "two": (1, 0)}

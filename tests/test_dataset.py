@@ -94,6 +94,11 @@ def test_a_sample_in_two_splits_is_an_error():
         Dataset("talks", WIDTHS, TASKS, splits)
 
 
+def test_provenance_is_by_modality():
+    with pytest.raises(InputError, match="provenance='openSMILE' must be words by modality"):
+        dataclasses.replace(dataset(), provenance="openSMILE")
+
+
 def test_an_empty_split_is_an_error():
     with pytest.raises(InputError, match="empty"):
         Dataset("talks", WIDTHS, TASKS, {"test": make_split(0, 0)})

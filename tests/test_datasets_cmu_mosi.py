@@ -155,6 +155,16 @@ def test_a_word_for_a_number(raw, tmp_path):
     assert message == f"{path}, row 2, column 7: 'high' is not a number"
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [(0, "v_1_last", "'v_1_last' is no VIDEO_CLIP"), (3, "yes", "'yes' is neither 0 nor 1")],
+)
+def test_transcripts_of_another_kind(raw, tmp_path, column, value, words):
+    change_cell(raw / "bclstm" / "transcripts.csv", 1, column, value)
+    message = failure("contextual", raw, tmp_path)
+    assert "transcripts.csv, row 2: " in message and words in message
+
+
 def test_rows_that_are_missing(raw, tmp_path):
     path = raw / "bclstm" / "video_test0.csv"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]))

@@ -140,6 +140,20 @@ def test_a_meld_file_that_does_not_fit(tmp_path, column, value, message):
     assert message in failure("meld", tmp_path)
 
 
+def test_a_short_meld_row(tmp_path):
+    write_meld(tmp_path / "raw", [*MELD, ["4", "cut o"]])
+    assert "row 5: not as many columns as the first row names" in failure("meld", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["meld", "cmu_mosi/standard"])
+def test_another_encoding(tmp_path, name):
+    write_meld(tmp_path / "raw")
+    write(tmp_path / "raw" / "label.csv", MOSI)
+    for path in (tmp_path / "raw").iterdir():
+        path.write_bytes(path.read_text("utf-8").encode("cp1252"))
+    assert "is not UTF-8 (" in failure(name, tmp_path)
+
+
 def test_missing_files(tmp_path):
     write(tmp_path / "raw" / "other.csv", MOSI)
     for name in ("cmu_mosi/standard", "cmu_mosei/standard", "meld"):

@@ -37,6 +37,7 @@ for wrong in ({"smell": arrays["text"]}, {"text": arrays["text"][..., :2]},
 
 
 READS = {"score": ["text"], "mood": ["text", "audio"], "tags": ["text"]}
+TOKENS = {"text": 4, "audio": 5, "vision": 6}
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +121,7 @@ def test_what_cannot_be_exported_is_told(trained, tmp_path):
 
 
 def test_its_card(trained, tmp_path):
-    blank = model_card(trained, tmp_path, "talks", 1, READS)
+    blank = model_card(trained, tmp_path, "talks", 1, READS, TOKENS)
     for said in (
         "- `score`: a number in [-9, 9]; from text\n",
         "- `mood`: classification: sad, calm, gay; from text, audio",
@@ -131,5 +132,6 @@ def test_its_card(trained, tmp_path):
     assert "| vision |" not in blank
     (tmp_path / COMMANDS).write_text("python -m launch.train --tasks=talks\n")
     (tmp_path / "test.md").write_text("| MAE |")
-    told = model_card(trained, tmp_path, "talks", 1, READS)
+    told = model_card(trained, tmp_path, "talks", 1, READS, TOKENS | {"audio": 17})
+    assert "| audio | 4 | 17 | not known |" in told
     assert "    python -m launch.train --tasks=talks" in told and "| MAE |" in told

@@ -121,7 +121,8 @@ def test_missing_modalities_are_the_same_for_every_model(launch, trained, data_d
 def test_what_cannot_be_compared_is_refused(launch, trained, whole, spoken_dir, tmp_path):
     apart = launch("evaluate", f"--run_dir={whole[0]},{trained}", f"--out_dir={tmp_path}")
     assert apart.returncode == 2
-    assert f"{trained} is on other tasks or words than {whole[0]}" in apart.stderr
+    assert f"{trained} cannot be measured together with {whole[0]}: tasks planted" in apart.stderr
+    assert "there cmu_mosi/standard:sentiment; measure them one by one" in apart.stderr
     only = f"--run_dir={whole[0]}", f"--data_dir={spoken_dir}", "--protocol=frame"
     alone = launch("evaluate", *only)
     assert alone.returncode == 2
@@ -276,6 +277,8 @@ REFUSED = [
     ("ablate", ["--genome=/nowhere.json"], ["cannot read the genome /nowhere.json"]),
     ("evaluate", ["--run_dir=/a,/b"], ["--out_dir is missing"]),
     ("evaluate", ["--run_dir=/nowhere"], ["/nowhere holds no trained network", "launch.train"]),
+    ("evaluate", ["--run_dir=~/nowhere"], [f"{Path.home()}/nowhere holds no trained network"]),
+    ("train", ["--tasks=planted", "--init_from=~/no"], [f"{Path.home()}/no holds no trained"]),
     ("evaluate", ["--run_dir=/tmp", "--split=train"], ["--split=train", "validation"]),
 ]
 

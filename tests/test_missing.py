@@ -1,6 +1,7 @@
 """What gets lost under each protocol, and what is measured of it."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -70,6 +71,14 @@ def test_area_by_hand():
     row = {"0.0": {"mae": [1.0, 0.0]}, "0.1": {"mae": [3.0, 1.0]}}
     assert robustness.summed_up("frame", row, "mae") == pytest.approx([0.2, 0.05])
     assert robustness.summed_up("patterns", row, "mae") == pytest.approx([2.0, 0.5])
+
+
+def test_modalities_are_named_in_the_order_of_the_network():
+    """Also where an encoder made the text last."""
+    order = robustness.modalities_of(
+        {"a": SimpleNamespace(widths=dict.fromkeys(("vision", "smell", "audio", "text"), 3))}
+    )
+    assert order == ("text", "audio", "vision", "smell")
 
 
 def test_table_and_picture(tmp_path):

@@ -236,6 +236,18 @@ def test_lines_of_json(tmp_path):
     assert (rows[2].id, rows[2].utterance) == ("3", {"audio": [1.5], "speaker": "um"})
 
 
+def test_what_is_null_or_empty_is_not_there(tmp_path):
+    said = {"audio": [1.5], "id": None, "dialogue": "", "transcript": None}
+    (tmp_path / "in.jsonl").write_text(json.dumps(said))
+    (row,) = read_rows(tmp_path / "in.jsonl", WIDTHS)
+    assert (row.id, row.dialogue, row.utterance) == ("1", None, {"audio": [1.5]})
+    names = np.array(["a", "a", "", ""])
+    np.savez(tmp_path / "in.npz", audio=np.ones((4, 1, 4)), dialogue=names, id=names)
+    rows = list(read_rows(tmp_path / "in.npz", WIDTHS))
+    assert [row.dialogue for row in rows] == ["a", "a", None, None]
+    assert [row.id for row in rows] == ["a", "a", "2", "3"]
+
+
 def test_arrays_of_a_file(tmp_path, predictor, talks):
     split, path = talks.splits["test"], tmp_path / "in.npz"
     arrays = {**split.features, **{f"{m}_mask": mask for m, mask in split.masks.items()}}

@@ -83,18 +83,17 @@ def test_several_labels_in_words(tmp_path):
 
 def test_gate_weights_are_drawn(small):
     rng = np.random.default_rng(0)
-    weights = architecture.average(
-        {
-            task_id: {
-                "local": rng.random((3, 1, 4)),
-                "links": rng.random((3, 3)),
-                "fusion": rng.random(4),
-            }
-            for task_id in small.tasks
-        }
-    )
-    axes = Figure().subplots()
     whole = default_architecture(small)
+    gates = {
+        task_id: {
+            "local": rng.random((3, 1, 4)),
+            "links": rng.random((3, 3)),
+            "fusion": rng.random(4),
+        }
+        for task_id in small.tasks
+    }
+    weights = architecture.average(gates, whole, small)
+    axes = Figure().subplots()
     shut = whole.replace(links=np.asarray(whole.links) * (np.arange(3) != 1)[:, None])
     architecture.draw(axes, shut, small, weights)
     texts = [text.get_text() for text in axes.texts]
@@ -103,6 +102,17 @@ def test_gate_weights_are_drawn(small):
     assert f"{weights.links[0, 1]:.2f}" in texts
     # Nothing goes into audio.
     assert sum(bool(re.fullmatch(r"0\.\d\d", text)) for text in texts) == 4
+    # A task that may not read audio says nothing of audio's gates.
+    deaf = np.array(whole.modalities)
+    deaf[0, 1] = 0.0
+    heard = architecture.average(gates, whole.replace(modalities=deaf), small)
+    _, second, third = gates.values()
+    rest = (second["local"] + third["local"]) / 2
+    np.testing.assert_allclose(heard.local[1], rest[1], rtol=1e-6)
+    np.testing.assert_allclose(heard.local[0], weights.local[0])
+    rest = (second["links"] + third["links"]) / 2
+    np.testing.assert_allclose(heard.links[:, 1], rest[:, 1], rtol=1e-6)
+    np.testing.assert_allclose(heard.links[0, 2], weights.links[0, 2])
 
 
 @pytest.fixture

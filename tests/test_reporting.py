@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from haemsa_jax.config import TaskSpec
+from haemsa_jax.config import NetworkConfig, TaskSpec, TrainConfig
+from haemsa_jax.evolution.genome import default_genome, gene_table
+from haemsa_jax.evolution.state import History
 from haemsa_jax.models.architecture import default_architecture
-from haemsa_jax.reporting import architecture, figures, tables
+from haemsa_jax.reporting import architecture, evolution, figures, tables
 from haemsa_jax.training.metrics import HIGHER_IS_BETTER
 
 # --- tables --------------------------------------------------------------------------------------
@@ -69,6 +71,7 @@ def test_one_seed_has_no_spread_and_nan_is_never_the_best():
     assert "±" not in table
     assert "| a | nan |" in table and "| b | **0.500** |" in table
     assert "**" not in tables.markdown({"toy:valence": {"b": {"mae": [0.5]}}})
+    assert tables.cell("mae", [math.nan, 0.5]) == "nan ± nan"
 
 
 # --- figures -------------------------------------------------------------------------------------
@@ -170,3 +173,31 @@ def test_tasks_of_one_name_are_told_apart(small):
     said = {text.get_text() for text in axes.texts}
     assert {"talks\nscore", "more/talks\nscore", "mood", "tags"} <= said
     assert "score" not in said
+
+
+# --- searches ------------------------------------------------------------------------------------
+
+
+def test_a_search_on_a_task_of_several_words_is_drawn():
+    task = TaskSpec("topic continuance", "regression", ("mae",), range=(-3, 3))
+    network = NetworkConfig({"talks": {"text": 3, "audio": 2}}, {"talks:topic continuance": task})
+    table, whole = gene_table(network), default_genome(network, TrainConfig())
+    less = table.from_json(table.to_json(whole) | {"links": ["text>audio"]})
+    history = History(
+        genomes=np.stack([[whole, whole], [less, whole], [less, less]]),
+        fitness=np.array([[0.5, 0.6], [0.4, 0.7], [0.3, 0.8]]),
+        costs=np.zeros((3, 2, 1)), sizes=np.ones((3, 2)),
+        parents=np.array([[-1, -1], [0, 1], [2, 2]]), diverged=np.zeros((3, 2), bool),
+        living=np.array([[0, 1], [2, 0], [4, 2]]), best=np.array([0.5, 0.4, 0.3]),
+    )  # fmt: skip
+    names, shares = evolution.gene_frequencies(history, table)
+    row = names.index(("modalities/talks:topic continuance", "text"))
+    np.testing.assert_array_equal(shares[row], 1.0)
+    np.testing.assert_array_equal(shares[names.index(("links", "audio>text"))], [1.0, 0.5, 0.0])
+    axes = Figure().subplots(1, 2)
+    evolution._frequencies(axes[0], history, table)
+    labels = [label.get_text() for label in axes[0].get_yticklabels()]
+    assert labels[row] == "modalities topic continuance text"
+    evolution._genealogy(axes[1], history, table)
+    (listed,) = axes[1].texts
+    assert listed.get_text().splitlines()[1:] == ["  2  −audio>text"]  # noqa: RUF001

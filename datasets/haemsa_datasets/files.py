@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,13 +26,48 @@ def find_file(candidates: Iterable[Path], source: str) -> Path:
     )
 
 
+def read_text(path: Path, newline: str | None = None) -> str:
+    """A file's text; `newline` as of `open`, empty where lines are the csv module's to find.
+
+    Raises:
+      InputError: it is not UTF-8.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline=newline) as file:
+            return file.read()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 ({error}); save it as UTF-8") from error
+
+
+def read_table(path: Path, *columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """The rows of a CSV file, by the names in its first one, behind where they stand.
+
+    Args:
+      path: the file.
+      columns: names that must be there; of several lists one.
+
+    Raises:
+      InputError: it is not UTF-8, lacks a column, or a row has more or fewer of them.
+    """
+    reader = csv.DictReader(io.StringIO(read_text(path, newline=""), newline=""))
+    there = reader.fieldnames or []
+    lacking = min(([name for name in names if name not in there] for names in columns), key=len)
+    if lacking:
+        raise InputError(f"{path}: column {lacking[0]!r} is missing; it has {', '.join(there)}")
+    for row in reader:
+        origin = f"{path}, row {reader.line_num}"
+        if None in row or None in row.values():
+            raise InputError(f"{origin}: not as many columns as the first row names")
+        yield origin, row
+
+
 def read_numbers(path: Path, width: int) -> np.ndarray:
     """A CSV file of numbers without a header, as float64[N, width].
 
     Raises:
       InputError: it has another width or no row, or a cell is no number.
     """
-    return parse_numbers(path.read_text(encoding="utf-8-sig"), range(width), width, str(path))
+    return parse_numbers(read_text(path), range(width), width, str(path))
 
 
 def parse_numbers(text: str, columns: Sequence[int], width: int, origin: str) -> np.ndarray:

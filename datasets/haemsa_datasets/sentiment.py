@@ -1,11 +1,9 @@
 """The sentiment task of the CMU data sets, and the `label.csv` in which their words are shared."""
 
-import csv
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from haemsa_datasets.files import find_file
+from haemsa_datasets.files import find_file, read_table
 from haemsa_datasets.samples import Sample
 from haemsa_jax.config import TaskSpec
 from haemsa_jax.errors import InputError
@@ -59,28 +57,19 @@ def read_labels(raw_dir: Path, source: str) -> list[Labelled]:
       InputError: the file or a column is missing, or a value does not fit.
     """
     path = find_file([raw_dir / "label.csv"], source)
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        there = reader.fieldnames or []
-        ids = ["id"] if "id" in there else ["video_id", "clip_id"]
-        for name in (*ids, "text", "label", "mode"):
-            if name not in there:
-                raise InputError(f"{path}: column {name!r} is missing; it has {', '.join(there)}")
-        return list(_rows(path, reader, ids))
-
-
-def _rows(path: Path, reader: csv.DictReader, ids: list[str]) -> Iterator[Labelled]:
-    for row in reader:
-        origin = f"{path}, row {reader.line_num}"
-        if None in row or None in row.values():
-            raise InputError(f"{origin}: not as many columns as the first row names")
+    rows = []
+    rest = ("text", "label", "mode")
+    for origin, row in read_table(path, ("id", *rest), ("video_id", "clip_id", *rest)):
         if row["mode"] not in _MODES:
             raise InputError(f"{origin}: mode {row['mode']!r} is none of {', '.join(_MODES)}")
         try:
             label = float(row["label"])
         except ValueError as error:
             raise InputError(f"{origin}: label {row['label']!r} is not a number") from error
-        video, _, clip = "_".join(row[name] for name in ids).rpartition("_")
-        if ids != ["id"]:
+        if "id" in row:
+            video, _, clip = row["id"].rpartition("_")
+        else:
             video, clip = row["video_id"], row["clip_id"]
-        yield Labelled(video, clip, row["text"].strip(), label, _MODES[row["mode"]], origin)
+        mode = _MODES[row["mode"]]
+        rows.append(Labelled(video, clip, row["text"].strip(), label, mode, origin))
+    return rows

@@ -12,6 +12,7 @@ from haemsa_jax.config.network import (
     SHARING,
     NetworkConfig,
     Parts,
+    in_order,
 )
 from haemsa_jax.config.plain import (
     network_from_json,
@@ -36,7 +37,8 @@ __all__ = [
     "ACTIVATIONS", "FUSION_OPERATORS", "IMBALANCE", "KINDS", "LOCAL_EXPERTS", "METRICS",
     "MODALITIES", "OPTIONS", "PRECISIONS", "SHARING", "SHARING_LOSSES", "TASK_WEIGHTINGS",
     "TEXT_MODES", "EncoderConfig", "NetworkConfig", "Parts", "TaskSpec", "TextConfig",
-    "TrainConfig", "check_together", "dataset_of", "head_name", "network_from_json",
+    "TrainConfig", "check_together", "dataset_of", "head_name", "in_order",
+    "network_from_json",
     "parts_from_json", "slug", "stem_name", "task_from_json", "text_from_json", "to_json",
     "train_from_json",
 ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from haemsa_jax.config.checks import require, require_each
@@ -14,6 +14,12 @@ MODALITIES = ("text", "audio", "vision")
 LOCAL_EXPERTS = ("pointwise", "convolution", "attention", "recurrence")
 FUSION_OPERATORS = ("concat", "tensor", "attention", "gated_sum")
 SHARING = ("whole", "split", "imputed")
+
+
+def in_order(modalities: Collection[str]) -> tuple[str, ...]:
+    """Modalities as the modality axis has them: the known order first, then others by name."""
+    known = tuple(modality for modality in MODALITIES if modality in modalities)
+    return known + tuple(sorted({*modalities} - {*known}))
 
 
 @dataclass(frozen=True)
@@ -140,10 +146,8 @@ class NetworkConfig:
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """The modality axis: the known order first, then others by name."""
-        found = {modality for widths in self.widths.values() for modality in widths}
-        known = tuple(modality for modality in MODALITIES if modality in found)
-        return known + tuple(sorted(found - set(known)))
+        """The modality axis."""
+        return in_order({modality for widths in self.widths.values() for modality in widths})
 
     @functools.cached_property
     def built(self) -> Parts:

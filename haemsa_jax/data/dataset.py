@@ -80,6 +80,11 @@ class Dataset:
         return any(any(split.words) for split in self.splits.values())
 
     def __post_init__(self):
+        if not isinstance(self.provenance, Mapping):
+            raise InputError(
+                f"{self.name}: provenance={self.provenance!r} must be words by modality, such as "
+                "{'audio': 'eGeMAPSv02 functionals'}"
+            )
         seen: dict[str, str] = {}
         for name, split in self.splits.items():
             _check_split(f"{self.name}, split {name!r}", self, split)

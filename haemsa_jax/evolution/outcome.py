@@ -147,7 +147,7 @@ def read_genome(path: str | Path) -> Found:
     path = Path(path)
     path = path / GENOME if path.is_dir() else path
     try:
-        told = json.loads(path.read_text())
+        told = json.loads(path.read_text("utf-8"))
     except OSError as error:
         raise InputError(f"cannot read the genome {path}: {error.strerror}") from error
     except ValueError as error:

@@ -47,6 +47,7 @@ def read_rows(path: Path, modalities: Mapping[str, int]) -> Iterator[Row]:
     - `.csv`: columns `text` (words) or `audio` (recordings), or both, and, if wanted, `id`,
       `dialogue`, `speaker`.
     - In both `transcript` may name a text file with the words. Files are sought beside this one.
+    - What is null or empty in a column beside the modalities is not there.
     - `.npz`: by modality float[N, T, d] with, if wanted, `MODALITY_mask` bool[N, T], and `id`,
       `dialogue`. A modality without a token in its mask is absent. Pickled objects are refused.
 
@@ -86,17 +87,20 @@ def _json_lines(path: Path, modalities: Mapping[str, int]) -> Iterator[Row]:
 
 
 def _row(place: str, number: int, said: dict[str, Any], folder: Path) -> Row:
-    name, dialogue = str(said.get(ID, number)), said.get(DIALOGUE)
-    dialogue = None if dialogue is None else str(dialogue)
-    utterance = {key: value for key, value in said.items() if key not in (ID, DIALOGUE)}
+    utterance = dict(said)
+    name, dialogue, transcript = (
+        None if value is None or str(value) == "" else str(value)
+        for value in (utterance.pop(key, None) for key in (ID, DIALOGUE, TRANSCRIPT))
+    )
+    name = str(number) if name is None else name
     if isinstance(utterance.get("audio"), str):
         utterance["audio"] = folder / utterance["audio"]
-    if TRANSCRIPT in utterance:
+    if transcript is not None:
         if utterance.get("text") is not None:
             error = "it has a text and a transcript; give one of them"
             return Row(place, name, dialogue, None, error)
         try:
-            utterance["text"] = (folder / str(utterance.pop(TRANSCRIPT))).read_text("utf-8").strip()
+            utterance["text"] = (folder / transcript).read_text("utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             return Row(place, name, dialogue, None, f"its transcript cannot be read: {error}")
     return Row(place, name, dialogue, utterance)

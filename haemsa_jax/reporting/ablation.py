@@ -7,7 +7,7 @@ and its ablations, and values of a seed belong together, since it drew the same 
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from statistics import fmean
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -56,7 +56,7 @@ def difference(ablated: Sequence[float], whole: Sequence[float]) -> Difference:
     if len(each) < 2:
         return Difference(fmean(each), None)
     reach = stats.t.ppf(0.5 + CONFIDENCE / 2, len(each) - 1)
-    return Difference(fmean(each), float(reach * stdev(each) / len(each) ** 0.5))
+    return Difference(fmean(each), float(reach * tables.deviation(each) / len(each) ** 0.5))
 
 
 def markdown(found: Robustness, whole: str) -> str:

@@ -35,13 +35,27 @@ class Weights:
     fusion: np.ndarray
 
 
-def average(gates: Mapping[str, Mapping[str, np.ndarray]]) -> Weights:
-    """Of every task's mean weights, by task id and level, those of the whole network."""
-    each = list(gates.values())
+def average(
+    gates: Mapping[str, Mapping[str, np.ndarray]], architecture: Architecture,
+    network: NetworkConfig,
+) -> Weights:  # fmt: skip
+    """Of every task's mean weights those of the whole network: means over the tasks that read.
+
+    Args:
+      gates: by task id and level.
+      architecture: masks of the network.
+      network: the configuration.
+    """
+    read = parts_of(network, architecture).modalities
+    reads = np.array([[float(m in read[task_id]) for m in network.modalities] for task_id in gates])
+    both = reads[:, :, None] * reads[:, None, :]
+    local, links, fusion = (
+        np.stack([one[level] for one in gates.values()]) for level in ("local", "links", "fusion")
+    )
     return Weights(
-        local=np.mean([one["local"] for one in each], axis=0),
-        links=np.mean([one["links"] for one in each], axis=0),
-        fusion=np.stack([one["fusion"] for one in each]),
+        local=np.einsum("tm,tmle->mle", reads / np.maximum(1, reads.sum(axis=0)), local),
+        links=np.einsum("tms,tms->ms", both / np.maximum(1, both.sum(axis=0)), links),
+        fusion=fusion,
     )
 
 

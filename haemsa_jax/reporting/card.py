@@ -11,7 +11,7 @@ COMMANDS = "commands.txt"  # those that made a run directory, one a line
 
 def model_card(
     trained: Trained, run_dir: Path, dataset: str, networks: int,
-    reads: Mapping[str, Sequence[str]],
+    reads: Mapping[str, Sequence[str]], tokens: Mapping[str, int],
 ) -> str:  # fmt: skip
     """Markdown.
 
@@ -21,6 +21,7 @@ def model_card(
       dataset: as which data set samples are read.
       networks: how many of them are averaged.
       reads: by the name of each task the modalities that it reads.
+      tokens: by modality those of an utterance that the export takes.
     """
     experiment = trained.experiment
     network, train = experiment.network, experiment.train
@@ -44,9 +45,8 @@ def model_card(
     for modality, width in network.widths[dataset].items():
         if not any(modality in read for read in reads.values()):
             continue
-        tokens = about["tokens"][modality]
         came = about["provenance"].get(modality, "not known")
-        lines.append(f"| {modality} | {width} | {tokens} | {came} |")
+        lines.append(f"| {modality} | {width} | {tokens[modality]} | {came} |")
     lines += [
         "",
         "Any subset of them, on their raw scale: normalisation is within. Features must be made as "
@@ -56,7 +56,7 @@ def model_card(
         lines.append(
             f"Context: {past} utterances before and {future} after the target, of one dialogue."
         )
-    if network.text is not None:
+    if network.text is not None and dataset in network.text.datasets:
         text = network.text
         lines.append(
             f"Text encoder: {text.encoder}, {text.mode}, fingerprint {text.fingerprint}, at most "
@@ -79,7 +79,7 @@ def model_card(
     ]
     results = run_dir / "test.md"
     if results.is_file():
-        lines.append(results.read_text().strip())
+        lines.append(results.read_text("utf-8").strip())
     else:
         lines.append(f"Not measured: `python -m launch.evaluate --run_dir={run_dir}` has not run.")
     lines += [
@@ -102,4 +102,6 @@ def _tasks(trained: Trained, dataset: str):
 
 def _commands(run_dir: Path) -> list[str]:
     path = run_dir / COMMANDS
-    return path.read_text().splitlines() if path.is_file() else ["(the command was not kept)"]
+    return (
+        path.read_text("utf-8").splitlines() if path.is_file() else ["(the command was not kept)"]
+    )

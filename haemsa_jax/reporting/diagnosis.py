@@ -37,7 +37,7 @@ class Diagnosis:
         probability that moves otherwise.
       probe: `shared` and `specific`, one value a seed: the share of vectors of which a linear
         classifier tells the modality, on samples that it was not fitted on; empty where summaries
-        are not split.
+        are not split, or fewer than two modalities have such a part.
     """
 
     influence: Mapping[str, Mapping[tuple[str, str], list[float]]]
@@ -69,6 +69,7 @@ def diagnose(trained: Trained, splits: Mapping[str, Split]) -> Diagnosis:
         stacked = jax.tree.map(lambda *x: jnp.stack(x), whole, *shut.values())
         arrays = parallel.replicate([stack(params, 1 + len(shut)), stacked], devices)
         vectors: dict[str, list] = {name: [] for name in probes}
+        samples = []
         for task_id, task in network.tasks.items():
             name = dataset_of(task_id)
             rows = np.flatnonzero(splits[name].labelled[task.name])
@@ -76,10 +77,12 @@ def diagnose(trained: Trained, splits: Mapping[str, Split]) -> Diagnosis:
             moved = _moved(task, splits[name], said["prediction"])
             for part, value in zip(shut, moved, strict=True):
                 influence[task_id].setdefault(part, []).append(float(value))
+            samples.append(rows)
             for which, found in vectors.items():
                 found.append(said[which][0])
         for which, found in vectors.items():
-            probes[which].append(told_apart(np.concatenate(found)))
+            share = told_apart(np.concatenate(found), np.concatenate(samples))
+            probes[which] += [] if share is None else [share]
     return Diagnosis(influence, probes)
 
 
@@ -139,23 +142,28 @@ def _moved(task: TaskSpec, split: Split, outputs: np.ndarray) -> np.ndarray:
     return each.mean(axis=1)
 
 
-def told_apart(vectors: np.ndarray) -> float:
+def told_apart(vectors: np.ndarray, samples: np.ndarray) -> float | None:
     """How often a linear classifier tells which modality a vector is of.
 
-    Ridge regression on one indicator a modality, fitted on every other sample and read on the rest.
+    Ridge regression on one indicator a modality, fitted on samples of even number and read on the
+    rest.
 
     Args:
       vectors: float[n, M, D], zeros where a modality is absent, which then is left out.
+      samples: int[n], the number of the sample that each is of; several tasks may read one.
 
     Returns:
-      The mean over modalities of the share that is told; 1 / M is chance.
+      The mean over modalities of the share that is told; 1 / M is chance. None where there are not
+      two modalities to tell apart.
     """
     present = np.abs(vectors).sum(axis=-1) > 0
+    if min(present[samples % 2 == side].any(axis=0).sum() for side in (0, 1)) < 2:
+        return None
     scale = vectors[present].std(axis=0) + 1e-9
     sides = []
     for side in (0, 1):
-        there = present[side::2]
-        x = vectors[side::2][there] / scale
+        there = present & (samples % 2 == side)[:, None]
+        x = vectors[there] / scale
         sides.append((np.c_[x, np.ones(len(x))], np.nonzero(there)[1]))
     (x, which), (x_rest, which_rest) = sides
     gram = x.T @ x + RIDGE * np.eye(x.shape[1])

@@ -67,12 +67,13 @@ def _progress(axes: Axes, found: SearchResult, beside: SearchResult | None) -> N
 # --- genes ---------------------------------------------------------------------------------------
 
 
-def gene_frequencies(history: History, table: Table) -> tuple[list[str], np.ndarray]:
+def gene_frequencies(history: History, table: Table) -> tuple[list[tuple[str, str]], np.ndarray]:
     """How common every structure gene is among the living.
 
     Returns:
-      Names, and float[n, N]: the share of each generation's living members in which the label of a
-      mask is on, or the mean place of a choice among its options.
+      Pairs of gene and label (of a choice an empty one), and float[n, N]: the share of each
+      generation's living members in which the label of a mask is on, or the mean place of a choice
+      among its options.
     """
     everybody = history.genomes.reshape(-1, table.size)
     living = everybody[history.living]  # [N, P, G]
@@ -81,10 +82,10 @@ def gene_frequencies(history: History, table: Table) -> tuple[list[str], np.ndar
     for gene in table.genes:
         values = said[gene.name].mean(axis=1)
         if gene.kind == "mask":
-            names += [f"{gene.name} {label}" for label in gene.labels]
+            names += [(gene.name, label) for label in gene.labels]
             rows += [*values.T]
         elif gene.kind == "choice":
-            names.append(gene.name)
+            names.append((gene.name, ""))
             rows.append(values / max(1, len(gene.labels) - 1))
     return names, np.stack(rows)
 
@@ -98,18 +99,14 @@ def _frequencies(axes: Axes, history: History, table: Table) -> None:
     )  # fmt: skip
     size = FONT - 2 if len(names) <= 45 else FONT - 4
     spoken = short_names(table)
-    labels = [
-        " ".join((spoken[gene], label)).strip()
-        for gene, _, label in (n.partition(" ") for n in names)
-    ]
+    labels = [" ".join((spoken[gene], label)).strip() for gene, label in names]
     axes.set_yticks(range(len(names)), labels, fontsize=size)
     right = axes.secondary_yaxis("right")
     right.set_yticks(range(len(names)), [f"{share:.2f}" for share in shares[:, -1]], fontsize=size)
     for side in (axes, right):
         side.tick_params(length=0)
-    groups = [name.partition(" ")[0] for name in names]
     for place in range(1, len(names)):
-        if groups[place] != groups[place - 1]:
+        if names[place][0] != names[place - 1][0]:
             axes.axhline(place - 0.5, color="white", linewidth=2)
     axes.set_title("share of the living that has a gene", fontsize=FONT + 2)
     axes.set_xlabel("generation (numbers: after the last)", fontsize=FONT)
@@ -133,6 +130,9 @@ def short_names(table: Table) -> dict[str, str]:
 # --- genealogy -----------------------------------------------------------------------------------
 
 
+LISTED = 24  # changes that a panel has room for
+
+
 def ancestry(history: History) -> list[int]:
     """Numbers of the best member and of those it has its weights from, the best first."""
     parents = history.parents.reshape(-1)
@@ -144,7 +144,7 @@ def ancestry(history: History) -> list[int]:
 
 def _genealogy(axes: Axes, history: History, table: Table) -> None:
     """Every member at its generation and fitness, and the line that led to the best."""
-    generations, size = history.fitness.shape
+    _, size = history.fitness.shape
     fitness, parents = history.fitness.reshape(-1), history.parents.reshape(-1)
     when = 1 + np.arange(len(fitness)) // size
     top = float(np.quantile(fitness, 0.98)) * 1.05
@@ -159,18 +159,23 @@ def _genealogy(axes: Axes, history: History, table: Table) -> None:
     axes.plot(when[line], fitness[line], color=HUES[1], linewidth=2.2, marker="o", zorder=3)
     genomes = history.genomes.reshape(-1, table.size)
     spoken = [table.to_json(genomes[member]) for member in line]
-    for place in range(len(line) - 1):
-        text = _change(spoken[place + 1], spoken[place], table)
-        if text and len(line) <= 24:
-            axes.annotate(
-                text, (when[line[place]], fitness[line[place]]), textcoords="offset points",
-                xytext=(4, 7), fontsize=FONT - 4, color=TOTAL, rotation=32, zorder=4,
-            )  # fmt: skip
+    changes = [
+        (when[child], _change(spoken[place + 1], spoken[place], table))
+        for place, child in enumerate(line[:-1])
+    ]
+    # The line falls, so that its words have room above it.
+    words = [f"{generation:>3}  {text}" for generation, text in reversed(changes) if text]
+    if words:
+        head = ["generation: what went on (+) and off (−)"]  # noqa: RUF001
+        head += [f"  … {len(words) - LISTED} before"] if len(words) > LISTED else []
+        axes.text(
+            0.985, 0.98, "\n".join(head + words[-LISTED:]), transform=axes.transAxes,
+            ha="right", va="top", multialignment="left", fontsize=FONT - 2, color=TOTAL, zorder=4,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85},
+        )  # fmt: skip
     axes.set_ylim(max(0.0, fitness.min() - 0.08 * (top - fitness.min())), top)
-    axes.set_xlim(0.5, 1.2 * generations + 0.5)  # with room for the words of the last
-    ticks = MaxNLocator(integer=True).tick_values(1, generations)
-    axes.set_xticks([tick for tick in ticks if 1 <= tick <= generations])
-    axes.set_title(f"the line of the best: {len(line)} of {len(fitness)} members, with its changes",
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_title(f"the line of the best: {len(line)} of {len(fitness)} members, and its changes",
                    fontsize=FONT + 2)  # fmt: skip
     axes.set_xlabel("generation", fontsize=FONT)
     axes.set_ylabel("fitness", fontsize=FONT)

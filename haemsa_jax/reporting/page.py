@@ -127,8 +127,10 @@ def _network(run_dir: Path) -> Iterator[str]:
 
 
 def _probe(path: Path) -> Iterator[str]:
-    told = json.loads(path.read_text())["probe"] if path.is_file() else {}
+    told = json.loads(path.read_text("utf-8"))["probe"] if path.is_file() else {}
     for which, values in told.items():
+        if not values:
+            continue
         mean = 100 * sum(values) / len(values)
         yield f"<p>A linear classifier tells the modality of {mean:.1f} % of {which} parts.</p>"
 
@@ -181,7 +183,9 @@ def _search(run_dir: Path) -> Iterator[str]:
     )
     path = run_dir / "best.json"
     if path.is_file():
-        yield from _folded("The best genome", [_tree(json.loads(path.read_text())["genome"])])
+        yield from _folded(
+            "The best genome", [_tree(json.loads(path.read_text("utf-8"))["genome"])]
+        )
 
 
 def _ablations(run_dir: Path) -> Iterator[str]:
@@ -195,7 +199,7 @@ def _ablations(run_dir: Path) -> Iterator[str]:
 def _configuration(run_dir: Path) -> Iterator[str]:
     path = run_dir / COMMANDS
     if path.is_file():
-        yield f"<pre>{html.escape(path.read_text().strip())}</pre>"
+        yield f"<pre>{html.escape(path.read_text('utf-8').strip())}</pre>"
     if (run_dir / BEST).is_dir():
         for title, values in load_experiment(run_dir).to_json().items():
             if values:
@@ -226,7 +230,7 @@ def _table(path: Path, title: str = "") -> Iterator[str]:
     if path.is_file():
         if title:
             yield f"<h3>{title}</h3>"
-        yield f'<div class="wide">{markdown(path.read_text(), extensions=["tables"])}</div>'
+        yield f'<div class="wide">{markdown(path.read_text("utf-8"), extensions=["tables"])}</div>'
 
 
 def _picture(path: Path, caption: str) -> Iterator[str]:

@@ -7,13 +7,13 @@ presence pattern such as `text+audio` or a missing rate such as `0.3`.
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from statistics import fmean, stdev
+from statistics import fmean
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from haemsa_jax.config import dataset_of
+from haemsa_jax.config import dataset_of, in_order
 from haemsa_jax.data import Dataset
 from haemsa_jax.data.dataset import Split
 from haemsa_jax.data.missing import (
@@ -114,8 +114,8 @@ def measure(
 
 
 def modalities_of(datasets: Mapping[str, Dataset]) -> tuple[str, ...]:
-    """Those that any data set has."""
-    return tuple(dict.fromkeys(m for dataset in datasets.values() for m in dataset.widths))
+    """Those that any data set has, in the order of `NetworkConfig.modalities`."""
+    return in_order({m for dataset in datasets.values() for m in dataset.widths})
 
 
 def _is_for(protocol: str, condition: str, dataset: Dataset) -> bool:
@@ -193,8 +193,7 @@ def _line(axes: Axes, protocol: str, row, metric: str, hue: str, shift: float) -
     names = [name for name in row if row[name].get(metric)]
     scale = 1.0 if metric in tables.PLAIN else 100.0
     mean = scale * np.array([fmean(row[name][metric]) for name in names])
-    several = all(len(row[name][metric]) > 1 for name in names)
-    spread = scale * np.array([stdev(row[n][metric]) if several else 0.0 for n in names])
+    spread = scale * np.array([tables.deviation(row[name][metric]) for name in names])
     if protocol == "patterns":
         places = [list(row).index(name) for name in names]
         axes.errorbar(

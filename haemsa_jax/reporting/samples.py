@@ -54,7 +54,7 @@ def write(
     networks = max(len(task.predictions) for task in evaluated.values())
     head = ["task", "id", "words", "truth", "prediction", "error"]
     head += [column for m in without for column in (WITHOUT + m, ERROR + WITHOUT + m)]
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(
             file, [*head, *(f"network {k}" for k in range(networks))], restval=""
         )
@@ -84,7 +84,7 @@ def largest_errors(path: Path, count: int) -> dict[str, list[Misled]]:
       count: samples a task.
     """
     tasks: dict[str, list[dict[str, str]]] = {}
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             tasks.setdefault(row["task"], []).append(row)
     return {

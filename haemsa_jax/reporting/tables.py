@@ -6,7 +6,9 @@ and that is how raw results are kept; the tables are made from it.
 
 import math
 from collections.abc import Mapping, Sequence
-from statistics import fmean, stdev
+from statistics import fmean
+
+import numpy as np
 
 from haemsa_jax.training.metrics import BY_CLASS, HIGHER_IS_BETTER
 
@@ -53,8 +55,13 @@ def cell(metric: str, values: Sequence[float]) -> str:
     """Mean over seeds, with the sample standard deviation where there are several."""
     if not values:
         return MISSING
-    spread = f" ± {_number(metric, stdev(values))}" if len(values) > 1 else ""
+    spread = f" ± {_number(metric, deviation(values))}" if len(values) > 1 else ""
     return _number(metric, fmean(values)) + spread
+
+
+def deviation(values: Sequence[float]) -> float:
+    """Sample standard deviation; 0 of a single value, NaN where one of them is."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
 def markdown(results: Results) -> str:

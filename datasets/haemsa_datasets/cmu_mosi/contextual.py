@@ -6,6 +6,7 @@ like training data: selection on them is weak.
 """
 
 import csv
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import h5py
 import numpy as np
 
 from haemsa_datasets.cmu_mosi.folds import FOLDS
-from haemsa_datasets.files import find_file, read_numbers
+from haemsa_datasets.files import find_file, read_numbers, read_text
 from haemsa_datasets.folds import read_folds
 from haemsa_datasets.samples import Sample
 from haemsa_jax.errors import InputError
@@ -90,11 +91,14 @@ def _read_labelled(path: Path, width: int, rows: int) -> np.ndarray:
 
 def _read_transcripts(path: Path) -> list[list[str]]:
     """Rows of (VIDEO_CLIP, words, a number, binary label)."""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.reader(file))
+    rows = list(csv.reader(io.StringIO(read_text(path, newline=""), newline="")))
     for number, row in enumerate(rows, start=1):
         if len(row) != 4:
             raise InputError(f"{path}, row {number}: {len(row)} columns; expected 4")
+        if not row[0].rpartition("_")[2].isdigit():
+            raise InputError(f"{path}, row {number}: {row[0]!r} is no VIDEO_CLIP with a number")
+        if row[3] not in ("0", "1"):
+            raise InputError(f"{path}, row {number}: the label {row[3]!r} is neither 0 nor 1")
     return rows
 
 

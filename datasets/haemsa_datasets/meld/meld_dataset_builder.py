@@ -1,13 +1,12 @@
 """MELD: 13,708 utterances with 7 emotions and 3 sentiments; words and speakers."""
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 
 import tensorflow_datasets as tfds
 
 from haemsa_datasets.builder import HaemsaBuilder
-from haemsa_datasets.files import find_file
+from haemsa_datasets.files import find_file, read_table
 from haemsa_datasets.samples import Card, Sample
 from haemsa_jax.config import TaskSpec
 from haemsa_jax.errors import InputError
@@ -54,35 +53,26 @@ class Builder(HaemsaBuilder):
 
 
 def _read(path: Path, split: str) -> Iterator[Sample]:
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        for name in COLUMNS:
-            if name not in (reader.fieldnames or []):
-                raise InputError(
-                    f"{path}: column {name!r} is missing; it has "
-                    f"{', '.join(reader.fieldnames or [])}"
-                )
-        for row in reader:
-            origin = f"{path}, row {reader.line_num}"
-            dialogue, turn = row["Dialogue_ID"], row["Utterance_ID"]
-            if not (dialogue.isdigit() and turn.isdigit()):
-                raise InputError(
-                    f"{origin}: Dialogue_ID {dialogue!r} and Utterance_ID {turn!r} must be numbers"
-                )
-            # Dialogues are numbered anew in every file.
-            yield Sample(
-                id=f"{split}_{dialogue}_{turn}",
-                group=f"{split}_{int(dialogue):04d}",
-                turn=int(turn),
-                features={},
-                labels={
-                    "emotion": _class(EMOTION, row["Emotion"], origin),
-                    "sentiment": _class(SENTIMENT, row["Sentiment"], origin),
-                },
-                words=row["Utterance"].strip(),
-                speaker=row["Speaker"].strip(),
-                origin=origin,
+    for origin, row in read_table(path, COLUMNS):
+        dialogue, turn = row["Dialogue_ID"], row["Utterance_ID"]
+        if not (dialogue.isdigit() and turn.isdigit()):
+            raise InputError(
+                f"{origin}: Dialogue_ID {dialogue!r} and Utterance_ID {turn!r} must be numbers"
             )
+        # Dialogues are numbered anew in every file.
+        yield Sample(
+            id=f"{split}_{dialogue}_{turn}",
+            group=f"{split}_{int(dialogue):04d}",
+            turn=int(turn),
+            features={},
+            labels={
+                "emotion": _class(EMOTION, row["Emotion"], origin),
+                "sentiment": _class(SENTIMENT, row["Sentiment"], origin),
+            },
+            words=row["Utterance"].strip(),
+            speaker=row["Speaker"].strip(),
+            origin=origin,
+        )
 
 
 def _class(task: TaskSpec, name: str, origin: str) -> int:
