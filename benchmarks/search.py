@@ -106,7 +106,7 @@ def random_split(count: int, seed: int) -> Split:
         },
         labelled=dict.fromkeys(TASKS, np.ones(count, bool)),
         group=np.arange(count, dtype=np.int32),
-        ids=[str(row) for row in range(count)],
+        ids=[f"{seed}-{row}" for row in range(count)],
     )
 
 

@@ -25,7 +25,7 @@ from haemsa_jax.config import NetworkConfig, TrainConfig, dataset_of, slug
 from haemsa_jax.data import SPLITS, Dataset
 from haemsa_jax.errors import InputError
 from haemsa_jax.evolution.ablation import ABLATIONS, WHOLE, Variant, ablate, specialised
-from haemsa_jax.evolution.outcome import Found, read_genome
+from haemsa_jax.evolution.outcome import Found, check_fits, read_genome
 from haemsa_jax.reporting import ablation, robustness
 from haemsa_jax.training.checkpoint import load_trained
 from haemsa_jax.training.evaluation import make_evaluate
@@ -88,6 +88,7 @@ def _named(model: str, number: int) -> str:
 def _variants(found: Found, devices: int) -> tuple[dict[str, list[Variant]], dict[str, Dataset]]:
     """Everything to train on the tasks of one genome, the whole first, and all their data."""
     datasets, network = tasks.from_flags(SPLITS, found.experiment.network)
+    check_fits(found, network)
     train = cli.from_flags(TrainConfig, found.train)
     unevolved = cli.from_flags(TrainConfig, found.experiment.train)
     counts = {

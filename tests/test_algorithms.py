@@ -76,6 +76,24 @@ def test_lines_of_descent_stay_apart():
     np.testing.assert_array_equal(draw._survivors(jnp.array([3.0, 2, 5, 3, 1, 6])), [0, 4, 2])
 
 
+def test_numbers_stay_within_their_genes_and_what_is_held_is_not_counted():
+    size = 4000
+    scales = np.arange(TABLE.size) % 2 == 0
+    fixed = np.arange(TABLE.size) % 4 == 1
+    free = ~scales & ~fixed
+    algorithm = algorithms.MixedGA(size, jnp.zeros(TABLE.size), scales, fixed)
+    state = algorithm.init(
+        jax.random.key(0), jnp.full((size, TABLE.size), 2.0), jnp.zeros(size),
+        algorithm.default_params,
+    )  # fmt: skip
+    params = algorithm.default_params.replace(mutations=1.0)
+    children, _ = algorithm.ask(jax.random.key(1), state, params)
+    assert children[:, scales].max() == 2.0 and children[:, scales].min() < 1.0
+    changed = np.asarray(children != 2.0)
+    assert not changed[:, fixed & ~scales].any()
+    assert changed[:, free].sum(axis=1).mean() == pytest.approx(min(1.0, free.sum()), abs=0.1)
+
+
 def test_an_unknown_algorithm():
     with pytest.raises(InputError, match=r"'Magic' does not fit; choose from .*MixedGA"):
         make_search(make_problem(), dataclasses.replace(CONFIG, algorithm="Magic"))

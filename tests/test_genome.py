@@ -8,7 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from haemsa_jax.config import LOCAL_EXPERTS, NetworkConfig, TaskSpec, TrainConfig
+from haemsa_jax.config import (
+    LOCAL_EXPERTS,
+    NetworkConfig,
+    TaskSpec,
+    TrainConfig,
+    check_together,
+)
 from haemsa_jax.errors import InputError
 from haemsa_jax.evolution.genes import Gene, Table
 from haemsa_jax.evolution.genome import (
@@ -173,6 +179,43 @@ def test_a_value_at_its_end_is_exact_and_can_leave_it(end):
     step = np.float32(0.5) * (1 if end == 1.0 else -1)
     assert table.to_json(genome)["rate"] == table.to_json(genome - step)["rate"] == end
     assert 1.2 < max(end, moved := table.to_json(genome + step)["rate"]) / min(end, moved) < 4.0
+
+
+@pytest.mark.parametrize(
+    ("genes", "words"),
+    [
+        ([("x", "look", "masks", "")], "gene 'x': kind 'masks' is none of mask, choice, scale"),
+        ([("x", "look", "mask", "")], "gene 'x': a mask needs labels"),
+        ([("x", "look", "scale", "", (), False, 0.0, 1.0, True)], "must be numbers above 0"),
+        ([("x", "look", "scale", "", (), False, 1.0, 0.0)], "low=1.0 and high=0.0"),
+        ([("x", "look", "scale", "")] * 2, "two genes 'x'"),
+    ],
+)
+def test_genes_that_cannot_be(genes, words):
+    with pytest.raises(InputError, match=words):
+        Table(tuple(Gene(*gene) for gene in genes))
+
+
+def test_what_is_turned_off_is_off():
+    table = Table((Gene("drop", "look", "scale", "", low=0.0, high=0.5),))
+    for value in (0.0, 0.5):
+        assert table.to_json(table.from_json({"drop": value})) == {"drop": value}
+
+
+def test_what_works_on_hidden_modalities_is_off_where_none_are(small):
+    network = dataclasses.replace(small, sharing="imputed", parts=None)
+    config = TrainConfig(modality_dropout=0.2, distillation=1.0, prediction_balance=0.5)
+    table = gene_table(network, config)
+    values = table.to_json(default_genome(network, config))
+    kept = train_config(network, config, values)
+    assert kept.distillation == pytest.approx(1.0, rel=1e-5)
+    none = train_config(network, config, values | {"modality_dropout": 0.0})
+    assert (none.distillation, none.prediction_balance) == (0.0, 0.0)
+    check_together(network, none)
+    some = dataclasses.replace(config, frame_dropout=0.3)
+    values = gene_table(network, some).to_json(default_genome(network, some))
+    still = train_config(network, some, values | {"modality_dropout": 0.0})
+    assert still.distillation > 0 and still.prediction_balance == 0.0
 
 
 def test_training_beyond_its_genes_is_refused(deep):

@@ -223,8 +223,12 @@ def test_a_genome_is_trained_from_either_start(directory, datasets, network, tmp
     with pytest.raises(InputError, match=r"weights in .* are those of another network"):
         outcome.begin(found, other, inherit=True)
     outcome.begin(found, other, inherit=False)
-    for change in ({"depth": 2}, {"tasks": dict(reversed(network.tasks.items()))}):
-        with pytest.raises(InputError, match="for depth=1 and the tasks talks:score, talks:tags"):
+    for change, words in (
+        ({"depth": 2}, "depth=2, but the genome .* is for depth=1"),
+        ({"sharing": "imputed"}, "sharing=imputed, but the genome .* is for sharing=whole"),
+        ({"tasks": dict(reversed(network.tasks.items()))}, "for the tasks talks:score, talks:tags"),
+    ):
+        with pytest.raises(InputError, match=words):
             outcome.begin(found, dataclasses.replace(network, **change), inherit=False)
 
 

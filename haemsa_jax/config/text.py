@@ -60,7 +60,7 @@ class TextConfig:
 
     Attributes:
       encoder: its name or folder, as it was given.
-      fingerprint: of its weights and tokeniser.
+      fingerprint: of its weights, tokeniser and configuration.
       max_tokens: longer transcripts are cut off.
       mode: `frozen`, vectors are computed once; `pooled`, likewise, and an utterance is the mean of
         its tokens, so that a long context stays short; `tuned`, the encoder is part of the network

@@ -143,6 +143,13 @@ class TrainConfig:
         return tuple(name for name in OPTIONS if getattr(self, name))
 
     @property
+    def idle(self) -> tuple[str, ...]:
+        """Options that are on but work on modalities that are hidden, of which there are none."""
+        hidden = {"prediction_balance": self.modality_dropout > 0}
+        hidden["distillation"] = self.modality_dropout > 0 or any(h in self.options for h in HIDING)
+        return tuple(name for name in self.options if not hidden.get(name, True))
+
+    @property
     def balances(self) -> bool:
         """Whether it matters which modality is ahead."""
         return any(name in BALANCE for name in self.options)
@@ -180,8 +187,7 @@ def check_together(network: NetworkConfig, config: TrainConfig) -> None:
             )
         if name in ("distillation", "prediction_balance"):
             require(
-                config.modality_dropout > 0
-                or (name == "distillation" and any(h in config.options for h in HIDING)),
+                name not in config.idle,
                 f"training: {name}={getattr(config, name)} works on modalities that are hidden, "
                 "but modality_dropout is 0; raise it",
             )

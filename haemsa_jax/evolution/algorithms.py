@@ -18,7 +18,7 @@ from evosax.algorithms.population_based import base
 from flax import struct
 
 from haemsa_jax.errors import InputError
-from haemsa_jax.evolution.genes import Table
+from haemsa_jax.evolution.genes import FAR, Table
 
 Array = jax.Array
 
@@ -64,17 +64,21 @@ class MixedGA(base.PopulationBasedAlgorithm):
     """
 
     def __init__(
-        self, population_size: int, solution: Any, scales: np.ndarray, tournament: int = 2,
-        std: float = 0.5, **others,
+        self, population_size: int, solution: Any, scales: np.ndarray,
+        fixed: np.ndarray | None = None, tournament: int = 2, std: float = 0.5, **others,
     ):  # fmt: skip
         """Args beyond evosax's own.
 
         scales: bool[G], numbers on a scale.
+        fixed: bool[G], numbers that the search holds, by default none.
         tournament: members that compete to be a parent.
         std: first step of the scale numbers.
         """
         super().__init__(population_size, solution, **others)
-        self.scales, self.tournament, self.std = tuple(map(bool, scales)), tournament, std
+        scales = np.asarray(scales, bool)
+        fixed = np.zeros_like(scales) if fixed is None else np.asarray(fixed, bool)
+        self.scales, self.structure = tuple(scales.tolist()), tuple((~scales & ~fixed).tolist())
+        self.tournament, self.std = tournament, std
 
     @property
     def _default_params(self) -> MixedParams:
@@ -94,16 +98,19 @@ class MixedGA(base.PopulationBasedAlgorithm):
         )
 
     def _ask(self, key: Array, state: MixedState, params: MixedParams):
-        size, scales = self.population_size, np.array(self.scales)
+        size = self.population_size
+        scales, structure = np.array(self.scales), np.array(self.structure)
         select, cross, mix, mutate, step, draw = jax.random.split(key, 6)
         first, second = self._couples(select, state)
         crossed = jax.random.bernoulli(cross, params.crossover_rate, (size, 1))
         from_second = crossed & jax.random.bernoulli(mix, 0.5, (size, self.num_dims))
         child = jnp.where(from_second, state.population[second], state.population[first])
-        chance = params.mutations / max(1, int((~scales).sum()))
-        anew = ~scales & jax.random.bernoulli(mutate, chance, child.shape)
+        chance = params.mutations / max(1, int(structure.sum()))
+        anew = structure & jax.random.bernoulli(mutate, chance, child.shape)
         child = jnp.where(anew, jax.random.normal(draw, child.shape), child)
-        child = child + jnp.where(scales, state.std * jax.random.normal(step, child.shape), 0.0)
+        # Beyond the ends of their genes numbers would drift, and no step would bring them back.
+        moved = child + state.std * jax.random.normal(step, child.shape)
+        child = jnp.where(scales, jnp.clip(moved, -FAR, FAR), child)
         return child, state.replace(parents=first)
 
     def _couples(self, key: Array, state: MixedState) -> tuple[Array, Array]:
@@ -166,7 +173,7 @@ def names() -> tuple[str, ...]:
 
 def make_algorithm(
     name: str, population: int, table: Table, generations: int,
-    draw: Callable[[Array], Array] | None = None,
+    draw: Callable[[Array], Array] | None = None, fixed: np.ndarray | None = None,
 ) -> Any:  # fmt: skip
     """An evosax algorithm on the genomes of a table.
 
@@ -176,6 +183,7 @@ def make_algorithm(
       table: of the genes.
       generations: in all, for those that plan.
       draw: key -> genome, how `RandomSearch` draws; by default uniform over what genes can say.
+      fixed: bool[G], numbers that the search holds, by default none.
 
     Raises:
       InputError: no such algorithm, or one that cannot work with such a population.
@@ -185,7 +193,8 @@ def make_algorithm(
         raise InputError(f"algorithm {name!r} does not fit{why}; choose from {', '.join(names())}")
     kind = (OWN | evosax.algorithms)[name]
     offered = {
-        "scales": table.scales, "sampling_fn": draw or table.random, "num_generations": generations
+        "scales": table.scales, "sampling_fn": draw or table.random,
+        "num_generations": generations, "fixed": fixed,
     }  # fmt: skip
     wanted = inspect.signature(kind).parameters
     extra = {key: value for key, value in offered.items() if key in wanted}
@@ -193,7 +202,7 @@ def make_algorithm(
         algorithm = kind(population, jnp.zeros(table.size), metrics_fn=lambda *_: {}, **extra)
         params = algorithm.default_params
         jax.eval_shape(lambda key: _trial(algorithm, params, table, key), jax.random.key(0))
-    except Exception as error:
+    except (AssertionError, TypeError, ValueError) as error:
         # Each says in its own way that it needs more members, or an even number of them.
         raise InputError(
             f"{name} does not work with a population of {population} ({error}); try another number"

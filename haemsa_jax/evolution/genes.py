@@ -7,6 +7,7 @@ nothing of the network that its values are for.
 """
 
 import functools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -51,6 +52,18 @@ class Gene:
     low: float = 0.0
     high: float = 1.0
     log: bool = False
+
+    def __post_init__(self):
+        where = f"gene {self.name!r}"
+        if self.kind not in KINDS:
+            raise InputError(f"{where}: kind {self.kind!r} is none of {', '.join(KINDS)}")
+        if self.kind != "scale" and not self.labels:
+            raise InputError(f"{where}: a {self.kind} needs labels")
+        if not (0.0 if self.log else -math.inf) < self.low < self.high < math.inf:
+            above = " above 0" if self.log else ""
+            raise InputError(
+                f"{where}: low={self.low} and high={self.high} must be numbers{above}, low the less"
+            )
 
     @property
     def size(self) -> int:
@@ -112,8 +125,10 @@ class Gene:
 
 def places(genomes: Array) -> Array:
     """float[..., G], where numbers lie in [0, 1], from what is as low as can be to the highest."""
-    inside = ndtr(jnp.clip(jnp.nan_to_num(genomes, nan=0.0), -FAR, FAR))
-    return jnp.clip((inside - END) / (1.0 - 2.0 * END), 0.0, 1.0)
+    numbers = jnp.nan_to_num(genomes, nan=0.0)
+    inside = (ndtr(jnp.clip(numbers, -FAR, FAR)) - END) / (1.0 - 2.0 * END)
+    # Exact at the ends, where rounding would leave a trace of what is turned off.
+    return jnp.where(numbers <= -FAR, 0.0, jnp.where(numbers >= FAR, 1.0, inside))
 
 
 def _known(gene: Gene, labels: Any) -> None:
@@ -129,6 +144,12 @@ class Table:
     """Genes in the order of their numbers on the genome."""
 
     genes: tuple[Gene, ...]
+
+    def __post_init__(self):
+        names = [gene.name for gene in self.genes]
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise InputError(f"there are two genes {twice[0]!r}; each needs a name of its own")
 
     @functools.cached_property
     def size(self) -> int:

@@ -216,13 +216,17 @@ def default_genome(network: NetworkConfig, config: TrainConfig) -> np.ndarray:
 
 
 def train_config(network: NetworkConfig, config: TrainConfig, values: Mapping) -> TrainConfig:
-    """`config` with the training that a genome, as JSON values, asks for."""
+    """`config` with the training that a genome, as JSON values, asks for.
+
+    Off is what would work on hidden modalities where the genome hides none.
+    """
     chosen = {name: values[name] for name in (*TRAINING, *config.options)}
     if len(network.tasks) > 1:
         chosen["task_weights"] = {
             task_id: values[f"task_weight/{task_id}"] for task_id in network.tasks
         }
-    return dataclasses.replace(config, **chosen)
+    evolved = dataclasses.replace(config, **chosen)
+    return dataclasses.replace(evolved, **dict.fromkeys(evolved.idle, 0.0))
 
 
 def parts_of(network: NetworkConfig, architecture: Architecture) -> Parts:

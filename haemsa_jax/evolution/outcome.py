@@ -165,6 +165,27 @@ def read_genome(path: str | Path) -> Found:
     return found
 
 
+def check_fits(found: Found, network: NetworkConfig) -> None:
+    """Refuses a supernet that has other parts to open and shut than the genome's own.
+
+    Raises:
+      InputError: it has.
+    """
+    of = found.experiment.network
+    if list(network.tasks) != list(of.tasks):
+        raise InputError(
+            f"the genome {found.path} is for the tasks {', '.join(of.tasks)} in this order, not "
+            f"for {', '.join(network.tasks)}"
+        )
+    for field in ("depth", "sharing"):
+        asked, there = getattr(network, field), getattr(of, field)
+        if asked != there:
+            raise InputError(
+                f"{field}={asked}, but the genome {found.path} is for {field}={there}; leave the "
+                "flag away, or search with it"
+            )
+
+
 def begin(found: Found, network: NetworkConfig, inherit: bool) -> tuple[NetworkConfig, Start]:
     """The specialised network of a genome and where its training starts.
 
@@ -175,14 +196,10 @@ def begin(found: Found, network: NetworkConfig, inherit: bool) -> tuple[NetworkC
         random ones.
 
     Raises:
-      InputError: there are no such weights, or they are of another shape.
+      InputError: the genome is for another supernet; there are no such weights, or they are of
+        another shape.
     """
-    of = found.experiment.network
-    if network.depth != of.depth or list(network.tasks) != list(of.tasks):
-        raise InputError(
-            f"the genome {found.path} is for depth={of.depth} and the tasks {', '.join(of.tasks)} "
-            f"in this order, not for depth={network.depth} and {', '.join(network.tasks)}"
-        )
+    check_fits(found, network)
     architecture = found.architecture
     origin = {"genome": dict(found.values), "weights": "random"}
     if not inherit:

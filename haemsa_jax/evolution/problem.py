@@ -54,9 +54,14 @@ def make_problem(
       the same.
 
     Raises:
-      InputError: no pattern has a modality of one of the data sets.
+      InputError: no pattern has a modality of one of the data sets, or an encoder would be trained
+        whole.
     """
     check_together(network, config)
+    if network.text is not None and network.text.mode == "tuned":
+        raise InputError(
+            "text.mode='tuned': a population has no encoder each; use frozen, pooled or adapted"
+        )
     patterns = {
         name: patterns_of(network, name, patterns or [network.modalities])
         for name in network.widths

@@ -42,8 +42,9 @@ def run_search(
       experiment: what must agree for the search to be resumed.
       blind: search at random.
       block: generations between two looks and checkpoints; changes nothing in the result.
-      beside: a blind search will follow in this directory. Both have the first generation, with its
-        head start, in common: it is left where the blind search goes on from it.
+      beside: a blind search will follow in this directory. Where the algorithm starts from a
+        population, both have the first generation, with its head start, in common: it is left where
+        the blind search goes on from it.
       observe: called after each block, and where a search goes on, with `generation`, `best`,
         `median` (of the generation's fitness), `diverged` (so far) and `rate`, members trained in a
         second; NaN where that would measure compiling.
@@ -68,7 +69,7 @@ def run_search(
         compiled = False
         while not stopped and int(state.generation) < search.config.generations:
             before, began = int(state.generation), time.perf_counter()
-            first = beside and not before
+            first = beside and search.populated and not before
             state = jax.block_until_ready(search.advance(state, key, data, 1 if first else block))
             done = int(state.generation)
             if compiled:

@@ -48,6 +48,8 @@ class Search:
       result: (state, data) -> SearchResult, what there is so far.
       config: of the search.
       devices: the axis.
+      populated: the algorithm starts from a population, whose first generation is random search's
+        too.
     """
 
     place: Callable[[Any], Any]
@@ -58,6 +60,7 @@ class Search:
     result: Callable[[SearchState, Any], SearchResult]
     config: SearchConfig
     devices: list[jax.Device]
+    populated: bool
 
     def __call__(self, key: Array, data: Any, blind: bool = False) -> SearchResult:
         """The whole search."""
@@ -85,7 +88,7 @@ def make_search(
         )
     algorithm = make_algorithm(
         config.algorithm, config.population, problem.table, config.generations,
-        _draw(problem, config),
+        _draw(problem, config), problem.table.places(config.fixed),
     )  # fmt: skip
     populated = has_population(algorithm)
     together = _together(config.population // len(devices), config.abreast, devices[0].platform)
@@ -133,7 +136,7 @@ def make_search(
             state=state,
         )
 
-    return Search(place, start, advance, abstract, whole, result, config, devices)
+    return Search(place, start, advance, abstract, whole, result, config, devices, populated)
 
 
 def _unraveller(problem: Problem, data: Any) -> Callable[[Array], Any]:
@@ -250,7 +253,8 @@ def _make_generation(
         raw = cost * sizes**config.price
         diverged = ~jnp.isfinite(raw) | jnp.isnan(genomes).any(axis=-1)
         raw = jnp.where(diverged, jnp.inf, raw)
-        # Told the worst of the living too, a diverged member cannot oust one of them.
+        # Told the worst of the living too, a diverged member ousts none of them (but the worst
+        # itself, where an algorithm replaces on a tie).
         known = jnp.concatenate([raw, living.fitness])
         worst = jnp.max(jnp.where(jnp.isfinite(known), known, -jnp.inf))
         fitness = jnp.where(diverged, jnp.where(jnp.isfinite(worst), worst, 1.0), raw)

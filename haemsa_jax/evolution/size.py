@@ -1,7 +1,8 @@
 """How large the network of an architecture is, as a function that evolution can price.
 
 Parameters and multiplications are polynomials of the masks. They count exactly what `specialise`
-would build; tests compare them with real networks, array by array.
+would build, but for a text encoder within the network, of which adapters alone count; tests compare
+them with real networks, array by array.
 """
 
 from collections.abc import Mapping
@@ -23,9 +24,9 @@ class Size:
     """Of a specialised network.
 
     Attributes:
-      parameters: float[], how many numbers are learnt.
+      parameters: float[], how many numbers are learnt, without those of a tuned encoder.
       flops: float[], floating-point operations of all matrix products (two a multiplication) for
-        one sample of every data set, summed over data sets.
+        one sample of every data set, summed over data sets, without an encoder's.
     """
 
     parameters: Array

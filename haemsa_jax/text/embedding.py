@@ -73,10 +73,11 @@ def _told(dataset: Dataset, pretrained: Pretrained, splits, width: int) -> Datas
 
 
 def _texts(split: Split) -> list[str]:
-    speakers = split.speakers or [""] * len(split)
+    nothing = [""] * len(split)
+    words = [said.strip() for said in split.words or nothing]
     return [
-        f"{speaker}: {words}" if speaker and words else words
-        for speaker, words in zip(speakers, split.words, strict=True)
+        f"{speaker}: {said}" if speaker and said else said
+        for speaker, said in zip(split.speakers or nothing, words, strict=True)
     ]
 
 

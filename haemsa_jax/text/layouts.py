@@ -161,6 +161,8 @@ def describe(said: Mapping[str, Any], folder: Path) -> Layout:
         )
     except KeyError as error:
         raise InputError(f"{folder / 'config.json'} does not say {error}") from error
+    except TypeError as error:
+        raise InputError(f"{folder / 'config.json'} garbles a number: {error}") from error
     return Layout(config, _NAMES[kind], said.get("type_vocab_size", 2) if kind != "mpnet" else 0)
 
 

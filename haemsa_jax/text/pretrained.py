@@ -48,7 +48,7 @@ class Pretrained:
       folder: where it was read.
       layout: how the folder names what the encoder is made of.
       params: NumPy parameters of `Encoder(config)`.
-      fingerprint: of weights and tokeniser; equal fingerprints give equal vectors.
+      fingerprint: of weights, tokeniser and configuration; equal fingerprints give equal vectors.
       tokenizer: Hugging Face's, without padding and truncation of its own.
     """
 
