@@ -12,7 +12,14 @@ import safetensors.numpy
 
 from haemsa_jax.errors import InputError
 from haemsa_jax.models.encoder import Encoder, gelu, relative_bucket
-from haemsa_jax.text import embed, find_folder, read_pretrained, with_text, write_pretrained
+from haemsa_jax.text import (
+    embed,
+    find_folder,
+    read_pretrained,
+    with_text,
+    with_tokens,
+    write_pretrained,
+)
 
 # Tiny random models saved by transformers 5.23 (torch 2.13), and what they say there.
 FIXTURES = Path(__file__).parent / "fixtures" / "encoders"
@@ -87,6 +94,15 @@ def test_long_and_empty_texts(reference):
     assert not np.any(forward(pretrained, tokens.ids, tokens.mask)[1])
     with pytest.raises(InputError, match="max_tokens=99 must lie in 3 to"):
         pretrained.tokenise(["good"], max_tokens=99)
+
+
+def test_of_a_window_beyond_the_table_the_last_words_keep_their_order(reference):
+    pretrained, _ = reference
+    length = pretrained.config.positions + 4
+    ids = np.full((1, length), 7)
+    said = forward(pretrained, ids, np.ones((1, length), bool))[0]
+    last = np.linalg.norm(np.diff(said[-4:], axis=0), axis=-1)
+    assert (last > 1e-3).all()
 
 
 def copy(tmp_path, kind="bert"):
@@ -210,6 +226,19 @@ def test_a_data_set_with_text(talks):
     expected, _ = embed(pretrained, ["um: good"], 8)
     np.testing.assert_allclose(text.features["text"][0], expected[0], atol=2e-3)
     assert text.features["audio"] is split.features["audio"]
+    # A split of which nothing was written down, and one that is blanks.
+    blank = type(split)(**{**vars(spoken), "words": ["  "] * len(split)})
+    there = {m: np.ones_like(mask) for m, mask in split.masks.items()}
+    splits = {
+        name: type(split)(
+            **{**vars(of), "ids": [f"{name} {one}" for one in of.ids], "masks": there}
+        )
+        for name, of in {"test": spoken, "validation": split, "train": blank}.items()
+    }
+    for read in (with_text, with_tokens):
+        some = read(type(talks)(**{**vars(talks), "splits": splits}), pretrained, 8)
+        assert not some.splits["validation"].masks["text"].any()
+        assert not some.splits["train"].masks["text"].any()
 
 
 def moved(pretrained, key=0):

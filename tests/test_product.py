@@ -110,3 +110,19 @@ def test_devices_add_to_the_gradient_of_a_shared_kernel():
     )  # fmt: skip
     expected = jax.grad(lambda kernel: jnp.sin(x @ kernel).sum())(kernel)
     np.testing.assert_allclose(jax.jit(sharded)(kernel, x), expected, atol=1e-4)
+
+
+def test_devices_add_to_the_gradient_of_a_shared_input():
+    """As an ensemble that is split over devices, and all read the same."""
+    x, kernels = drawn((3, 4), (8, 4, 5))
+    mesh = jax.make_mesh((8,), ("network",), axis_types=(jax.sharding.AxisType.Auto,))
+
+    def loss(x, kernels):
+        return jax.lax.psum(jnp.sin(ours(x, kernels[0])).sum(), "network")
+
+    shared, split = PartitionSpec(), PartitionSpec("network")
+    sharded = jax.shard_map(
+        jax.grad(loss), mesh=mesh, in_specs=(shared, split), out_specs=shared
+    )  # fmt: skip
+    expected = jax.grad(lambda x: jnp.sin(x @ kernels).sum())(x)
+    np.testing.assert_allclose(jax.jit(sharded)(x, kernels), expected, atol=1e-4)

@@ -56,9 +56,11 @@ class Encoder(nn.Module):
         words = self.param("words", small, (config.vocabulary, config.width))
         positions = self.param("positions", small, (config.positions, config.width))
         place = config.first_position + jnp.maximum(jnp.cumsum(mask, axis=-1) - 1, 0)
-        # Several utterances together may be longer than the table.
-        place = jnp.minimum(place, config.positions - 1)
-        x = jnp.asarray(words)[jnp.where(mask, ids, 0)] + jnp.asarray(positions)[place]
+        # Several utterances together may be longer than the table: the first then share a place,
+        # since the target stands among the last.
+        beyond = jnp.maximum(place[..., -1:] - (config.positions - 1), 0)
+        known = jnp.maximum(place - beyond, config.first_position)
+        x = jnp.asarray(words)[jnp.where(mask, ids, 0)] + jnp.asarray(positions)[known]
         if self.marks:
             mark = self.param(MARK, nn.initializers.zeros, (config.width,))
             x = x + jnp.where(marked[..., None], mark, 0.0)

@@ -30,10 +30,12 @@ def product(precision: str, x: Array, kernel: Array) -> Array:
     Returns:
       float32[..., E].
     """
-    # Within `jax.shard_map`, devices that share a kernel all add to its gradient.
-    varying = (jax.typeof(of).manual_axis_type.varying for of in (x, kernel))
-    if apart := frozenset.difference(*varying):
+    # Within `jax.shard_map`, devices that share a factor all add to its gradient.
+    x_varies, kernel_varies = (jax.typeof(of).manual_axis_type.varying for of in (x, kernel))
+    if apart := x_varies - kernel_varies:
         kernel = jax.lax.pcast(kernel, tuple(apart), to="varying")
+    if apart := kernel_varies - x_varies:
+        x = jax.lax.pcast(x, tuple(apart), to="varying")
     rows = _bind(x.reshape(-1, x.shape[-1]), kernel, (1, 0), precision)
     return rows.reshape(*x.shape[:-1], -1)
 
