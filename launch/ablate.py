@@ -21,10 +21,17 @@ from pathlib import Path
 
 from absl import flags
 
-from haemsa_jax.config import NetworkConfig, TrainConfig, dataset_of, slug
+from haemsa_jax.config import TrainConfig, dataset_of, slug
 from haemsa_jax.data import SPLITS, Dataset
 from haemsa_jax.errors import InputError
-from haemsa_jax.evolution.ablation import ABLATIONS, WHOLE, Variant, ablate, specialised
+from haemsa_jax.evolution.ablation import (
+    ABLATIONS,
+    WHOLE,
+    Variant,
+    ablate,
+    possible,
+    specialised,
+)
 from haemsa_jax.evolution.outcome import Found, check_fits, read_genome
 from haemsa_jax.reporting import ablation, robustness
 from haemsa_jax.training.checkpoint import load_trained
@@ -39,8 +46,8 @@ _GENOME = flags.DEFINE_list(
 )  # fmt: skip
 _ABLATE = flags.DEFINE_list(
     "ablate", None,
-    f"What is taken away, one at a time: {', '.join(ABLATIONS)}. By default all, where there are "
-    "several tasks.",
+    f"What is taken away, one at a time, of {', '.join(ABLATIONS)}; by default all, but multitask "
+    "where there is one task.",
 )  # fmt: skip
 tasks.define_flags()
 cli.define_training_flags()
@@ -98,14 +105,9 @@ def _variants(found: Found, devices: int) -> tuple[dict[str, list[Variant]], dic
     architecture = found.architecture
     variants = {WHOLE: [specialised(network, architecture, train)]}
     tasks.check_context(variants[WHOLE][0].network)
-    for name in _ABLATE.value or _possible(network):
+    for name in _ABLATE.value or possible(network):
         variants[name] = ablate(name, network, architecture, train, unevolved, counts, devices)
     return variants, datasets
-
-
-def _possible(network: NetworkConfig) -> list[str]:
-    """What can be taken away by name: of one task not that there are several."""
-    return [name for name in ABLATIONS if name != "multitask" or len(network.tasks) > 1]
 
 
 def _train(variant: Variant, datasets, directory: Path, devices, stop) -> dict:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from haemsa_jax.config import LOCAL_EXPERTS, TrainConfig
 from haemsa_jax.errors import InputError
-from haemsa_jax.evolution.ablation import ablate, alone_for, specialised
+from haemsa_jax.evolution.ablation import ablate, alone_for, possible, specialised
 from haemsa_jax.evolution.genome import decode, gene_table
 from haemsa_jax.models.architecture import default_architecture
 from haemsa_jax.models.haemsa import Haemsa, init_variables
@@ -108,6 +108,8 @@ def test_nothing_to_take_away(lone):
     given = score, default_architecture(score), TrainConfig(), TrainConfig(), {"talks:score": 70}
     with pytest.raises(InputError, match="there is one task, talks:score"):
         ablate("multitask", *given)
+    assert possible(score) == ("hierarchy", "evolution", "transfer")
+    assert "multitask" in possible(lone)
     with pytest.raises(InputError, match="--ablate=gates is unknown; choose from hierarchy"):
         ablate("gates", *given)
 

@@ -148,6 +148,13 @@ def test_what_does_not_fit(tmp_path, changes, message):
         read_pretrained(folder)
 
 
+def test_a_number_that_is_none(tmp_path):
+    folder = copy(tmp_path, "roberta")
+    rewrite(folder, pad_token_id=None)
+    with pytest.raises(InputError, match=r"config.json garbles a number: unsupported operand"):
+        read_pretrained(folder)
+
+
 def test_a_config_that_says_too_little(tmp_path):
     folder = copy(tmp_path)
     said = json.loads((folder / "config.json").read_text())

@@ -146,6 +146,9 @@ def test_ablations_are_trained_and_compared(launch, found, spoken_dir, tmp_path)
     done = launch("ablate", *flags, "--ablate=multitask", "--overwrite")
     assert done.returncode == 2
     assert "there is one task" in done.stderr
+    done = launch("ablate", *flags, "--depth=2", "--overwrite")
+    assert done.returncode == 2
+    assert "depth=2, but the genome" in done.stderr
     assert (tmp_path / "ablation.md").exists()
 
 

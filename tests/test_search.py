@@ -382,6 +382,16 @@ def test_a_blind_search_beside_begins_with_what_is_common(search, result, data, 
     assert same(blind.history, search(jax.random.key(0), data, blind=True).history)
 
 
+def test_a_search_that_starts_from_a_mean_has_no_generation_in_common(data, tmp_path):
+    config = dataclasses.replace(CONFIG, algorithm="CMA_ES", generations=2)
+    search = make_search(make_problem(), config, jax.local_devices()[:1])
+    run = {"search": search, "key": jax.random.key(0), "data": data, "directory": tmp_path}
+    run |= {"experiment": EXPERIMENT, "block": 1}
+    run_search(**run, beside=True)
+    blind = run_search(**run, blind=True)
+    assert same(blind.history, search(jax.random.key(0), data, blind=True).history)
+
+
 def test_it_goes_on_on_other_devices(search, result, data, tmp_path):
     run = {"key": jax.random.key(0), "data": data, "directory": tmp_path}
     run |= {"experiment": EXPERIMENT, "block": 3}

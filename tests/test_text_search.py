@@ -12,6 +12,7 @@ from jax.extend.core import jaxprs_in_params
 from haemsa_jax.config import TextConfig, TrainConfig
 from haemsa_jax.data.batches import device_split, gather
 from haemsa_jax.data.dataset import known_of
+from haemsa_jax.errors import InputError
 from haemsa_jax.evolution import outcome
 from haemsa_jax.evolution.genome import decode, gene_table
 from haemsa_jax.evolution.problem import make_problem, search_data
@@ -70,6 +71,12 @@ def test_genes(network):
     assert "future/talks:score" not in genes
     plain = dataclasses.replace(network, text=dataclasses.replace(network.text, rank=0))
     assert "encoder" not in {gene.name for gene in gene_table(plain).genes}
+
+
+def test_a_population_has_no_encoder_each(network):
+    tuned = dataclasses.replace(network.text, mode="tuned", rank=0)
+    with pytest.raises(InputError, match=r"text.mode='tuned': a population has no encoder each"):
+        make_problem(dataclasses.replace(network, text=tuned), TRAIN, SEARCH)
 
 
 @pytest.mark.parametrize("encoder", ["frozen", "adapted"])

@@ -27,6 +27,11 @@ ABLATIONS = {
 }
 
 
+def possible(network: NetworkConfig) -> tuple[str, ...]:
+    """Ablations of a network by name: of one task not that there are several."""
+    return tuple(name for name in ABLATIONS if name != "multitask" or len(network.tasks) > 1)
+
+
 @dataclass(frozen=True)
 class Variant:
     """One network and its training.
