@@ -21,9 +21,9 @@ from absl import app, flags
 
 from benchmarks.timing import median_seconds
 from haemsa_jax.config import PRECISIONS
-from haemsa_jax.models.encoder import Encoder, split_adapters
-from haemsa_jax.models.haemsa import overlaid
-from haemsa_jax.text import read_pretrained
+from haemsa_jax.encoders.text import read_pretrained
+from haemsa_jax.encoders.text.module import Bert, split_adapters
+from haemsa_jax.models import overlaid
 
 _TEXT = flags.DEFINE_string("text", "minilm", "Name or folder of the encoder.")
 _BATCH = flags.DEFINE_integer("batch_size", 32, "Texts at a time.")
@@ -61,7 +61,7 @@ def main(argv: list[str]) -> None:
 def ours(pretrained, params, ids, mask, precision):
     """The forward pass, and the gradient of some loss by all of the encoder and by adapters."""
     config, key = pretrained.config, jax.random.key(0)
-    plain, adapted = (Encoder(config, rank, precision) for rank in (0, _RANK.value))
+    plain, adapted = (Bert(config, rank, precision) for rank in (0, _RANK.value))
     adapters, _ = split_adapters(jax.jit(adapted.init)(key, ids, mask)["params"])
 
     def loss(encoder, params):  # of samples one by one and mapped, as a network reads them

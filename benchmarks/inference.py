@@ -26,15 +26,17 @@ from absl import app, flags
 
 from benchmarks.timing import median_seconds
 from benchmarks.training import PAST, WIDTHS, late_fusion
-from haemsa_jax.config import NetworkConfig, TaskSpec, TrainConfig
+from haemsa_jax.config import TaskSpec, TrainConfig
 from haemsa_jax.evolution.genome import decode, gene_table
-from haemsa_jax.evolution.specialise import specialise
 from haemsa_jax.inference import Predictor, standalone
 from haemsa_jax.inference.export import export
-from haemsa_jax.models.architecture import default_architecture
-from haemsa_jax.models.haemsa import Haemsa, init_variables
-from haemsa_jax.training.checkpoint import Experiment, Trained
-from haemsa_jax.training.state import stack
+from haemsa_jax.models import build, default_structure, init_variables
+from haemsa_jax.models.haemsa import HaemsaConfig
+from haemsa_jax.structure.interface import SIDES
+from haemsa_jax.structure.specialise import specialise
+from haemsa_jax.training.engine.state import stack
+from haemsa_jax.training.persistence.experiment import Experiment
+from haemsa_jax.training.persistence.trained import Trained
 
 _BATCHES = flags.DEFINE_list("batches", [1, 16, 256, 4096], "Samples in one call.")
 _CALLS = flags.DEFINE_integer("calls", 500, "Calls of which latency is told.")
@@ -85,26 +87,27 @@ def main(argv: list[str]) -> None:
 def networks() -> tuple[Trained, Trained, Trained]:
     """The default network, a random genome as masks, and the same specialised; random weights."""
     task = TaskSpec("score", "regression", ("mae",), range=(-9.0, 9.0))
-    network = NetworkConfig(
+    network = HaemsaConfig(
         widths={"random": WIDTHS}, tasks={"random:score": task}, context={"random": (PAST, 0)},
         width=flags.FLAGS.width, depth=flags.FLAGS.depth,
     )  # fmt: skip
     key = jax.random.key(0)
-    params, constants = jax.jit(lambda key: init_variables(Haemsa(network), key))(key)
+    params, constants = jax.jit(lambda key: init_variables(build(network), key))(key)
     genome = gene_table(network).random(jax.random.fold_in(key, 1))
     # All are asked the same windows, however far this genome would read.
-    everything = default_architecture(network)
-    architecture = decode(network, genome)[0].replace(context=everything.context)
-    small, fewer, fixed = specialise(network, params, constants, architecture)
+    everything = default_structure(network)
+    windows = {name: x for name, x in everything.items() if name.partition("/")[0] in SIDES}
+    structure = {**decode(network, genome)[0], **windows}
+    small = specialise(network, params, constants, structure)
 
-    def trained(network, params, constants, architecture) -> Trained:
+    def trained(network, params, constants, structure) -> Trained:
         experiment = Experiment(network, TrainConfig(), {}, KNOWN)
-        return Trained(experiment, stack(params, 1), constants, stack(architecture, 1), {})
+        return Trained(experiment, stack(params, 1), constants, stack(structure, 1), {})
 
     return (
         trained(network, params, constants, everything),
-        trained(network, params, constants, architecture),
-        trained(small, fewer, fixed, architecture),
+        trained(network, params, constants, structure),
+        trained(small.network, small.params, small.constants, small.structure),
     )
 
 

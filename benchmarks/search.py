@@ -30,18 +30,18 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks.timing import REPEATS, median_seconds
-from haemsa_jax.config import NetworkConfig, TaskSpec, TrainConfig
+from haemsa_jax.config import TaskSpec, TrainConfig
 from haemsa_jax.data import Dataset, Split
 from haemsa_jax.data.batches import device_split, gather
-from haemsa_jax.evolution.genome import built_for, decode, gene_table
+from haemsa_jax.evolution.genome import decode, gene_table
 from haemsa_jax.evolution.problem import make_problem, search_data
 from haemsa_jax.evolution.search import make_search
-from haemsa_jax.evolution.size import size
-from haemsa_jax.evolution.specialise import specialise
 from haemsa_jax.evolution.state import SearchConfig
-from haemsa_jax.models.architecture import default_architecture
-from haemsa_jax.models.haemsa import Haemsa, Rates, init_variables
-from haemsa_jax.training.constants import make_constants
+from haemsa_jax.models import Rates, build, default_structure, init_variables
+from haemsa_jax.models.haemsa import HaemsaConfig
+from haemsa_jax.structure.size import size
+from haemsa_jax.structure.specialise import specialise, specialised_config
+from haemsa_jax.training.measurement.normalization import make_constants
 
 _POPULATION = flags.DEFINE_integer("population", 16, "Members of a generation.")
 _DEVICES = flags.DEFINE_integer("devices", None, "Devices that a CPU is split into.")
@@ -68,7 +68,7 @@ def main(argv: list[str]) -> None:
     print(f"{platform.machine()}, {os.cpu_count()} cores; jax {jax.__version__} on", end=" ")
     print(f"{jax.local_device_count()} x {jax.local_devices()[0].device_kind}")
     bench = Bench()
-    count = int(size(bench.network, default_architecture(bench.network)).parameters)
+    count = int(size(bench.network, default_structure(bench.network)).parameters)
     print(
         f"supernet of width {_WIDTH.value}, {count:,} parameters; members are trained for "
         f"{_STEPS.value} steps of {_BATCH.value} samples a task\n"
@@ -117,7 +117,7 @@ class Bench:
         splits = {name: random_split(count, place) for place, (name, count) in
                   enumerate(SIZES.items())}  # fmt: skip
         self.datasets = {"random": Dataset("random", WIDTHS, TASKS, splits)}
-        self.network = NetworkConfig(
+        self.network = HaemsaConfig(
             widths={"random": WIDTHS}, tasks={f"random:{n}": t for n, t in TASKS.items()},
             width=_WIDTH.value, depth=1, heads=2, link_width=_WIDTH.value // 2,
         )  # fmt: skip
@@ -178,8 +178,8 @@ class Bench:
         began = time.perf_counter()
         for number in range(_ARCHITECTURES.value):
             genome = problem.table.random(jax.random.fold_in(self.key, number))
-            architecture, _ = decode(self.network, genome)
-            small = built_for(self.network, architecture)
+            structure, _ = decode(self.network, genome)
+            small = specialised_config(self.network, structure)
             own = make_problem(small, self.train, config)
             data = search_data(small, self.datasets)
             fresh = jax.jit(own.init)(self.key, data)
@@ -193,32 +193,32 @@ class Bench:
 
     def specialised(self) -> None:
         """Time of the small network beside that of the supernet under masks."""
-        params, _ = init_variables(Haemsa(self.network), self.key)
+        params, _ = init_variables(build(self.network), self.key)
         constants = make_constants(self.network, self.datasets)
         split = jax.device_put(device_split(self.datasets["random"].splits["validation"]))
         samples = jax.jit(jax.vmap(lambda row: gather(split, row, np.int32(0), 0, 0)))(
             np.arange(SIZES["validation"])
         )
 
-        def seconds(network, params, constants, architecture):
+        def seconds(network, params, constants, structure):
             variables = jax.device_put({"params": params, "constants": constants})
 
             def forward(sample):
-                return Haemsa(network).apply(variables, sample, architecture, Rates(), "random")
+                return build(network).apply(variables, sample, structure, Rates(), "random")
 
             run = jax.jit(jax.vmap(lambda sample: forward(sample).predictions))
             return median_seconds(lambda: jax.block_until_ready(run(samples)))
 
         print(f"\n{'specialised / masked supernet':34}{'parameters':>12}{'FLOPs':>8}{'time':>8}")
         genomes = gene_table(self.network)
-        whole = size(self.network, default_architecture(self.network), {"random": LENGTHS})
+        whole = size(self.network, default_structure(self.network), {"random": LENGTHS})
         for number in range(_ARCHITECTURES.value):
             genome = genomes.random(jax.random.fold_in(self.key, number))
-            architecture = decode(self.network, genome)[0]
-            masked = seconds(self.network, params, constants, architecture)
-            small = specialise(self.network, params, constants, architecture)
-            cut = seconds(*small, architecture)
-            now = size(self.network, architecture, {"random": LENGTHS})
+            structure = decode(self.network, genome)[0]
+            masked = seconds(self.network, params, constants, structure)
+            small = specialise(self.network, params, constants, structure)
+            cut = seconds(small.network, small.params, small.constants, small.structure)
+            now = size(self.network, structure, {"random": LENGTHS})
             print(
                 f"{'random genome ' + str(number):34}{now.parameters / whole.parameters:12.2f}"
                 f"{now.flops / whole.flops:8.2f}{cut / masked:8.2f}"
@@ -232,7 +232,7 @@ class Bench:
         print(f"{'population':>12}{'members/s':>12}{'peak MiB':>12}{'of the rate':>12}")
         samples = len(TASKS) * (3 * _STEPS.value * _BATCH.value + SIZES["validation"])
         work = size(
-            self.network, default_architecture(self.network), {"random": LENGTHS}
+            self.network, default_structure(self.network), {"random": LENGTHS}
         ).flops * samples  # fmt: skip
         for population in populations:
             members, _ = self.one_program(population)

@@ -20,14 +20,16 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks.timing import median_seconds
-from haemsa_jax.config import NetworkConfig, TaskSpec, TrainConfig
+from haemsa_jax.config import TaskSpec, TrainConfig
 from haemsa_jax.data import Dataset, Split
 from haemsa_jax.data.batches import device_split, gather
-from haemsa_jax.models.architecture import default_architecture
-from haemsa_jax.models.haemsa import Haemsa, Rates, init_variables
-from haemsa_jax.training import parallel
-from haemsa_jax.training.constants import make_constants
-from haemsa_jax.training.state import hyper_from_config, init_state, stack
+from haemsa_jax.models import Rates, build, default_structure, init_variables
+from haemsa_jax.models.haemsa import HaemsaConfig
+from haemsa_jax.training.engine import parallel
+from haemsa_jax.training.engine.blocks import make_block
+from haemsa_jax.training.engine.state import init_state, settings_from_config, stack
+from haemsa_jax.training.measurement.normalization import make_constants
+from haemsa_jax.training.measurement.prediction import make_predict
 
 _STEPS = flags.DEFINE_integer("steps", 60, "Training steps a measurement.")
 _WIDTH = flags.DEFINE_integer("width", 32, "Width of the network.")
@@ -74,38 +76,40 @@ def random_split() -> Split:
 def measure_haemsa() -> tuple[dict[str, float], int]:
     task = TaskSpec("score", "regression", ("mae",), range=(-9.0, 9.0))
     dataset = Dataset("random", WIDTHS, {"score": task}, {"train": random_split()})
-    network = NetworkConfig(
+    network = HaemsaConfig(
         widths={"random": WIDTHS}, tasks={"random:score": task}, context={"random": (PAST, 0)},
         width=_WIDTH.value, depth=_DEPTH.value,
     )  # fmt: skip
     config = TrainConfig(batch_size=_BATCH.value)
     devices, steps = jax.local_devices(), _STEPS.value
-    module = Haemsa(network)
+    module = build(network)
     params = jax.jit(lambda key: init_variables(module, key)[0])(jax.random.key(0))
-    constants, architecture = (
-        make_constants(network, {"random": dataset}), default_architecture(network),
+    constants, structure = (
+        make_constants(network, {"random": dataset}), default_structure(network),
     )  # fmt: skip
     split = device_split(dataset.splits["train"])
-    state, hyper = init_state(params, len(WIDTHS)), hyper_from_config(config, network)
-    state, architectures, hypers = stack((state, architecture, hyper), 1)
-    arrays = [state, constants, architectures, hypers, {"random": split}, jax.random.key(1)[None]]
-    state, *fixed = parallel.replicate(arrays, devices)
+    member, settings = init_state(network, config, params), settings_from_config(config, network)
+    members, structures, settings = stack((member, structure, settings), 1)
+    arrays = [
+        members, structures, settings, constants, {"random": split}, jax.random.key(1)[None],
+    ]  # fmt: skip
+    members, *fixed = parallel.replicate(arrays, devices)
 
     start = time.perf_counter()
-    block = parallel.make_block(network, config, 10_000, steps, devices)
-    jax.block_until_ready(block(state, *fixed, np.int32(1)))
+    block = make_block(network, config, total_steps=10_000, length=steps, devices=devices)
+    jax.block_until_ready(block(members, *fixed, np.int32(1)))
     compiling = time.perf_counter() - start
-    train = median_seconds(lambda: jax.block_until_ready(block(state, *fixed, np.int32(steps))))
+    train = median_seconds(lambda: jax.block_until_ready(block(members, *fixed, np.int32(steps))))
 
-    predict = parallel.make_predict(network, 256, devices)
-    arrays = [stack(params, 1), constants, architectures, split]
+    predict = make_predict(network, 256, devices)
+    arrays = [stack(params, 1), constants, structures, split]
     arrays = parallel.replicate(arrays, devices)
     everything = np.arange(COUNT)
     inference = median_seconds(lambda: predict(*arrays, "random:score", everything))
 
     variables = {"params": params, "constants": constants}
     one = gather(jax.device_put(split), 100, np.int32(0), PAST, 0)
-    answer = jax.jit(lambda s: module.apply(variables, s, architecture, Rates(), "random"))
+    answer = jax.jit(lambda s: module.apply(variables, s, structure, Rates(), "random"))
     many = 50
     latency = median_seconds(lambda: [jax.block_until_ready(answer(one)) for _ in range(many)])
     figures = {

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from haemsa_jax.models.experts import LocalBank, Shapes
+from haemsa_jax.models.haemsa.experts import LocalBank, Shapes
 
 
 class Mine(nn.Module):

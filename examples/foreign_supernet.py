@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from haemsa_jax.evolution.genes import Gene, Table
 from haemsa_jax.evolution.search import make_search
 from haemsa_jax.evolution.state import Problem, SearchConfig
+from haemsa_jax.structure.genes import Gene, Table
 
 TABLE = Table(
     (

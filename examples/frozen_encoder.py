@@ -11,15 +11,15 @@ import numpy as np
 import optax
 from clips import batch, dataset
 
-from haemsa_jax import Haemsa, Rates, load_trained
+from haemsa_jax import Rates, build, load_trained
 
 run_dir = sys.argv[1] if len(sys.argv) > 1 else "runs/example"
 trained = load_trained(run_dir)
-model = Haemsa(trained.experiment.network)
-variables, architecture = trained.network(seed=0)
+model = build(trained.experiment.network)
+variables, structure = trained.network(seed=0)
 split = dataset().splits["train"]
-encode = jax.jit(lambda sample: model.apply(variables, sample, architecture, Rates(), "mine"))
-vectors = encode(batch(split)).joined  # float[N, D]: what the heads read
+encode = jax.jit(lambda sample: model.apply(variables, sample, structure, Rates(), "mine"))
+vectors = encode(batch(split)).representations["joined"]  # float[N, D]: what the heads read
 positive = (split.labels["mood"] > 0).astype(np.float32)
 
 optimiser = optax.adam(0.05)

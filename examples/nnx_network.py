@@ -6,9 +6,9 @@ import optax
 from clips import MOOD, WIDTHS, batch, dataset
 from flax import nnx
 
-from haemsa_jax import Haemsa, NetworkConfig, Rates, default_architecture
+from haemsa_jax import Haemsa, HaemsaConfig, Rates, default_structure
 
-config = NetworkConfig({"mine": WIDTHS}, {"mine:mood": MOOD}, width=16, depth=1)
+config = HaemsaConfig({"mine": WIDTHS}, {"mine:mood": MOOD}, width=16, depth=1)
 split = dataset().splits["train"]
 clips = batch(split)
 
@@ -18,13 +18,13 @@ class Wrapped(nnx.Module):
 
     def __init__(self, rngs):
         inner = nnx.bridge.ToNNX(Haemsa(config), rngs=rngs)
-        given = clips, default_architecture(config), Rates(), "mine"
+        given = clips, default_structure(config), Rates(), "mine"
         self.inner = nnx.bridge.lazy_init(inner, *given)
         self.scale = nnx.Param(jnp.ones(()))
 
     def __call__(self, sample):
-        said = self.inner(sample, default_architecture(config), Rates(), "mine")
-        return self.scale[...] * said.predictions["mine:mood"][..., 0]
+        outputs = self.inner(sample, default_structure(config), Rates(), "mine")
+        return self.scale[...] * outputs.predictions["mine:mood"][..., 0]
 
 
 # Compiled as one program instead of operation by operation.

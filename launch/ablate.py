@@ -6,10 +6,10 @@
 Each is trained from random weights on the same batches, for as many steps (fewer where --patience
 ends one), with the same seeds: `hierarchy` has one level of experts, as wide as makes up for the
 others' parameters; `evolution` the default architecture and the training that the search started
-from; `transfer` no links, no guesses, no teaching; `multitask` one network a task. Validation
-selects; the test split is read once everything is trained, with all modalities and with every
-subset of them. --genome takes several genomes, such as of several data sets. The same command again
-resumes.
+from; `transfer` no cross-modal transfer (links, imputed parts, distillation); `multitask` one
+network a task. Validation selects; the test split is read once everything is trained, with all
+modalities and with every subset of them. --genome takes several genomes, such as of several data
+sets. The same command again resumes.
 
 RUN_DIR holds a run of launch.train for each, and `ablation.md` (metrics, paired differences and
 their confidence intervals), `ablation.png` and `ablation.json` (raw values).
@@ -24,7 +24,11 @@ from absl import flags
 from haemsa_jax.config import TrainConfig, dataset_of, slug
 from haemsa_jax.data import SPLITS, Dataset
 from haemsa_jax.errors import InputError
-from haemsa_jax.evolution.ablation import (
+from haemsa_jax.evolution.outcome import Found, check_fits, read_genome
+from haemsa_jax.reporting import ablation, robustness
+from haemsa_jax.reporting.tables import Tables, as_markdown
+from haemsa_jax.reporting.writing import draft_of, write_text
+from haemsa_jax.structure.ablation import (
     ABLATIONS,
     WHOLE,
     Variant,
@@ -32,13 +36,13 @@ from haemsa_jax.evolution.ablation import (
     possible,
     specialised,
 )
-from haemsa_jax.evolution.outcome import Found, check_fits, read_genome
-from haemsa_jax.reporting import ablation, robustness
-from haemsa_jax.training.checkpoint import load_trained
-from haemsa_jax.training.evaluation import make_evaluate
-from haemsa_jax.training.loop import Start, make_train
-from launch import cli, tasks, words
-from launch.progress import TrainingBar
+from haemsa_jax.training.engine.loop import Start, make_train
+from haemsa_jax.training.measurement.evaluation import make_evaluate
+from haemsa_jax.training.persistence.trained import load_trained
+
+from . import cli, tasks, words
+from .interrupt import Interrupt
+from .progress import TrainingBar
 
 _GENOME = flags.DEFINE_list(
     "genome", None, "Genome file of a search, such as best.json; a comma list of several.",
@@ -64,12 +68,13 @@ def main() -> None:
     prepared = [_variants(found, len(devices)) for found in genomes]
     measured, counted = {}, {}
     directory = cli.run_directory(*(found.path for found in genomes))
-    with cli.Interrupt() as interrupt:
+    with Interrupt() as interrupt:
         for (variants, datasets), place in zip(prepared, places, strict=True):
             for model, networks in variants.items():
                 for number, variant in enumerate(networks):
                     into = directory / place / _named(model, number)
                     progress = _train(variant, datasets, into, devices, interrupt)
+                    cli.note_command(directory)
                     if interrupt():
                         at = f"{into}, step {progress['step']} of {progress['total']}"
                         interrupt.end(f"in {at}")
@@ -84,7 +89,6 @@ def main() -> None:
             for task_id, models in _measure(runs, datasets).items():
                 # Several networks may do the same task.
                 measured[f"{task_id} ({place})" if len(places) > 1 else task_id] = models
-    cli.note_command(directory)
     _write(directory, measured, counted)
 
 
@@ -102,11 +106,11 @@ def _variants(found: Found, devices: int) -> tuple[dict[str, list[Variant]], dic
         task_id: int(datasets[dataset_of(task_id)].splits["train"].labelled[task.name].sum())
         for task_id, task in network.tasks.items()
     }
-    architecture = found.architecture
-    variants = {WHOLE: [specialised(network, architecture, train)]}
+    structure = found.structure
+    variants = {WHOLE: [specialised(network, structure, train)]}
     tasks.check_context(variants[WHOLE][0].network)
     for name in _ABLATE.value or possible(network):
-        variants[name] = ablate(name, network, architecture, train, unevolved, counts, devices)
+        variants[name] = ablate(name, network, structure, train, unevolved, counts, devices)
     return variants, datasets
 
 
@@ -114,13 +118,13 @@ def _train(variant: Variant, datasets, directory: Path, devices, stop) -> dict:
     """Progress at the end of one training, which is resumed where it was begun."""
     data = {name: datasets[name] for name in variant.network.widths}
     params = words.weights(variant.network)
-    start = Start(variant.architecture, params, {"ablation": directory.name})
+    start = Start(variant.structure, params, {"ablation": directory.name})
     train = make_train(
         variant.network, variant.train, data, devices, flags.FLAGS.checkpoint_every, start,
         resident=flags.FLAGS.resident_mib << 20,
     )  # fmt: skip
     with TrainingBar(f"{directory.parent.name}/{directory.name}") as bar:
-        return train(directory, observe=bar, stop=stop)
+        return train(directory, observe=bar, stop=stop).progress
 
 
 def _measure(runs: dict[str, list[Path]], datasets: dict[str, Dataset]) -> robustness.Robustness:
@@ -137,22 +141,22 @@ def _measure(runs: dict[str, list[Path]], datasets: dict[str, Dataset]) -> robus
 
 def _write(directory: Path, measured: robustness.Robustness, counted: dict) -> None:
     """Raw values, tables and the picture."""
-    lines = ["| | networks | parameters | steps |", "| --- | ---: | ---: | ---: |"]
-    for place, models in counted.items():
-        for model, each in models.items():
-            parameters = sum(one["parameters"] for one in each)
-            steps = ", ".join(dict.fromkeys(str(one["steps"]) for one in each))
-            name = f"{place}: {ABLATIONS.get(model, model)}"
-            lines.append(f"| {name} | {len(each)} | {parameters:,} | {steps} |")
-    table = "\n".join(lines) + "\n\n" + ablation.markdown(measured, WHOLE)
+    found = ablation.tables_of(measured, WHOLE)
+    sizes = ablation.sizes_table(counted, ABLATIONS)
+    table = as_markdown(Tables([sizes, *found.tables], found.note))
+    path = directory / "ablation.json"
+    write_text(path, json.dumps({"metrics": measured, "sizes": counted}, indent=1))
+    write_text(path.with_suffix(".md"), table)
+    with draft_of(path.with_suffix(".png")) as draft:
+        ablation.figure(measured, WHOLE, draft)
     print(table)
-    path = directory / "ablation"
-    told = {"metrics": measured, "sizes": counted}
-    path.with_suffix(".json").write_text(json.dumps(told, indent=1))
-    path.with_suffix(".md").write_text(table, "utf-8")
-    ablation.figure(measured, WHOLE, path.with_suffix(".png"))
-    print(f"written: {path}.json, .md and .png")
+    print(f"written: {path}, .md and .png")
+
+
+def run() -> None:
+    """The program as a command."""
+    cli.run(main)
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run()

@@ -2,28 +2,50 @@
 
 import dataclasses
 import gc
+import importlib
 import inspect
 import os
 import shlex
-import shutil
-import signal
 import sys
 import threading
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NoReturn
+from types import ModuleType
+from typing import Any, NoReturn
 
 import jax
+import jaxlib.version
 from absl import app, flags, logging
 
-from haemsa_jax.config import TrainConfig
+from haemsa_jax.config import NetworkConfig, TrainConfig
 from haemsa_jax.errors import InputError
+from haemsa_jax.models.model import MODELS, config_class, model_named
 from haemsa_jax.reporting.card import COMMANDS
-from haemsa_jax.training import parallel, streaming
-from haemsa_jax.training.loop import NonFiniteLossError
+from haemsa_jax.training.engine import parallel, streaming
+from haemsa_jax.training.engine.reports import NonFiniteLossError
+
+from .emptying import empty
+from .processes import join_processes
 
 # The flags defined here belong to the launcher, whose --help then lists them.
 flags.disclaim_key_flags()
+
+# Models, parts and kinds of tasks from outside, registered before flags are defined.
+PLUGINS = "HAEMSA_PLUGINS"
+for _plugin in filter(None, os.environ.get(PLUGINS, "").split(",")):
+    try:
+        importlib.import_module(_plugin.strip())
+    except ImportError as _error:
+        sys.exit(f"error: {PLUGINS}: cannot import {_plugin!r}: {_error}; name importable modules")
+
+# Seconds that one part of a split processor waits for another: XLA warns after 20 and ends the
+# process 40 later, which a long generation on a busy machine takes.
+_PATIENCE = {
+    "xla_cpu_collective_call_warn_stuck_timeout_seconds": 600,
+    "xla_cpu_collective_call_terminate_timeout_seconds": 7200,
+    "xla_cpu_collective_timeout_seconds": 7200,
+}
 
 _DEFINE = {int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
 
@@ -41,6 +63,65 @@ def define_flags(config: type, skip: tuple[str, ...] = (), **defaults) -> None:
         if field.type in _DEFINE and field.name not in skip:
             default = defaults.get(field.name, field.default)
             _DEFINE[field.type](field.name, default, documented[field.name])
+
+
+def define_network_flags() -> None:
+    """A flag for the model, and one for every field of any model's configuration.
+
+    A flag that is not given leaves the field as the model, or the launcher, has it.
+    """
+    flags.DEFINE_enum("model", "haemsa", sorted(MODELS), "The network's model.")
+    defaults: dict[str, dict[str, list[str]]] = {}
+    kinds, documented = {}, {}
+    for name, module in MODELS.items():
+        config = config_class(module)
+        documented = {**_field_docs(NetworkConfig), **_field_docs(config), **documented}
+        for field in dataclasses.fields(config):
+            if field.type in _DEFINE:
+                kinds[field.name] = field.type
+                of = defaults.setdefault(field.name, {})
+                of.setdefault(str(field.default), []).append(name)
+    for name, kind in kinds.items():
+        values = ", ".join(
+            value if len(models) == len(MODELS) else f"{value} ({', '.join(models)})"
+            for value, models in defaults[name].items()
+        )
+        _DEFINE[kind](name, None, f"{documented[name]} By default {values}.")
+
+
+def network_from_flags(base: NetworkConfig | None, defaults: Mapping[str, Any], **others):
+    """The configuration of the model that the flags describe.
+
+    Args:
+      base: a network of which the flags given change single values; its model stays.
+      defaults: what a launcher has instead of a model's own defaults, where the model has it.
+      others: fields without a flag.
+
+    Raises:
+      InputError: a flag is given that the model does not have, or a model other than `base`'s.
+    """
+    given = flags.FLAGS
+    if base is not None and given["model"].present and given.model != base.model:
+        raise InputError(
+            f"--model={given.model}, but the genome is for model={base.model}; leave the flag away"
+        )
+    config = config_class(model_named(given.model if base is None else base.model))
+    own = {field.name for field in dataclasses.fields(config)}
+    for module in MODELS.values():
+        for field in dataclasses.fields(config_class(module)):
+            foreign = field.name in given and field.type in _DEFINE and field.name not in own
+            if foreign and given[field.name].present:
+                raise InputError(
+                    f"--{field.name}: model={config.model} has no such setting; leave the flag away"
+                )
+    values = {
+        name: given[name].value for name in own if name in given and given[name].value is not None
+    }
+    values = {name: value for name, value in values.items() if name not in others}
+    if base is not None:
+        return dataclasses.replace(base, **values, **others)
+    wanted = {name: value for name, value in defaults.items() if name in own}
+    return config(**{**wanted, **values}, **others)
 
 
 def from_flags(config: type, base=None, **others):
@@ -75,8 +156,13 @@ def devices() -> list[jax.Device]:
 def _split_processor() -> None:
     """Makes of a CPU as many devices as `--devices` asks for, before JAX looks for them."""
     count = flags.FLAGS.devices if "devices" in flags.FLAGS else 0
-    if count > 0 and "device_count" not in os.environ.get("XLA_FLAGS", ""):
+    given = os.environ.get("XLA_FLAGS", "")
+    if count > 0 and "device_count" not in given:
         jax.config.update("jax_num_cpu_devices", count)
+    # An XLA that does not know a flag ends the process: only those that were looked at get any.
+    if count > 1 and jaxlib.version.__version_info__ < (0, 13):
+        own = [f"--{name}={limit}" for name, limit in _PATIENCE.items() if name not in given]
+        os.environ["XLA_FLAGS"] = " ".join([given, *own]).strip()
 
 
 def _expand_homes() -> None:
@@ -106,7 +192,8 @@ def run_directory(*reads: str | Path) -> Path:
       reads: files and directories that the run begins with, which must lie elsewhere.
 
     Raises:
-      InputError: one of them lies within, or prepared data does that would be deleted.
+      InputError: one of them lies within, or prepared data does that would be deleted, or what
+        would be deleted is no run.
     """
     directory = Path(flags.FLAGS.run_dir)
     data = [flags.FLAGS.data_dir] if flags.FLAGS.overwrite else []
@@ -116,16 +203,19 @@ def run_directory(*reads: str | Path) -> Path:
                 f"--run_dir={directory} holds {path}, which the run reads; choose another --run_dir"
             )
     if flags.FLAGS.overwrite:
-        if leads() and directory.exists():
-            shutil.rmtree(directory)
+        if leads() and directory.is_dir():
+            empty(directory)
         parallel.meet()  # nobody looks before it is empty
     return directory
 
 
 def note_command(directory: Path) -> None:
     """Keeps the command beside what it made, once."""
-    program = f"launch.{Path(sys.argv[0]).stem}"
-    command = shlex.join(["python", "-m", program, *sys.argv[1:]])
+    program = Path(sys.argv[0])
+    started = (
+        ["python", "-m", f"launch.{program.stem}"] if program.suffix == ".py" else [program.name]
+    )
+    command = shlex.join([*started, *sys.argv[1:]])
     path = directory / COMMANDS
     if not path.is_file() or command not in path.read_text("utf-8").splitlines():
         with path.open("a", encoding="utf-8") as file:
@@ -139,46 +229,6 @@ def define_run_flags() -> None:
     flags.DEFINE_integer(
         "devices", 0, "Local devices to use; 0 for all. A CPU is split into as many as that."
     )
-
-
-def define_process_flags() -> None:
-    """Of which processes a run is, where there are several."""
-    flags.DEFINE_string(
-        "coordinator", None,
-        "HOST:PORT where process 0 listens, for a run of several processes; `auto` asks the "
-        "cluster (SLURM, Open MPI, Kubernetes, Cloud TPU).",
-    )  # fmt: skip
-    flags.DEFINE_integer(
-        "processes", None, "How many processes the run has, unless the coordinator is auto."
-    )
-    flags.DEFINE_integer("process", None, "Number of this process, from 0.")
-
-
-def _join_processes() -> None:
-    """Makes this process one of the run's, before JAX looks for devices."""
-    if "coordinator" not in flags.FLAGS:
-        return
-    where, count, number = (flags.FLAGS[n].value for n in ("coordinator", "processes", "process"))
-    named = count is not None and number is not None and 0 <= number < count
-    if where is None and count is number is None:
-        return
-    if where == "auto" and count is number is None:
-        _initialize()
-    elif where is not None and ":" in where and named:
-        _initialize(where, count, number)
-    else:
-        raise InputError(
-            f"--coordinator={where} --processes={count} --process={number}: expected HOST:PORT, "
-            "how many processes there are, and the number of this one, from 0; or auto alone"
-        )
-
-
-def _initialize(*where) -> None:
-    try:
-        jax.distributed.initialize(*where)
-    except (RuntimeError, ValueError) as error:
-        first = str(error).strip().partition("\n")[0]
-        raise InputError(f"the processes of this run did not find each other: {first}") from error
 
 
 def define_training_flags() -> None:
@@ -223,76 +273,60 @@ def _field_docs(config: type) -> dict[str, str]:
     return docs
 
 
-class Interrupt:
-    """Ctrl-C and SIGTERM as a question that long work asks between two blocks: `interrupt()`.
-
-    A second signal ends the process at once. Of several processes all ask together, and a signal to
-    one is a signal to all.
-    """
-
-    SIGNALS = signal.SIGINT, signal.SIGTERM
-
-    def __init__(self):
-        self.signal: int | None = None
-        self.devices = jax.devices()
-
-    def __enter__(self):
-        self.before = {number: signal.signal(number, self._note) for number in self.SIGNALS}
-        return self
-
-    def __exit__(self, *_):
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-
-    def __call__(self) -> bool:
-        if parallel.anybody(self.signal is not None, self.devices) and self.signal is None:
-            self.signal = signal.SIGTERM
-        return self.signal is not None
-
-    def _note(self, number: int, frame) -> None:
-        if self.signal is not None:
-            os._exit(128 + number)
-        self.signal = number
-        print("\nstopping after this block; once more ends at once", file=sys.stderr, flush=True)
-
-    def end(self, where: str) -> NoReturn:
-        """End with the status of a process that the signal ended."""
-        if leads():
-            same = "the same command" + (" without --overwrite" if flags.FLAGS.overwrite else "")
-            print(f"stopped {where}; {same} goes on from there", flush=True)
-        sys.exit(128 + self.signal)
-
-
 def run(main: Callable[[], None]) -> None:
-    """`app.run`, where an error of input or training is one line and exit status 2."""
+    """`app.run`, where an error of input or training is one line and exit status 2.
+
+    With `--verbosity=1` or higher its traceback comes before that line.
+    """
+    _own_flags(sys.modules[main.__module__])
 
     def checked(argv: list[str]) -> None:
         if len(argv) > 1:
             raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-        # Orbax and TFDS tell of every file they touch, and print what they then raise.
-        logging.set_verbosity(logging.FATAL)
+        verbose = flags.FLAGS.verbosity >= 1
+        if not verbose:
+            # Orbax and TFDS tell of every file they touch, and print what they then raise.
+            logging.set_verbosity(logging.FATAL)
         # Tracing makes millions of small objects that stay: looking for garbage among them takes a
         # fifth of it.
         gc.set_threshold(100_000, 50, 1000)
         _expand_homes()
         try:
-            _join_processes()
+            join_processes()
             _split_processor()
             main()
-        except (InputError, NonFiniteLossError) as error:
-            _end(str(error))
-        except jax.errors.JaxRuntimeError as error:
-            if jax.process_count() == 1:
+        except (InputError, NonFiniteLossError, jax.errors.JaxRuntimeError, OSError) as error:
+            if isinstance(error, jax.errors.JaxRuntimeError) and jax.process_count() == 1:
                 raise
-            first = str(error).strip().partition("\n")[0]
-            _end(
-                f"another process of this run is gone ({first}); start all of them again to resume"
-            )
-        except OSError as error:
-            where = f" {error.filename}" if error.filename else ""
-            _end(f"cannot read or write{where}: {error.strerror}")
+            if verbose:
+                traceback.print_exc()
+            _end(_line(error))
 
     app.run(checked)
+
+
+def _own_flags(program: ModuleType) -> None:
+    """`--help` shows a program's text and flags however it was started.
+
+    absl looks for both in `__main__`, which is a script of the installation where the program is
+    one of its commands.
+    """
+    main = sys.modules["__main__"]
+    if program is not main:
+        main.__doc__ = program.__doc__
+        for flag in flags.FLAGS.get_key_flags_for_module(program.__name__):
+            flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
+
+
+def _line(error: Exception) -> str:
+    """What an error tells who reads no traceback."""
+    if isinstance(error, OSError):
+        where = f" {error.filename}" if error.filename else ""
+        return f"cannot read or write{where}: {error.strerror or error}"
+    if isinstance(error, jax.errors.JaxRuntimeError):
+        first = str(error).strip().partition("\n")[0]
+        return f"another process of this run is gone ({first}); start all of them again to resume"
+    return str(error)
 
 
 def _end(message: str) -> NoReturn:

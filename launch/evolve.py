@@ -17,8 +17,8 @@ from pathlib import Path
 import jax
 from absl import flags
 
-from haemsa_jax.config import TrainConfig, to_json
-from haemsa_jax.data.dataset import known_of
+from haemsa_jax.config import NetworkConfig, TrainConfig, to_json
+from haemsa_jax.data.description import describe_data
 from haemsa_jax.errors import InputError
 from haemsa_jax.evolution import outcome
 from haemsa_jax.evolution.genome import describe
@@ -26,10 +26,15 @@ from haemsa_jax.evolution.problem import Problem, make_problem, search_data
 from haemsa_jax.evolution.run import run_search
 from haemsa_jax.evolution.search import make_search
 from haemsa_jax.evolution.state import SearchConfig, SearchResult
+from haemsa_jax.models import default_structure
 from haemsa_jax.reporting.evolution import evolution_figure
-from haemsa_jax.training.checkpoint import Experiment
-from launch import cli, tasks, words
-from launch.progress import SearchBar
+from haemsa_jax.structure.size import parameters
+from haemsa_jax.training.persistence.experiment import Experiment
+
+from . import cli, tasks, words
+from .interrupt import Interrupt
+from .processes import define_process_flags
+from .progress import SearchBar
 
 _PATTERNS = flags.DEFINE_list(
     "patterns", ["full"],
@@ -43,9 +48,10 @@ _BLOCK = flags.DEFINE_integer("block", 1, "Generations between two reports and c
 _YARDSTICK = flags.DEFINE_bool("yardstick", True, "Also search at random, with the same budget.")
 # A population is many networks, each of them small; what a member trains on is a few dozen steps a
 # generation, and averages must follow quickly.
-tasks.define_flags(width=32, depth=1, heads=2, link_width=16)
+NETWORK = {"width": 32, "depth": 1, "heads": 2, "link_width": 16}
+tasks.define_flags()
 cli.define_run_flags()
-cli.define_process_flags()
+define_process_flags()
 # A member is one seed, trained for so many steps.
 UNUSED = "seeds", "epochs", "evaluate_every", "patience", "task_weighting"
 cli.define_flags(TrainConfig, UNUSED, batch_size=32, ema=0.97)
@@ -57,8 +63,8 @@ def main() -> None:
     if _BLOCK.value < 1:
         raise InputError(f"--block={_BLOCK.value} must be at least 1")
     config = cli.from_flags(SearchConfig, fixed=tuple(_FIXED.value))
-    datasets, network = tasks.from_flags(("train", "validation"))
-    if network.text and network.text.mode == "tuned":
+    datasets, network = tasks.from_flags(("train", "validation"), **NETWORK)
+    if any(spec.mode == "tuned" for spec in network.encoders.values()):
         raise InputError(
             "--text_mode=tuned: a population has no encoder each; use frozen, pooled, or adapted, "
             "which leaves it to evolution whether there are adapters"
@@ -70,10 +76,12 @@ def main() -> None:
     # How many members go abreast is a matter of memory, and may change where a search goes on.
     agreed = {name: value for name, value in to_json(config).items() if name != "abreast"}
     origin = {"search": agreed, "patterns": [list(pattern) for pattern in patterns]}
-    experiment = Experiment(network, train, origin, known_of(datasets))
+    experiment = Experiment(network, train, origin, describe_data(datasets))
     data = search_data(network, datasets, words.weights(network))
     key = jax.random.key(train.seed)
     directory = cli.run_directory()
+    if cli.leads():
+        print(_plan(network, problem, config, len(devices)), flush=True)
 
     def run(blind: bool) -> SearchResult:
         name = "random search" if blind else config.algorithm
@@ -83,7 +91,7 @@ def main() -> None:
                 _YARDSTICK.value and not blind, bar, interrupt,
             )  # fmt: skip
 
-    with cli.Interrupt() as interrupt:
+    with Interrupt() as interrupt:
         found, beside = run(blind=False), None
         _save(directory, found, experiment, problem, data)
         ended = _after(found, config)
@@ -97,6 +105,19 @@ def main() -> None:
         _show(directory, found, beside, problem, experiment)
     if stopped:
         interrupt.end(ended)
+
+
+def _plan(network: NetworkConfig, problem: Problem, config: SearchConfig, devices: int) -> str:
+    """What is about to be searched, before anything compiles."""
+    genes, count = len(problem.table.genes), config.population * config.generations
+    size = int(parameters(network, default_structure(network)))
+    steps = config.population * (config.head_start + config.steps * config.generations)
+    return (
+        f"searching {genes} genes of a {network.model} network of {size:,} parameters: {count:,} "
+        f"members ({config.generations} generations of {config.population}), {steps:,} training "
+        f"steps in all, on {devices} device{'s' if devices > 1 else ''}; the first generation "
+        f"trains {config.head_start + config.steps} steps, the others {config.steps}"
+    )
 
 
 def _show(
@@ -144,5 +165,10 @@ def _best(values, result: SearchResult) -> float:
     return float(values.reshape(-1)[result.history.winner()])
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """The program as a command."""
     cli.run(main)
+
+
+if __name__ == "__main__":
+    run()

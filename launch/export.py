@@ -14,8 +14,9 @@ from absl import flags
 from haemsa_jax.errors import InputError
 from haemsa_jax.inference.export import PLATFORMS, export
 from haemsa_jax.reporting.card import model_card
-from haemsa_jax.training.checkpoint import load_trained
-from launch import cli
+from haemsa_jax.training.persistence.trained import load_trained
+
+from . import cli
 
 _OUTPUT = flags.DEFINE_string("output", None, "Directory of the export.", required=True)
 _TOKENS = flags.DEFINE_list(
@@ -52,5 +53,10 @@ def _tokens() -> dict[str, int]:
     return tokens
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """The program as a command."""
     cli.run(main)
+
+
+if __name__ == "__main__":
+    run()

@@ -12,10 +12,12 @@ from pathlib import Path
 
 from absl import flags
 
-from haemsa_jax.text import check_like, read_pretrained, write_pretrained
-from haemsa_jax.training.checkpoint import load_trained
-from haemsa_jax.training.warm_start import trained_encoder
-from launch import cli
+from haemsa_jax.encoders import check_like
+from haemsa_jax.encoders.text import MODALITY, read_pretrained, write_pretrained
+from haemsa_jax.structure.warm_start import trained_encoder
+from haemsa_jax.training.persistence.trained import load_trained
+
+from . import cli
 
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "Directory of a trained run.", required=True)
 _NETWORK = flags.DEFINE_integer(
@@ -26,13 +28,18 @@ _OUTPUT = flags.DEFINE_string("output", None, "Folder that is made.", required=T
 
 def main() -> None:
     trained = load_trained(_RUN_DIR.value)
-    params = trained_encoder(trained, _NETWORK.value)
-    text = trained.experiment.network.text
-    published = read_pretrained(text.encoder)
-    check_like(published, text)
+    params = trained_encoder(trained, MODALITY, _NETWORK.value)
+    spec = trained.experiment.network.encoders[MODALITY]
+    published = read_pretrained(spec.encoder)
+    check_like(published, spec)
     write_pretrained(published, params, _OUTPUT.value)
-    print(f"written: {_OUTPUT.value}: {text.encoder} as {Path(_RUN_DIR.value)} trained it")
+    print(f"written: {_OUTPUT.value}: {spec.encoder} as {Path(_RUN_DIR.value)} trained it")
+
+
+def run() -> None:
+    """The program as a command."""
+    cli.run(main)
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run()

@@ -1,12 +1,13 @@
 """Predicts the samples of a file with a trained network.
 
-  python -m launch.predict --run_dir=runs/tuned --input=reviews.csv --output=said.csv
-  python -m launch.predict --run_dir=runs/hazumi --input=clips.jsonl --output=said.jsonl
+  python -m launch.predict --run_dir=runs/tuned --input=reviews.csv --output=predictions.csv
+  python -m launch.predict --run_dir=runs/hazumi --input=clips.jsonl --output=predictions.jsonl
 
 INPUT is `.jsonl` (an object a line: `text` as words or numbers, `audio`, `vision` as numbers
 [tokens][width], any of them; `id`, `speaker`), `.csv` (`text`, `audio`, `id`, `speaker`) or `.npz`
 (an array [samples, tokens, width] by modality, with `MODALITY_mask`). Of a network whose audio was
-made by openSMILE, `audio` may name a recording; `transcript` may name a file with the words. Rows
+made by openSMILE, `audio` may name a recording; `transcript` may name a file with the words: files
+beside INPUT or below, or where --files_from says. Rows
 next to each other with the same `dialogue` are each other's context. A row that cannot be read is
 reported with its place, left out and counted; the others are predicted as if nothing were known of
 it, and the exit status is 1.
@@ -27,14 +28,18 @@ from haemsa_jax.errors import InputError
 from haemsa_jax.inference import Predictor
 from haemsa_jax.inference.files import Row, Writer, pieces, read_rows
 from haemsa_jax.inference.predictor import BATCH
-from launch import cli
+
+from . import cli
 
 _INPUT = flags.DEFINE_string("input", None, "File of samples.", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "File of predictions.", required=True)
 _ENCODER = flags.DEFINE_string(
     "encoder", None, "Where the text encoder lies, if not where it was in training."
 )
-
+_FILES_FROM = flags.DEFINE_string(
+    "files_from", None,
+    "Folder in which the files lie that INPUT names, also below it; by default that of INPUT.",
+)  # fmt: skip
 
 cli.define_trained_flags()
 
@@ -46,7 +51,9 @@ def main() -> None:
     predictor = Predictor.from_checkpoint(
         given.run_dir, given.dataset, given.networks, _ENCODER.value
     )
-    rows, good, bad = read_rows(source, predictor.widths), 0, 0
+    files_from = None if _FILES_FROM.value is None else Path(_FILES_FROM.value)
+    rows = read_rows(source, predictor.widths, files_from=files_from)
+    good, bad = 0, 0
 
     def read(row: Row) -> Row:
         """Once: recordings take a while. One that cannot be read keeps its place, empty."""
@@ -61,17 +68,22 @@ def main() -> None:
     with Writer(target, predictor.tasks) as writer, tqdm(unit="row", dynamic_ncols=True) as bar:
         for dialogue, piece in pieces(map(read, rows), BATCH):
             predict = predictor.predict_many if dialogue is None else predictor.predict_dialogue
-            said = predict([row.utterance for row in piece])
-            for row, one in zip(piece, said, strict=True):
+            predictions = predict([row.utterance for row in piece])
+            for row, one in zip(piece, predictions, strict=True):
                 if one is not None:
                     writer.write(row, one)
-            good += sum(one is not None for one in said)
-            bad += said.count(None)
+            good += sum(one is not None for one in predictions)
+            bad += predictions.count(None)
             bar.update(len(piece))
     print(f"written: {target}, {good} rows" + (f"; {bad} left out" if bad else ""))
     if bad:
         sys.exit(1)
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """The program as a command."""
     cli.run(main)
+
+
+if __name__ == "__main__":
+    run()

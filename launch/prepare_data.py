@@ -12,7 +12,8 @@ from absl import flags
 import haemsa_datasets
 from haemsa_datasets.catalog import prepared_path
 from haemsa_datasets.summary import to_table
-from launch import cli
+
+from . import cli
 
 _DATASET = flags.DEFINE_list(
     "dataset", None, f"Data sets to prepare, a comma list of {', '.join(haemsa_datasets.names())}."
@@ -36,6 +37,11 @@ def _report(line: str) -> None:
     print(line, flush=True)
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """The program as a command."""
     flags.mark_flag_as_required("dataset")
     cli.run(main)
+
+
+if __name__ == "__main__":
+    run()

@@ -5,7 +5,7 @@ from statistics import fmean
 
 from tqdm import tqdm
 
-from launch import cli
+from . import cli
 
 
 class Bar:

@@ -13,7 +13,9 @@ from pathlib import Path
 from absl import flags
 
 from haemsa_jax.reporting.page import page
-from launch import cli
+from haemsa_jax.reporting.writing import write_text
+
+from . import cli
 
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "Directory that a launcher wrote.", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "The file; by default RUN_DIR/report.html.")
@@ -23,9 +25,14 @@ def main() -> None:
     directory = Path(_RUN_DIR.value)
     text = page(directory)
     path = Path(_OUTPUT.value) if _OUTPUT.value else directory / "report.html"
-    path.write_text(text, "utf-8")
+    write_text(path, text)
     print(f"written: {path} ({path.stat().st_size / 2**20:.1f} MiB)")
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """The program as a command."""
     cli.run(main)
+
+
+if __name__ == "__main__":
+    run()

@@ -3,28 +3,31 @@
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
-import numpy as np
 from absl import flags
 
 from haemsa_jax.config import (
+    MODES,
     PRECISIONS,
-    TEXT_MODES,
+    EncoderSpec,
     NetworkConfig,
     TaskSpec,
-    TextConfig,
     dataset_of,
 )
 from haemsa_jax.data import Dataset
+from haemsa_jax.encoders.text import FAMILY, MODALITY
 from haemsa_jax.errors import InputError
-from haemsa_jax.evolution.genome import built_for
-from haemsa_jax.models.architecture import default_architecture
-from launch import cli, words
+from haemsa_jax.models import default_structure
+from haemsa_jax.structure.interface import modality
+from haemsa_jax.structure.parts import shut
+from haemsa_jax.structure.specialise import specialised_config
+
+from . import cli, words
 
 flags.disclaim_key_flags()
 
 
-def define_flags(**defaults) -> None:
-    """Which tasks, from where, and the network on them, of which `defaults` change the defaults."""
+def define_flags() -> None:
+    """Which tasks, from where, and the network on them."""
     flags.DEFINE_list("tasks", None, "DATASET or DATASET:TASK, a comma list.")
     flags.DEFINE_string("data_dir", "data", "Directory of prepared data sets.")
     flags.DEFINE_list(
@@ -39,7 +42,7 @@ def define_flags(**defaults) -> None:
         "folder of a BERT, MiniLM, RoBERTa or MPNet model.",
     )  # fmt: skip
     flags.DEFINE_enum(
-        "text_mode", "frozen", TEXT_MODES,
+        "text_mode", "frozen", MODES,
         "frozen: vectors are computed once. pooled: their mean is an utterance. tuned: the encoder "
         "is trained with the network. adapted: thin matrices beside its own are.",
     )  # fmt: skip
@@ -52,17 +55,18 @@ def define_flags(**defaults) -> None:
         "and for processors with AMX.",
     )  # fmt: skip
     flags.DEFINE_integer("max_tokens", 64, "Tokens after which words are cut off.")
-    cli.define_flags(NetworkConfig, **defaults)
+    cli.define_network_flags()
 
 
 def from_flags(
-    splits: Iterable[str], base: NetworkConfig | None = None
+    splits: Iterable[str], base: NetworkConfig | None = None, **defaults
 ) -> tuple[dict[str, Dataset], NetworkConfig]:
     """Data sets and the network that the flags describe.
 
     Args:
       splits: the splits to read.
       base: a network on the same tasks, of which the flags given change single values.
+      defaults: of the network, instead of its model's own.
 
     Raises:
       InputError: no tasks, unknown ones, or others than those of `base`.
@@ -70,8 +74,10 @@ def from_flags(
     given = flags.FLAGS
     if not given.tasks and base is None:
         raise InputError("--tasks is missing: name a data set, or DATASET:TASK, a comma list")
-    text = _text(base.text if base is not None else None)
-    datasets, tasks = load_tasks(given.tasks or list(base.tasks), given.data_dir, splits, text)
+    encoders = dict(base.encoders) if base is not None else {}
+    text = _text(encoders.get(MODALITY))
+    encoders |= {MODALITY: text} if text is not None else {}
+    datasets, tasks = load_tasks(given.tasks or list(base.tasks), given.data_dir, splits, encoders)
     if base is not None and tasks != dict(base.tasks):
         raise InputError(
             f"the tasks are {', '.join(tasks)} as the data sets have them now, but the genome is "
@@ -79,7 +85,7 @@ def from_flags(
         )
     if text is not None:
         talking = tuple(name for name, data in datasets.items() if data.has_words)
-        text = dataclasses.replace(text, datasets=talking)
+        encoders[MODALITY] = dataclasses.replace(text, datasets=talking)
         if not talking:
             raise InputError(
                 f"--text={text.encoder}: there are no transcripts in {', '.join(datasets)}; leave "
@@ -103,8 +109,8 @@ def from_flags(
         for flag, numbers in (("past", past), ("future", future))
     ]
     context = context_of(talking, asked, base)
-    return datasets, cli.from_flags(
-        NetworkConfig, base, widths=widths, tasks=tasks, context=context, text=text
+    return datasets, cli.network_from_flags(
+        base, defaults, widths=widths, tasks=tasks, context=context, encoders=encoders
     )
 
 
@@ -126,7 +132,7 @@ def context_of(
     return context
 
 
-def _text(base: TextConfig | None) -> TextConfig | None:
+def _text(base: EncoderSpec | None) -> EncoderSpec | None:
     """The text encoder that the flags describe, of which those given change what `base` says."""
     given = flags.FLAGS
     named = {
@@ -144,7 +150,7 @@ def _text(base: TextConfig | None) -> TextConfig | None:
         field: given[flag].value if base is None or given[flag].present else getattr(base, field)
         for field, flag in named.items()
     }
-    return words.describe(given.text or base.encoder, **values)
+    return words.describe(FAMILY, given.text or base.encoder, **values)
 
 
 def check_context(network: NetworkConfig) -> None:
@@ -200,14 +206,15 @@ def restricted(network: NetworkConfig, names: str) -> NetworkConfig:
     for task_id in network.tasks:
         if not {*wanted} & {*network.stems_of(dataset_of(task_id))}:
             raise InputError(f"--modalities={names}: there is nothing left to read for {task_id}")
-    architecture = default_architecture(network)
-    keep = np.array([m in wanted for m in network.modalities], np.float32)
-    kept = architecture.replace(modalities=architecture.modalities * keep)
-    return built_for(network, kept)
+    gone = [modality(m) for m in network.modalities if m not in wanted]
+    return specialised_config(network, shut(network, default_structure(network), gone))
 
 
 def load_tasks(
-    names: Sequence[str], data_dir: str, splits: Iterable[str], text: TextConfig | None = None
+    names: Sequence[str],
+    data_dir: str,
+    splits: Iterable[str],
+    encoders: Mapping[str, EncoderSpec] | None = None,
 ) -> tuple[dict[str, Dataset], dict[str, TaskSpec]]:
     """Data sets and tasks by name.
 
@@ -216,14 +223,14 @@ def load_tasks(
         `hazumi:ui`.
       data_dir: where data sets are prepared.
       splits: the splits to read.
-      text: the encoder of their words, if any.
+      encoders: by modality those of their raw input, if any.
     """
     wanted: dict[str, list[str]] = {}
     for name in names:
         dataset, _, task = name.strip().partition(":")
         wanted.setdefault(dataset, []).append(task)
     splits = list(splits)
-    datasets = {name: words.load(name, data_dir, splits, text) for name in wanted}
+    datasets = {name: words.load(name, data_dir, splits, encoders or {}) for name in wanted}
     tasks = {}
     for name, chosen in wanted.items():
         known = datasets[name].tasks

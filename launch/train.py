@@ -18,15 +18,17 @@ from absl import flags
 from haemsa_jax.config import NetworkConfig, TrainConfig
 from haemsa_jax.errors import InputError
 from haemsa_jax.evolution.outcome import Found, begin, read_genome
-from haemsa_jax.models.architecture import default_architecture
-from haemsa_jax.models.haemsa import overlaid
+from haemsa_jax.models import default_structure, overlaid
 from haemsa_jax.reporting.figures import training_figure
-from haemsa_jax.training import log
-from haemsa_jax.training.checkpoint import load_trained
-from haemsa_jax.training.loop import Start, make_train
-from haemsa_jax.training.warm_start import take
-from launch import cli, tasks, words
-from launch.progress import TrainingBar
+from haemsa_jax.structure.warm_start import take
+from haemsa_jax.training.engine.loop import Start, make_train
+from haemsa_jax.training.persistence import log
+from haemsa_jax.training.persistence.trained import load_trained
+
+from . import cli, tasks, words
+from .interrupt import Interrupt
+from .processes import define_process_flags
+from .progress import TrainingBar
 
 _GENOME = flags.DEFINE_string("genome", None, "Genome file of a search, such as best.json.")
 _WEIGHTS = flags.DEFINE_enum(
@@ -48,7 +50,7 @@ _MODALITIES = flags.DEFINE_string(
 _TASK_WEIGHTS = flags.DEFINE_list("task_weights", [], "TASK=weight, a comma list; others weigh 1.")
 tasks.define_flags()
 cli.define_training_flags()
-cli.define_process_flags()
+define_process_flags()
 
 
 def main() -> None:
@@ -63,7 +65,7 @@ def main() -> None:
         config = dataclasses.replace(config, task_weights=weights)
     if _MODALITIES.value is not None:
         network = tasks.restricted(network, _MODALITIES.value)
-    start = Start(default_architecture(network), {}, {})
+    start = Start(default_structure(network), {}, {})
     if found and _MODALITIES.value is not None:
         raise InputError("--modalities and --genome both say what tasks read; give one of them")
     if found:
@@ -78,8 +80,8 @@ def main() -> None:
     )  # fmt: skip
     reads = [found.path] if found else []
     directory = cli.run_directory(*reads, *filter(None, [_INIT_FROM.value]))
-    with cli.Interrupt() as interrupt, TrainingBar() as bar:
-        progress = train(directory, observe=bar, stop=interrupt)
+    with Interrupt() as interrupt, TrainingBar() as bar:
+        progress = train(directory, observe=bar, stop=interrupt).progress
         stopped = interrupt()
     if cli.leads():
         _tell(directory, config, progress)
@@ -117,8 +119,13 @@ def _warm(start: Start, network: NetworkConfig, config: TrainConfig) -> Start:
     print(f"new: {', '.join(warm.new) or 'nothing'}", flush=True)
     whence = {"init_from": _INIT_FROM.value, "step": trained.progress.get("best_step")}
     params = overlaid(start.params, warm.params)
-    return Start(start.architecture, params, {**start.origin, **whence})
+    return Start(start.structure, params, {**start.origin, **whence})
+
+
+def run() -> None:
+    """The program as a command."""
+    cli.run(main)
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run()

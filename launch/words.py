@@ -1,70 +1,71 @@
-"""Data sets with a text encoder: which words there are, and what the encoder makes of them."""
+"""Data sets with encoders: which raw input there is, and what the encoders make of it."""
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 import haemsa_datasets
-from haemsa_jax.config import NetworkConfig, TextConfig
+from haemsa_jax.config import EncoderSpec, NetworkConfig, encoder_name
 from haemsa_jax.data import Dataset
-from haemsa_jax.errors import InputError
+from haemsa_jax.encoders import (
+    Pretrained,
+    check_like,
+    encoder_named,
+    specify,
+    with_tokens,
+    with_vectors,
+)
 
 
-def describe(encoder: str, **settings) -> TextConfig:
-    """The encoder as the configuration keeps it."""
-    read = read_encoder(encoder)
-    return TextConfig(
-        encoder, read.fingerprint, datasets=(), shapes=read.config, **settings
-    )  # fmt: skip
+def describe(family: str, encoder: str, **settings) -> EncoderSpec:
+    """The encoder as the configuration keeps it, of no data set yet."""
+    return specify(read_encoder(family, encoder), encoder, datasets=(), **settings)
 
 
 @functools.cache
-def read_encoder(name: str) -> Any:
+def read_encoder(family: str, name: str) -> Pretrained:
     """The encoder's weights and tokeniser; read when it is needed, once."""
-    try:
-        from haemsa_jax.text import read_pretrained
-    except ImportError as error:
-        raise InputError(
-            f"--text={name} needs the package {error.name}; install requirements.txt"
-        ) from error
-    return read_pretrained(name)
+    return encoder_named(family).read(name)
 
 
 def weights(network: NetworkConfig) -> dict[str, Any]:
-    """First weights that a network does not draw: its encoder's, where one is within."""
-    if not any(network.encodes(dataset) for dataset in network.widths):
-        return {}
-    return {"encoder": read_encoder(network.text.encoder).params}
+    """First weights that a network does not draw: its encoders', where some are within."""
+    specs = {m: network.encoders[m] for m in network.encoded()}
+    return {
+        encoder_name(m): read_encoder(spec.family, spec.encoder).params for m, spec in specs.items()
+    }
 
 
-def load(name: str, data_dir: str, splits: Iterable[str], text: TextConfig | None) -> Dataset:
-    """A data set, with the encoder's vectors of its words where there is an encoder.
+def load(
+    name: str, data_dir: str, splits: Iterable[str], encoders: Mapping[str, EncoderSpec]
+) -> Dataset:
+    """A data set, with what encoders make of its raw input.
 
     Vectors are kept under DATA_DIR/embeddings, since an encoder takes longer than reading them.
 
     Raises:
-      InputError: as the readers do, or the encoder has changed since `text` was written.
+      InputError: as the readers do, or an encoder has changed since its description was written.
     """
     dataset = haemsa_datasets.load(name, data_dir, splits)
-    if text is None:
-        return dataset
-    pretrained = read_encoder(text.encoder)
-    from haemsa_jax.text import check_like, with_text, with_tokens
+    for spec in encoders.values():
+        pretrained = read_encoder(spec.family, spec.encoder)
+        check_like(pretrained, spec)
+        if spec.within:
+            dataset = with_tokens(dataset, pretrained, spec.max_tokens)
+        else:
+            dataset = _embedded(dataset, pretrained, spec, Path(data_dir) / "embeddings")
+    return dataset
 
-    check_like(pretrained, text)
 
-    if text.within:
-        return with_tokens(dataset, pretrained, text.max_tokens)
-    with tqdm(desc=f"{name}: embedding", unit="text", leave=False, delay=1) as bar:
+def _embedded(dataset: Dataset, pretrained: Pretrained, spec: EncoderSpec, cache: Path) -> Dataset:
+    with tqdm(desc=f"{dataset.name}: embedding", unit=spec.modality, leave=False, delay=1) as bar:
 
         def report(done: int, total: int) -> None:
             bar.total = total
             bar.update(done - bar.n)
 
-        return with_text(
-            dataset, pretrained, text.max_tokens, Path(data_dir) / "embeddings", report,
-            pooled=text.mode == "pooled",
-        )  # fmt: skip
+        pooled = spec.mode == "pooled"
+        return with_vectors(dataset, pretrained, spec.max_tokens, cache, report, pooled=pooled)

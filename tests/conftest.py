@@ -32,15 +32,18 @@ import jax
 import numpy as np
 import pytest
 
-from haemsa_jax.config import NetworkConfig, Parts, TaskSpec, TrainConfig
+from haemsa_jax.config import NetworkConfig, TaskSpec, TrainConfig
 from haemsa_jax.data import Dataset, Split
-from haemsa_jax.data.dataset import known_of
-from haemsa_jax.models.architecture import default_architecture
-from haemsa_jax.models.haemsa import Haemsa, init_variables
-from haemsa_jax.text import read_pretrained, with_tokens
-from haemsa_jax.training.checkpoint import Experiment, Trained
-from haemsa_jax.training.constants import make_constants
-from haemsa_jax.training.state import stack
+from haemsa_jax.data.description import describe_data
+from haemsa_jax.encoders import with_tokens
+from haemsa_jax.encoders.text import read_pretrained
+from haemsa_jax.models import build, default_structure, init_variables
+from haemsa_jax.models.haemsa import HaemsaConfig
+from haemsa_jax.models.model import config_class, model_named
+from haemsa_jax.training.engine.state import stack
+from haemsa_jax.training.measurement.normalization import make_constants
+from haemsa_jax.training.persistence.experiment import Experiment
+from haemsa_jax.training.persistence.trained import Trained
 
 jax.config.update("jax_debug_key_reuse", True)
 # As launchers do: tracing makes millions of small objects that stay.
@@ -123,7 +126,7 @@ def talks() -> Dataset:
 @pytest.fixture(scope="session")
 def small(talks) -> NetworkConfig:
     """A network on all its tasks, small enough to compile in seconds."""
-    return NetworkConfig(
+    return HaemsaConfig(
         widths={talks.name: dict(talks.widths)},
         tasks={f"{talks.name}:{name}": task for name, task in talks.tasks.items()},
         context={talks.name: (1, 1)},
@@ -171,10 +174,19 @@ def lone(small, solo) -> NetworkConfig:
 def bare(network, **changes) -> NetworkConfig:
     """With one expert for text, one to fuse, and nothing else: it compiles in a quarter of the
     time."""
-    network = dataclasses.replace(network, **changes, parts=None)
-    modalities = dict.fromkeys(network.tasks, ("text",))
-    parts = Parts(modalities, {"text": (("pointwise",),)}, (), ("concat",))
-    return dataclasses.replace(network, parts=parts)
+    kept = {"local/text/0": ("pointwise",), "depth/text": ("1",), "links": ()}
+    for task_id in network.tasks:
+        kept |= {f"modalities/{task_id}": ("text",), f"fusion/{task_id}": ("concat",)}
+    return network.changed(**changes, kept=kept)
+
+
+MODELS = ("haemsa", "late_fusion", "recurrent")
+
+
+def as_model(name, network, **changes) -> NetworkConfig:
+    """Another model on the same data sets and tasks, everything built."""
+    shared = {f.name: getattr(network, f.name) for f in dataclasses.fields(NetworkConfig)}
+    return config_class(model_named(name))(**{**shared, "kept": {}, **changes})
 
 
 @pytest.fixture(scope="session")
@@ -214,16 +226,16 @@ def drawn(make, stack=()):
 
 def params_of(network, stack=()):
     """Such parameters of a network."""
-    return drawn(lambda key: init_variables(Haemsa(network), key)[0], stack)
+    return drawn(lambda key: init_variables(build(network), key)[0], stack)
 
 
 def made(network, dataset, seeds=2, params=None) -> Trained:
     """Networks with random weights, but for those that are given."""
     data = {dataset.name: dataset}
     params = {**params_of(network, (seeds,)), **stack(params or {}, seeds)}
-    experiment = Experiment(network, TrainConfig(seeds=seeds), {}, known_of(data))
-    architectures = stack(default_architecture(network), seeds)
-    return Trained(experiment, params, make_constants(network, data), architectures, {})
+    experiment = Experiment(network, TrainConfig(seeds=seeds), {}, describe_data(data))
+    structures = stack(default_structure(network), seeds)
+    return Trained(experiment, params, make_constants(network, data), structures, {})
 
 
 def utterances(split, rows):

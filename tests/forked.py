@@ -16,7 +16,7 @@ import warnings
 
 SHARED = (
     "jax", "flax", "optax", "orbax.checkpoint", "matplotlib.pyplot", "tokenizers", "safetensors",
-    "tensorflow_datasets", "haemsa_datasets", "haemsa_jax", "haemsa_jax.text",
+    "tensorflow_datasets", "haemsa_datasets", "haemsa_jax", "haemsa_jax.encoders.text",
     "haemsa_jax.reporting.figures", "haemsa_jax.evolution.problem",
 )  # fmt: skip
 

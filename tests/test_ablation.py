@@ -7,15 +7,25 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from haemsa_jax.config import LOCAL_EXPERTS, TrainConfig
+from haemsa_jax.config import TrainConfig
 from haemsa_jax.errors import InputError
-from haemsa_jax.evolution.ablation import ablate, alone_for, possible, specialised
 from haemsa_jax.evolution.genome import decode, gene_table
-from haemsa_jax.models.architecture import default_architecture
-from haemsa_jax.models.haemsa import Haemsa, init_variables
-from haemsa_jax.reporting.ablation import MISSING, THERE, difference, figure, markdown, states
-from haemsa_jax.training.step import batch_sizes, steps_per_epoch
+from haemsa_jax.models import build, default_structure, init_variables
+from haemsa_jax.models.haemsa import LOCAL_EXPERTS
+from haemsa_jax.reporting.ablation import (
+    COMPLETE,
+    PARTIAL,
+    difference,
+    figure,
+    markdown,
+    sizes_table,
+    states,
+)
+from haemsa_jax.structure.ablation import ablate, alone_for, possible, specialised
+from haemsa_jax.structure.parts import declare
+from haemsa_jax.training.engine.drawing import batch_sizes, steps_per_epoch
 
+TRANSFERRED = ("links", "imputed")
 COUNTS = {"talks:score": 70, "talks:mood": 70, "talks:tags": 46}
 UNEVOLVED = TrainConfig(modality_dropout=0.3, imputation=1.0, distillation=1.0, orthogonality=1.0)
 
@@ -25,10 +35,11 @@ def evolved(small):
     """A supernet with all options, and a genome's architecture and training."""
     network = dataclasses.replace(small, sharing="imputed")
     genome = gene_table(network, UNEVOLVED).random(jax.random.key(3))
-    architecture = jax.device_get(decode(network, genome, UNEVOLVED)[0])
+    structure = jax.device_get(decode(network, genome, UNEVOLVED)[0])
     reads = np.array([[1, 1, 0], [0, 1, 1], [1, 1, 1]], np.float32)
-    architecture = architecture.replace(modalities=reads)
-    return network, architecture, dataclasses.replace(UNEVOLVED, dropout=0.1)
+    for task_id, row in zip(network.tasks, reads, strict=True):
+        structure[f"modalities/{task_id}"] = row
+    return network, structure, dataclasses.replace(UNEVOLVED, dropout=0.1)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +50,7 @@ def without(evolved):
 def parameters(variant) -> int:
     """Of the network that is really built."""
     shapes = jax.eval_shape(
-        lambda key: init_variables(Haemsa(variant.network), key)[0], jax.random.key(0)
+        lambda key: init_variables(build(variant.network), key)[0], jax.random.key(0)
     )
     return sum(x.size for x in jax.tree.leaves(shapes))
 
@@ -47,9 +58,9 @@ def parameters(variant) -> int:
 def test_one_level_has_as_many_parameters(evolved, without):
     whole = specialised(*evolved)
     (flat,) = without("hierarchy")
-    assert not any(flat.network.parts.local.values()) and any(whole.network.parts.local.values())
-    assert not flat.network.parts.specific
-    assert flat.network.parts.fusion == whole.network.parts.fusion
+    assert not declare(flat.network).of_kind("block", "expert", "specific")
+    assert declare(whole.network).of_kind("block")
+    assert flat.network.built_operators == whole.network.built_operators
     assert flat.train.orthogonality == 0.0
     narrower = dataclasses.replace(flat.network, width=flat.network.width - flat.network.heads)
     too_small = dataclasses.replace(flat, network=narrower)
@@ -59,31 +70,33 @@ def test_one_level_has_as_many_parameters(evolved, without):
 
 def test_not_evolved_is_everything_open(evolved, without):
     (open_,) = without("evolution")
-    parts, everything = open_.network.parts, evolved[0].built
-    assert parts.local == everything.local and {*parts.links} == {*everything.links}
-    assert parts.local["text"] == (LOCAL_EXPERTS,)
+    assert declare(open_.network).parts == declare(evolved[0]).parts
+    assert declare(open_.network).gates == declare(evolved[0]).gates
+    assert open_.network.blocks("text") == (LOCAL_EXPERTS,)
     assert open_.train == UNEVOLVED
 
 
 def test_no_transfer(evolved, without):
     whole = specialised(*evolved)
     (closed,) = without("transfer")
-    assert whole.network.parts.links and not closed.network.parts.links
-    assert whole.network.parts.imputed and not closed.network.parts.imputed
+    assert whole.network.links and not closed.network.links
+    assert whole.network.imputed and not closed.network.imputed
     assert (closed.train.imputation, closed.train.distillation) == (0.0, 0.0)
-    same = dataclasses.replace(closed.network.parts, links=(), imputed=())
-    assert same == dataclasses.replace(whole.network.parts, links=(), imputed=())
+    rest = [
+        {name: labels for name, labels in of.network.kept.items() if name not in TRANSFERRED}
+        for of in (closed, whole)
+    ]
+    assert rest[0] == rest[1]
 
 
 def test_one_network_a_task_uses_what_the_task_used(evolved, without):
     whole, alone = specialised(*evolved).network, without("multitask")
     assert [list(each.network.tasks) for each in alone] == [[name] for name in whole.tasks]
-    for row, (task_id, each) in enumerate(zip(whole.tasks, alone, strict=True)):
-        parts = each.network.parts
-        assert parts.modalities == {task_id: whole.parts.modalities[task_id]}
-        assert {*parts.local} == {*whole.parts.modalities[task_id]}
-        assert all(blocks == whole.parts.local[m] for m, blocks in parts.local.items())
-        assert len(parts.fusion) == evolved[1].fusion[row].sum()
+    for task_id, each in zip(whole.tasks, alone, strict=True):
+        small = each.network
+        assert small.reads(task_id) == whole.reads(task_id) == small.built_modalities
+        assert all(small.blocks(m) == whole.blocks(m) for m in small.built_modalities)
+        assert len(small.built_operators) == evolved[1][f"fusion/{task_id}"].sum()
         assert each.parameters == parameters(each) < parameters(specialised(*evolved))
 
 
@@ -104,11 +117,11 @@ def test_alone_a_task_sees_as_many_samples():
 
 
 def test_nothing_to_take_away(lone):
-    score = dataclasses.replace(lone, tasks={"talks:score": lone.tasks["talks:score"]}, parts=None)
-    given = score, default_architecture(score), TrainConfig(), TrainConfig(), {"talks:score": 70}
+    score = dataclasses.replace(lone, tasks={"talks:score": lone.tasks["talks:score"]}, kept={})
+    given = score, default_structure(score), TrainConfig(), TrainConfig(), {"talks:score": 70}
     with pytest.raises(InputError, match="there is one task, talks:score"):
         ablate("multitask", *given)
-    assert possible(score) == ("hierarchy", "evolution", "transfer")
+    assert possible(score) == ("hierarchy", "evolution")
     assert "multitask" in possible(lone)
     with pytest.raises(InputError, match="--ablate=gates is unknown; choose from hierarchy"):
         ablate("gates", *given)
@@ -130,11 +143,11 @@ def test_what_is_missing_is_averaged(tmp_path):
         "audio": {"mae": [1.0, 1.2], "corr": [0.1, 0.3]},
     }
     found = states(row)
-    assert found[THERE] == row["text+audio"]
-    assert found[MISSING]["mae"] == pytest.approx([0.8, 1.0])
+    assert found[COMPLETE] == row["text+audio"]
+    assert found[PARTIAL]["mae"] == pytest.approx([0.8, 1.0])
     less = {p: {m: [v + 0.1 for v in values] for m, values in of.items()} for p, of in row.items()}
     table = markdown({"talks:score": {"whole": row, "no transfer": less}}, "whole")
-    assert "### talks:score, everything there" in table
+    assert "### talks:score, all modalities" in table
     assert "| no transfer | 0.700 ± 0.141 | +0.100 [+0.100, +0.100] |" in table
     figure({"talks:score": {"whole": row, "no transfer": less}}, "whole", tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
@@ -152,4 +165,12 @@ def test_the_legend_is_that_of_all_panels(tmp_path, monkeypatch):
         "b:score": {"whole": more, "no transfer": more},
     }
     figure(found, "whole", tmp_path / "a.png")
-    assert told == [THERE, MISSING]
+    assert told == [COMPLETE, PARTIAL]
+
+
+def test_sizes_are_summed_over_the_networks_of_an_ablation():
+    sizes = {
+        "talks": {"multitask": [{"parameters": 1000, "steps": 7}, {"parameters": 234, "steps": 9}]}
+    }
+    table = sizes_table(sizes, {"multitask": "one network a task"})
+    assert table.rows == [["talks: one network a task", "2", "1,234", "7, 9"]]

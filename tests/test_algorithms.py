@@ -104,3 +104,28 @@ def test_an_unknown_algorithm():
         make_search(make_problem(), odd, jax.local_devices()[:1])
     with pytest.raises(InputError, match=r"PersistentES.*unrolled"):
         make_search(make_problem(), dataclasses.replace(CONFIG, algorithm="PersistentES"))
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="a child has trained on since its parent was measured, so that every child looks better",
+)
+@pytest.mark.parametrize("name", ["MixedGA", "CrowdingGA"])
+def test_training_is_no_success_of_mutation(name):
+    """Where training alone lowers costs, half of the children are better, and the step stays."""
+    rng, generations = np.random.default_rng(0), 12
+    algorithm = algorithms.make_algorithm(name, 16, TABLE, generations)
+    params = algorithm.default_params
+
+    def costs(generation):
+        return jnp.asarray(0.8**generation * rng.uniform(0.95, 1.05, 16), jnp.float32)
+
+    first = jnp.asarray(rng.normal(size=(16, TABLE.size)), jnp.float32)
+    state = algorithm.init(jax.random.key(0), first, costs(0), params)
+    ask, tell = jax.jit(algorithm.ask), jax.jit(algorithm.tell)
+    for generation in range(1, generations):
+        now = jax.random.fold_in(jax.random.key(1), generation)
+        of_ask, of_tell = jax.random.split(now)
+        children, state = ask(of_ask, state, params)
+        state, _ = tell(of_tell, children, costs(generation), state, params)
+    assert state.std < params.std_max

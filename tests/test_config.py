@@ -1,20 +1,26 @@
 """Configurations say what is wrong with them, and survive JSON."""
 
 import dataclasses
+import functools
 import json
 
+import jax
+import numpy as np
 import pytest
 
 from haemsa_jax import config
-from haemsa_jax.config import NetworkConfig, TaskSpec, TrainConfig, check_together
+from haemsa_jax.config import TaskSpec, TrainConfig, check_together
 from haemsa_jax.errors import InputError
+from haemsa_jax.models import build
+from haemsa_jax.models.haemsa import HaemsaConfig
+from haemsa_jax.structure.parts import declare
 from launch.tasks import context_of
 
 SCORE = TaskSpec("score", "regression", ("mae",), range=(-3, 3))
 
 
 def network(**changes):
-    return NetworkConfig(**{"widths": {"a": {"text": 3}}, "tasks": {"a:score": SCORE}, **changes})
+    return HaemsaConfig(**{"widths": {"a": {"text": 3}}, "tasks": {"a:score": SCORE}, **changes})
 
 
 @pytest.mark.parametrize(
@@ -52,6 +58,27 @@ def network(**changes):
             lambda: check_together(network(), TrainConfig(task_weights={"a:score": 0.0})),
             ["every task of a:score weighs 0"],
         ),
+        (lambda: network(width=8.0), ["width=8.0", "whole number"]),
+        (lambda: network(depth=True), ["depth=True", "whole number"]),
+        (lambda: network(clip="wide"), ["clip='wide'", "a number"]),
+        (lambda: network(widths={"a": {"text": 3.5}}), ["width of text in 'a'=3.5", "whole"]),
+        (lambda: network(widths={"a": {"text": 0}}), ["width of text in 'a'=0"]),
+        (lambda: network(context={"a": (1.5, 0)}), ["context of 'a'=1.5", "whole"]),
+        (
+            lambda: network(kept={"modalities/a:score": ("audio",)}),
+            ["'a:score' 'audio'", "from text"],
+        ),
+        (lambda: network(experts=()), ["experts=", "names, each once"]),
+        (lambda: network(operators=("concat", "concat")), ["operators=concat, concat", "once"]),
+        (lambda: declare(network(experts=("mamba",))), ["'mamba'", "choose from pointwise"]),
+        (lambda: declare(network(operators=("sum",))), ["'sum'", "choose from concat"]),
+        (lambda: TrainConfig(batch_size=2.5), ["batch_size=2.5", "whole number"]),
+        (lambda: TrainConfig(seeds=True), ["seeds=True", "whole number"]),
+        (lambda: TrainConfig(dropout="0.1"), ["dropout='0.1'", "a number"]),
+        (lambda: TrainConfig(task_weights={"a:b": "2"}), ["'a:b'='2'", "a number"]),
+        (lambda: TrainConfig(seed=2**32), ["seed=4294967296", "below 4294967296"]),
+        (lambda: TrainConfig(seed=2**32 - 2, seeds=3), ["seeds=3", "last seed"]),
+        (lambda: TrainConfig(seed=-1), ["seed=-1", "negative"]),
         (lambda: TrainConfig(batch_size=0), ["batch_size=0", "positive"]),
         (lambda: TrainConfig(dropout=1.0), ["dropout=1.0", "[0, 1)"]),
         (lambda: TrainConfig(weight_decay=-1.0), ["weight_decay=-1.0", "negative"]),
@@ -66,11 +93,15 @@ def test_errors_name_value_and_rule(make, words):
         assert word in str(error.value)
 
 
+def test_numbers_of_numpy_and_the_last_seed_are_taken():
+    assert TrainConfig(batch_size=np.int32(8), dropout=np.float32(0.5), seed=2**32 - 1).seed
+
+
 def test_json_round_trip(small):
     text = json.dumps(config.to_json(small))
     assert config.network_from_json(json.loads(text)) == small
     train = TrainConfig(seed=3, task_weights={"talks:mood": 2.0})
-    assert config.train_from_json(json.loads(json.dumps(config.to_json(train)))) == train
+    assert config.from_json(TrainConfig, json.loads(json.dumps(config.to_json(train)))) == train
 
 
 def test_modalities_come_in_the_known_order():
@@ -84,11 +115,30 @@ def test_modalities_come_in_the_known_order():
 def test_configurations_are_frozen(small):
     with pytest.raises(dataclasses.FrozenInstanceError):
         small.width = 3
+    with pytest.raises(TypeError, match="cannot be changed"):
+        small.widths["talks"] = {}
+
+
+def test_configurations_and_modules_are_static_arguments(small):
+    """Equal ones share a program, others do not, be it by the order of tasks alone."""
+    traced = []
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def width(module, x):
+        traced.append(module)
+        return x * module.config.width
+
+    order = list(small.tasks)
+    turned = small.changed(tasks={task_id: small.tasks[task_id] for task_id in order[::-1]})
+    same = small.changed(tasks={task_id: small.tasks[task_id] for task_id in order})
+    for each in (small, same, turned):
+        assert width(build(each), 1.0) == small.width
+    assert len(traced) == 2 and hash(same) == hash(small) and turned != small
 
 
 def test_context_that_nobody_asks_about_stays():
     spec = TaskSpec("mood", "classification", ("accuracy",), ("a", "b"))
-    base = NetworkConfig(
+    base = HaemsaConfig(
         {"one": {"text": 2}, "two": {"text": 2}}, {"one:mood": spec, "two:mood": spec},
         context={"one": (8, 2), "two": (4, 0)},
     )  # fmt: skip

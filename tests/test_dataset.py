@@ -59,6 +59,16 @@ SEEN = next(zip(*np.nonzero(SPLIT.masks["text"]), strict=True))  # a (row, token
             {"features": SPLIT.features | {"audio": SPLIT.features["audio"][..., :2]}},
             ["audio", "(10, 5, 2)", "(10, T, 4)"],
         ),
+        (
+            {"features": SPLIT.features | {"gaze": SPLIT.features["audio"]}},
+            ["features of gaze", "text, audio, vision", "leave it out"],
+        ),
+        (
+            {"features": {"text": SPLIT.features["text"]}, "masks": {"text": SPLIT.masks["text"]}},
+            ["features of audio missing", "declare no width"],
+        ),
+        ({"masks": {"text": SPLIT.masks["text"]}}, ["the mask of audio missing"]),
+        ({"labels": {"mood": SPLIT.labels["mood"]}}, ["labels of task 'score'", "missing"]),
         ({"labels": SPLIT.labels | {"mood": np.zeros(3, int)}}, ["(3,)", "(10,)"]),
         ({"labelled": SPLIT.labelled | {"mood": np.zeros(10, bool)}}, ["no sample has a label"]),
         ({"group": np.array([0, 0, 1, 1, 0, 0, 2, 2, 2, 2])}, ["contiguous"]),

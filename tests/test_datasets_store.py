@@ -1,5 +1,6 @@
 """Builders and loading, on a small data set that is added by adding its folder."""
 
+import errno
 import hashlib
 import importlib
 import json
@@ -302,6 +303,23 @@ def test_built_again_only_when_asked_to(splits, tmp_path):
     haemsa_datasets.prepare("tiny", None, tmp_path, overwrite=True)
     assert len(haemsa_datasets.load("tiny", tmp_path).splits["test"]) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
+
+
+def test_what_was_prepared_stays_where_the_new_cannot_take_its_place(splits, tmp_path, monkeypatch):
+    haemsa_datasets.prepare("tiny", None, tmp_path)
+    splits["test"].append(sample("e0", "e"))
+    rename = Path.rename
+
+    def failing(path, target):
+        if ".preparing-" in str(path) and ".preparing-" not in str(target):
+            raise OSError(errno.EIO, "Input/output error", str(target))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(InputError, match="Input/output error"):
+        haemsa_datasets.prepare("tiny", None, tmp_path, overwrite=True)
+    assert len(haemsa_datasets.load("tiny", tmp_path).splits["test"]) == 1
+    assert [path.name for path in (tmp_path / "tiny").iterdir()] == ["1.2.0"]
 
 
 def test_unknown_names():

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import haemsa_datasets
-from haemsa_jax.config import NetworkConfig
 from haemsa_jax.errors import InputError
+from haemsa_jax.models.haemsa import HaemsaConfig
 
 REAL = Path(os.environ.get("HAEMSA_DATA") or Path(__file__).parents[2] / "shared" / "data")
 real_data = pytest.mark.skipif(not REAL.is_dir(), reason="real data: none at $HAEMSA_DATA")
@@ -167,7 +167,7 @@ def test_words_alone_need_an_encoder(tmp_path):
     dataset = prepared("cmu_mosi/standard", tmp_path)
     tasks = {f"{dataset.name}:{name}": task for name, task in dataset.tasks.items()}
     with pytest.raises(InputError, match="has no modality; if it has words, name an encoder"):
-        NetworkConfig({dataset.name: dataset.widths}, tasks)
+        HaemsaConfig({dataset.name: dataset.widths}, tasks)
 
 
 @real_data

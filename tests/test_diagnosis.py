@@ -1,40 +1,63 @@
 """Which part says how much, and what tells modalities apart."""
 
+import collections
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import made, params_of
 
-from haemsa_jax.models.architecture import default_architecture
+from haemsa_jax.data.batches import device_split, gather
+from haemsa_jax.data.dataset import splits_of
+from haemsa_jax.models import Rates, build, default_structure
 from haemsa_jax.reporting import diagnosis
+from haemsa_jax.structure.parts import shut
+from haemsa_jax.training.measurement.normalization import make_constants
 
 
 def test_every_part_is_shut_alone(small):
     network = dataclasses.replace(small, sharing="split")
-    whole = default_architecture(network)
+    whole = default_structure(network)
     found = diagnosis.without(network, whole)
-    counts = {level: sum(of == level for of, _ in found) for level in diagnosis.LEVELS}
+    counts = collections.Counter(kind for kind, _ in found)
     assert counts == {
         "modality": 3,
-        "local": 3 * (1 + 4),
+        "expert": 3 * (1 + 4),
         "link": 6,
-        "global": 4 + 1,
+        "operator": 4 + 1,
         "specific": 3,
     }
-    for shut in found.values():
-        changed = [
-            name for name, a, b in zip(
-                vars(whole), jax.tree.leaves(whole), jax.tree.leaves(shut), strict=True
-            ) if (a != b).any()
-        ]  # fmt: skip
-        assert len(changed) == 1
-    (row,) = np.flatnonzero((found["modality", "audio"].modalities == 0).all(axis=0))
-    assert network.modalities[row] == "audio"
+    for (_, part), closed in found.items():
+        changed = {name.partition("/")[0] for name in whole if (whole[name] != closed[name]).any()}
+        assert len(changed) == 1, part
+    closed = found["modality", "audio"]
+    assert all(closed[f"modalities/{task_id}"].tolist() == [1, 0, 1] for task_id in network.tasks)
     # What is shut already, and what is the last of its kind, is left alone.
-    narrow = whole.replace(fusion=whole.fusion * np.eye(4)[1], links=0 * whole.links)
-    found = diagnosis.without(network, narrow)
-    assert [part for part in found if part[0] in ("link", "global")] == [("global", "all")]
+    narrow = whole | {f"fusion/{t}": np.float32([0, 1, 0, 0]) for t in network.tasks}
+    found = diagnosis.without(network, narrow | {"links": 0 * whole["links"]})
+    assert [part for part in found if part[0] in ("link", "operator")] == [("operator", "all")]
+
+
+def test_the_only_operator_and_the_only_expert_have_an_influence(lone, solo):
+    """A mask counts where there is no gate, too."""
+    shown = diagnosis.diagnose(made(lone, solo), splits_of({solo.name: solo}, "test"))
+    for influence in shown.influence.values():
+        assert min(influence["expert", "text/0: all"]) > 0.0
+    network = lone.changed(sharing="split")
+    structure = default_structure(network)
+    closed = shut(network, structure, ["fusion/concat"])
+    params, constants = params_of(network), make_constants(network, {solo.name: solo})
+    data = jax.device_put(device_split(solo.splits["test"]))
+    samples = jax.vmap(lambda row: gather(data, row, jnp.int32(0), 1, 1))(jnp.arange(5))
+    variables = {"params": params, "constants": constants}
+    whole, without = (
+        build(network).apply(variables, samples, each, Rates(), solo.name)
+        for each in (structure, closed)
+    )
+    assert (without.gates["fusion"] == 0).all() and (whole.gates["fusion"] == 1).all()
+    assert (whole.predictions["talks:score"] != without.predictions["talks:score"]).any()
 
 
 def test_modalities_are_told_apart_by_what_is_theirs():

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax
@@ -9,17 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
+from jax.test_util import check_grads
 
+from haemsa_jax.encoders import embed, with_tokens, with_vectors
+from haemsa_jax.encoders.text import find_folder, read_pretrained, write_pretrained
+from haemsa_jax.encoders.text.module import Bert, gelu, relative_bucket
 from haemsa_jax.errors import InputError
-from haemsa_jax.models.encoder import Encoder, gelu, relative_bucket
-from haemsa_jax.text import (
-    embed,
-    find_folder,
-    read_pretrained,
-    with_text,
-    with_tokens,
-    write_pretrained,
-)
 
 # Tiny random models saved by transformers 5.23 (torch 2.13), and what they say there.
 FIXTURES = Path(__file__).parent / "fixtures" / "encoders"
@@ -34,7 +30,7 @@ def reference(request):
 
 
 def forward(pretrained, ids, mask):
-    return jax.jit(Encoder(pretrained.config).apply)({"params": pretrained.params}, ids, mask)
+    return jax.jit(Bert(pretrained.config).apply)({"params": pretrained.params}, ids, mask)
 
 
 def test_it_is_equal_to_the_reference(reference):
@@ -84,6 +80,16 @@ def test_the_activation_and_its_gradient_by_hand():
     np.testing.assert_allclose(slopes, [0, -0.083316, 0.5, 1.083316, 1], atol=1e-6)
 
 
+def test_the_activation_forward_and_backward_keeping_one_array():
+    x, change = jnp.linspace(-5, 5, 12).reshape(3, 4), jnp.linspace(1, 2, 12).reshape(3, 4)
+    value, forward = jax.jvp(gelu, (x,), (change,))
+    np.testing.assert_array_equal(value, gelu(x))
+    backward = jax.vjp(gelu, x)[1]
+    np.testing.assert_allclose(forward, backward(change)[0], rtol=1e-6)
+    assert sum(kept.size for kept in jax.tree.leaves(backward)) == x.size
+    check_grads(gelu, (x,), order=2, modes=("fwd", "rev"), atol=1e-2, rtol=1e-2)
+
+
 def test_long_and_empty_texts(reference):
     pretrained, _ = reference
     tokens = pretrained.tokenise(["good " * 50, " ", "bad"], max_tokens=6)
@@ -94,6 +100,16 @@ def test_long_and_empty_texts(reference):
     assert not np.any(forward(pretrained, tokens.ids, tokens.mask)[1])
     with pytest.raises(InputError, match="max_tokens=99 must lie in 3 to"):
         pretrained.tokenise(["good"], max_tokens=99)
+
+
+def test_threads_cut_off_each_at_its_own_limit(pretrained):
+    """A tokeniser that is changed while others read with it fails, or cuts off at their limits."""
+    texts = ["the plot was good and bad " * 20] * 40
+    limits = [3 + number % 8 for number in range(64)]
+    with ThreadPoolExecutor(8) as pool:
+        cut = list(pool.map(lambda limit: pretrained.tokenise(texts, limit), limits))
+    assert [tokens.ids.shape[1] for tokens in cut] == limits
+    assert pretrained.tokenizer.truncation is None
 
 
 def test_of_a_window_beyond_the_table_the_last_words_keep_their_order(reference):
@@ -221,12 +237,12 @@ def test_pooled_texts_are_the_mean_of_their_tokens():
 
 def test_a_data_set_with_text(talks):
     pretrained = read_pretrained(FIXTURES / "bert")
-    assert with_text(talks, pretrained) is talks
+    assert with_vectors(talks, pretrained) is talks
     split = talks.splits["test"]
     words = ["good"] * (len(split) - 1) + [""]
     spoken = type(split)(**{**vars(split), "words": words, "speakers": ["um"] * len(split)})
     told = type(talks)(**{**vars(talks), "splits": {"test": spoken}})
-    embedded = with_text(told, pretrained, max_tokens=8)
+    embedded = with_vectors(told, pretrained, max_tokens=8)
     assert embedded.widths == {**talks.widths, "text": 12}
     text = embedded.splits["test"]
     np.testing.assert_array_equal(text.masks["text"].sum(axis=1), [5] * (len(split) - 1) + [0])
@@ -242,7 +258,7 @@ def test_a_data_set_with_text(talks):
         )
         for name, of in {"test": spoken, "validation": split, "train": blank}.items()
     }
-    for read in (with_text, with_tokens):
+    for read in (with_vectors, with_tokens):
         some = read(type(talks)(**{**vars(talks), "splits": splits}), pretrained, 8)
         assert not some.splits["validation"].masks["text"].any()
         assert not some.splits["train"].masks["text"].any()
@@ -302,7 +318,7 @@ def test_a_mark_of_targets_joins_the_positions(tmp_path):
     params = {**pretrained.params, "mark": mark}
     write_pretrained(pretrained, params, tmp_path / "written")
     tokens = pretrained.tokenise(["the plot was good", "bad"], 16)
-    marking = Encoder(pretrained.config, marks=True)
+    marking = Bert(pretrained.config, marks=True)
     expected = jax.jit(marking.apply)(
         {"params": params}, tokens.ids, tokens.mask, marked=tokens.mask
     )

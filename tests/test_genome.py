@@ -8,15 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from haemsa_jax.config import (
-    LOCAL_EXPERTS,
-    NetworkConfig,
-    TaskSpec,
-    TrainConfig,
-    check_together,
-)
+from haemsa_jax.config import TaskSpec, TrainConfig, check_together
 from haemsa_jax.errors import InputError
-from haemsa_jax.evolution.genes import Gene, Table
 from haemsa_jax.evolution.genome import (
     decode,
     default_genome,
@@ -24,9 +17,12 @@ from haemsa_jax.evolution.genome import (
     gene_table,
     train_config,
 )
-from haemsa_jax.models.architecture import default_architecture
+from haemsa_jax.models import default_structure
+from haemsa_jax.models.haemsa import LOCAL_EXPERTS, HaemsaConfig
 from haemsa_jax.reporting.evolution import short_names
-from haemsa_jax.training.state import hyper_from_config
+from haemsa_jax.structure.genes import Gene, Table
+from haemsa_jax.structure.parts import declare
+from haemsa_jax.training.engine.state import settings_from_config
 
 
 @pytest.fixture(scope="module")
@@ -51,18 +47,18 @@ def random_genomes(table, count=4000):
 
 
 def test_any_genome_is_a_valid_network(deep, table, decode_all):
-    architectures, hypers = decode_all(random_genomes(table))
-    for leaf in jax.tree.leaves((architectures, hypers)):
+    structures, hypers = decode_all(random_genomes(table))
+    for leaf in jax.tree.leaves((structures, hypers)):
         assert np.isfinite(leaf).all()
-    for mask in (architectures.modalities, architectures.local, architectures.links):
-        assert set(np.unique(mask)) <= {0.0, 1.0}
-    assert (architectures.modalities.sum(-1) >= 1).all()
-    assert (architectures.local.sum(-1) >= 1).all()
-    assert (architectures.fusion.sum(-1) >= 1).all()
-    assert (architectures.depth.sum(-1) >= 1).all()
-    # Blocks in use come before those that are not.
-    assert (np.diff(architectures.depth, axis=-1) <= 0).all()
-    assert (np.diagonal(architectures.links, axis1=-2, axis2=-1) == 0).all()
+    for gene in declare(deep).genes:
+        value = np.asarray(structures[gene.name])
+        if gene.kind == "mask":
+            assert set(np.unique(value)) <= {0.0, 1.0} and value.shape[-1] == len(gene.labels)
+            assert not gene.some or (value.sum(-1) >= 1).all()
+        elif gene.kind == "choice":
+            assert (value >= 0).all() and (value < len(gene.labels)).all()
+    assert declare(deep).gene["local/text/0"].some and declare(deep).gene["fusion/talks:mood"].some
+    assert not any(source == target for source, target in deep.links)
     for gene in table.genes:
         if gene.level == "training" and "/" not in gene.name:
             values = np.asarray(getattr(hypers, gene.name))
@@ -73,9 +69,16 @@ def test_any_genome_is_a_valid_network(deep, table, decode_all):
 
 def test_a_random_genome_can_say_everything(table, decode_all):
     keys = jax.random.split(jax.random.key(0), 2000)
-    architectures, hypers = decode_all(jax.vmap(table.random)(keys))
-    for mask in jax.tree.leaves(architectures.replace(sharpness=architectures.links)):
-        open_ = np.asarray(mask).mean(axis=0)
+    structures, hypers = decode_all(jax.vmap(table.random)(keys))
+    for gene in table.genes:
+        if gene.level == "training" or gene.kind == "scale":
+            continue
+        value = np.asarray(structures[gene.name])
+        if gene.kind == "choice":
+            value = value[:, None] == np.arange(len(gene.labels))
+            assert (abs(value.mean(axis=0) - 1 / len(gene.labels)) < 0.1).all()
+            continue
+        open_ = value.mean(axis=0)
         assert ((open_ == 0) | (open_ == 1) | ((open_ > 0.4) & (open_ < 0.6))).all()
     # Uniform over its range, in the logarithm.
     rates = np.log(np.asarray(hypers.learning_rate) / 3e-4) / np.log(1e-2 / 3e-4)
@@ -84,12 +87,12 @@ def test_a_random_genome_can_say_everything(table, decode_all):
 
 def test_the_default_genome_is_the_default(deep):
     config = TrainConfig(learning_rate=2e-3, task_weights={"talks:mood": 2.0})
-    architecture, hyper = decode(deep, jnp.asarray(default_genome(deep, config)))
-    everything = default_architecture(deep)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), architecture, everything)
+    structure, hyper = decode(deep, jnp.asarray(default_genome(deep, config)))
+    everything = default_structure(deep)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), structure, everything)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6),
-        hyper, hyper_from_config(config, deep),
+        hyper, settings_from_config(config, deep),
     )  # fmt: skip
 
 
@@ -161,7 +164,7 @@ def test_short_names_tell_tasks_apart():
     task = TaskSpec("sentiment", "regression", ("mae",), range=(-3, 3))
     ids = "cmu_mosi/standard:sentiment", "cmu_mosei/standard:sentiment", "meld:emotion"
     widths = {"text": 3, "audio": 2}
-    network = NetworkConfig(
+    network = HaemsaConfig(
         {dataset: widths for dataset in ("cmu_mosi/standard", "cmu_mosei/standard", "meld")},
         {task_id: dataclasses.replace(task, name=task_id.partition(":")[2]) for task_id in ids},
     )
@@ -203,7 +206,7 @@ def test_what_is_turned_off_is_off():
 
 
 def test_what_works_on_hidden_modalities_is_off_where_none_are(small):
-    network = dataclasses.replace(small, sharing="imputed", parts=None)
+    network = dataclasses.replace(small, sharing="imputed")
     config = TrainConfig(modality_dropout=0.2, distillation=1.0, prediction_balance=0.5)
     table = gene_table(network, config)
     values = table.to_json(default_genome(network, config))

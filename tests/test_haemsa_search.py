@@ -15,13 +15,15 @@ from haemsa_jax.evolution import outcome
 from haemsa_jax.evolution.genome import decode, gene_table
 from haemsa_jax.evolution.problem import make_problem, search_data
 from haemsa_jax.evolution.search import make_search
-from haemsa_jax.evolution.size import size
 from haemsa_jax.evolution.state import SearchConfig
-from haemsa_jax.training import metrics, parallel
-from haemsa_jax.training.checkpoint import Experiment, load_trained
-from haemsa_jax.training.evaluation import evaluate
-from haemsa_jax.training.loop import label_reference, make_train, measure, probabilities
-from haemsa_jax.training.state import averaged_params
+from haemsa_jax.structure.size import size
+from haemsa_jax.tasks import metrics
+from haemsa_jax.training.engine.loop import make_train
+from haemsa_jax.training.measurement.evaluation import evaluate
+from haemsa_jax.training.measurement.prediction import make_predict
+from haemsa_jax.training.measurement.scoring import label_reference, measure, probabilities
+from haemsa_jax.training.persistence.experiment import Experiment
+from haemsa_jax.training.persistence.trained import load_trained
 from launch.tasks import patterns
 
 CONFIG = SearchConfig(population=8, generations=3, steps=2, head_start=2, price=0.1)
@@ -112,18 +114,18 @@ def test_eight_devices_search_the_same(problem, data, result):
 
 def test_costs_are_those_of_the_metrics(network, duo, data, problem, result):
     """Every cost of the best member, once more by the road that `evaluate` takes."""
-    params = averaged_params(jax.tree.map(np.asarray, result.member))
-    architecture, _ = decode(network, result.genome)
+    params = result.member.averaged
+    structure, _ = decode(network, result.genome)
     history, split = result.history, duo.splits["validation"]
     costs = history.costs.reshape(-1, history.costs.shape[-1])[history.fitness.argmin()]
-    predict = parallel.make_predict(network, 64, ONE)
+    predict = make_predict(network, 64, ONE)
     for name, cost in zip(problem.objectives, costs, strict=True):
         task_id, _, pattern = name.partition("|")
         task = network.tasks[task_id]
         masks = {m: mask & (m in pattern.split("+")) for m, mask in split.masks.items()}
         rows = np.flatnonzero(split.labelled[task.name])
         hidden = device_split(dataclasses.replace(split, masks=masks))
-        stacked = jax.tree.map(lambda x: x[None], (params, architecture))
+        stacked = jax.tree.map(lambda x: x[None], (params, structure))
         said = predict(stacked[0], data["constants"], stacked[1], hidden, task_id, rows)
         said = probabilities(task, said["prediction"][0])
         values = measure(task, said, split.labels[task.name][rows])
@@ -155,7 +157,7 @@ def test_best_json_tells_everything(directory, result, network, experiment):
     assert found.experiment == experiment
     expected, hyper = decode(network, result.genome)
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), found.architecture, expected
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), found.structure, expected
     )
     np.testing.assert_allclose(found.train.learning_rate, hyper.learning_rate, rtol=1e-5)
     assert told["parameters"] == int(size(network, expected).parameters)
@@ -173,7 +175,7 @@ def test_the_history_is_kept(directory, result, problem):
 def test_the_population_is_kept_best_first(directory, result, datasets, duo):
     trained = load_trained(directory)
     assert trained.ranked
-    count = len(trained.architectures.sharpness)
+    count = trained.count
     assert 1 < count <= 8
     single = evaluate(trained, datasets, "validation", ONE)
     both = evaluate(trained, datasets, "validation", ONE, ensemble=3)
@@ -188,9 +190,9 @@ def test_the_population_is_kept_best_first(directory, result, datasets, duo):
     alone = []
     for place in range(3):
         one = jax.tree.map(
-            lambda x, place=place: x[place : place + 1], (trained.params, trained.architectures)
+            lambda x, place=place: x[place : place + 1], (trained.params, trained.structures)
         )
-        member = dataclasses.replace(trained, params=one[0], architectures=one[1])
+        member = dataclasses.replace(trained, params=one[0], structures=one[1])
         alone.append(evaluate(member, datasets, "validation", ONE)[task_id].predictions[0])
     task = both[task_id]
     np.testing.assert_allclose(
@@ -211,7 +213,7 @@ def test_a_genome_is_trained_from_either_start(directory, datasets, network, tmp
     trained = load_trained(tmp_path)
     assert trained.experiment.network == cut
     count = sum(x[0].size for x in jax.tree.leaves(trained.params))
-    assert count == int(size(network, found.architecture).parameters)
+    assert count == int(size(network, found.structure).parameters)
     after = evaluate(trained, datasets, "validation", ONE)
     for task_id, task in network.tasks.items():
         np.testing.assert_allclose(

@@ -12,11 +12,13 @@ import pytest
 from conftest import BERT, ROOT, SPOKEN, bare, stop_when
 
 import haemsa_datasets
-from haemsa_jax.config import NetworkConfig, TrainConfig
+from haemsa_jax.config import TrainConfig
+from haemsa_jax.models.haemsa import HaemsaConfig
 from haemsa_jax.reporting.page import page
-from haemsa_jax.training import checkpoint, log
-from haemsa_jax.training.checkpoint import load_trained
-from haemsa_jax.training.loop import make_train
+from haemsa_jax.training.engine.loop import make_train
+from haemsa_jax.training.persistence import log
+from haemsa_jax.training.persistence.checkpoint import Checkpoints
+from haemsa_jax.training.persistence.trained import abstract_trees, load_trained
 
 TASK = "cmu_mosi/standard:sentiment"
 
@@ -33,7 +35,7 @@ def trained(data_dir, tmp_path_factory):
     """Hardly a network, on a data set of which the best score is known."""
     data = {"planted": haemsa_datasets.load("planted", data_dir, ("train", "validation"))}
     widths, tasks = data["planted"].widths, data["planted"].tasks
-    shape = NetworkConfig(
+    shape = HaemsaConfig(
         {"planted": widths}, {f"planted:{name}": task for name, task in tasks.items()}, width=8,
         depth=1, heads=2, link_width=4,
     )  # fmt: skip
@@ -99,6 +101,17 @@ def test_evaluation_writes_table_picture_and_predictions(launch, trained, data_d
         assert f"<h2>{title}</h2>" in text
     assert text.count("data:image/png") == 3
     assert "A training on planted:sentiment, planted:agreement, 2 seeds." in text
+
+
+def test_yardsticks_are_of_the_split_that_is_read(launch, trained, data_dir, tmp_path):
+    flags = f"--run_dir={trained}", f"--data_dir={data_dir}", f"--out_dir={tmp_path}"
+    done = launch("evaluate", *flags, "--split=validation", "--baselines")
+    assert done.returncode == 0, done.stderr
+    splits = haemsa_datasets.load("planted", data_dir, ("train", "validation")).splits
+    median = np.median(splits["train"].labels["sentiment"])
+    expected = np.abs(splits["validation"].labels["sentiment"] - median).mean()
+    rows = json.loads((tmp_path / "validation.json").read_text())["planted:sentiment"]
+    assert rows["median"]["mae"] == pytest.approx([expected], abs=1e-6)
 
 
 def test_missing_modalities_are_the_same_for_every_model(launch, trained, data_dir, tmp_path):
@@ -210,8 +223,8 @@ def test_adapters_from_a_frozen_run_on_streamed_data(launch, whole, spoken_dir, 
     assert done.returncode == 0, done.stderr
     taken, new = (line for line in done.stdout.splitlines() if line.startswith(("taken", "new:")))
     assert "stem_cmu_mosi-standard_text" in taken
-    assert new == "new: encoder"
-    text = load_trained(tmp_path).experiment.network.text
+    assert new == "new: encoder_text"
+    text = load_trained(tmp_path).experiment.network.encoders["text"]
     assert (text.mode, text.rank, text.precision) == ("adapted", 2, "bfloat16")
     done = launch("evaluate", *flags, "--baselines")
     assert done.returncode == 0, done.stderr
@@ -229,9 +242,9 @@ def test_adapters_from_a_frozen_run_on_streamed_data(launch, whole, spoken_dir, 
 def same_arrays(left: Path, right: Path) -> bool:
     states = []
     for directory in (left, right):
-        experiment = checkpoint.load_trained(directory).experiment
-        with checkpoint.Checkpoints(directory, "latest") as latest:
-            states.append(latest.load(checkpoint.abstract_trees(experiment)[0]))
+        experiment = load_trained(directory).experiment
+        with Checkpoints(directory, "latest") as latest:
+            states.append(latest.load(abstract_trees(experiment)[0]))
     return jax.tree.all(jax.tree.map(np.array_equal, *states))
 
 
@@ -267,7 +280,7 @@ REFUSED = [
     ("ablate", ["--genome=/nowhere.json", "--checkpoint_every=0"], ["--checkpoint_every=0"]),
     ("train", ["--tasks=planted", "--focal=-1"], ["focal=-1.0 must not be negative"]),
     ("train", ["--tasks=planted", "--modalities=smell"], ["--modalities=smell", "vision"]),
-    ("train", ["--tasks=planted", "--moments=1"], ["moments=1.0", "sharing='whole'", "split"]),
+    ("train", ["--tasks=planted", "--moments=1"], ["moments=1.0", "sharing='split'", "imputed"]),
     ("train", ["--tasks=planted", "--sharing=half"], ["sharing='half' is unknown", "imputed"]),
     ("evaluate", ["--run_dir=/tmp", "--protocol=some"], ["--protocol=some", "patterns"]),
     ("evaluate", ["--run_dir=/a", "--protocol=frame", "--ensemble=2"], ["drop --protocol"]),

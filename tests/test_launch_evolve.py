@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import SPOKEN, stop_when
 
-from haemsa_jax.training.checkpoint import load_trained
+from haemsa_jax.training.persistence.trained import load_trained
 
 TASK = "cmu_mosi/standard:sentiment"
 

@@ -12,8 +12,8 @@ import pytest
 from conftest import BERT
 from test_datasets_mmsa import write_mmsa
 
-from haemsa_jax.text import read_pretrained
-from haemsa_jax.training.checkpoint import load_trained
+from haemsa_jax.encoders.text import read_pretrained
+from haemsa_jax.training.persistence.trained import load_trained
 
 NAME = "cmu_mosi/mmsa_unaligned"
 
@@ -46,7 +46,8 @@ def test_three_modalities_from_pickle_to_table(launch, trained):
     run_dir = Path(run.partition("=")[2])
     network = load_trained(run_dir).experiment.network
     assert network.widths[NAME] == {"text": 1, "audio": 5, "vision": 20}
-    assert network.text.mode == "tuned" and network.text.datasets == (NAME,)
+    spec = network.encoder_of("text")
+    assert spec.mode == "tuned" and spec.datasets == (NAME,)
     done = launch("evaluate", data, run)
     assert done.returncode == 0, done.stderr
     results = json.loads((run_dir / "test.json").read_text())
@@ -59,7 +60,7 @@ def test_the_trained_encoder_serves_another_training(launch, trained, encoder, t
     done = launch("export_encoder", run, f"--output={folder}")
     assert done.returncode == 0, done.stderr
     exported = read_pretrained(folder)
-    learnt = load_trained(Path(run.partition("=")[2])).params["encoder"]["words"][0]
+    learnt = load_trained(Path(run.partition("=")[2])).params["encoder_text"]["words"][0]
     np.testing.assert_array_equal(exported.params["words"], learnt)
     assert np.abs(learnt - read_pretrained(encoder).params["words"]).max() > 0
     done = launch(

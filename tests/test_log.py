@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from haemsa_jax.errors import InputError
-from haemsa_jax.training import log
+from haemsa_jax.training.persistence import log
 
 
 def row(step, **values):

@@ -8,26 +8,31 @@ import numpy as np
 import pytest
 from conftest import bare
 
-from haemsa_jax.config import IMBALANCE, NetworkConfig, TrainConfig
+from haemsa_jax.config import IMBALANCE, TrainConfig
 from haemsa_jax.data import Dataset
 from haemsa_jax.errors import InputError
 from haemsa_jax.evolution.genome import decode, default_genome, gene_table
-from haemsa_jax.models.architecture import default_architecture
-from haemsa_jax.training.checkpoint import load_trained
-from haemsa_jax.training.loop import Start, make_train
-from haemsa_jax.training.losses import combined, task_loss
-from haemsa_jax.training.state import hyper_from_config
-from haemsa_jax.training.step import batch_sizes, steps_per_epoch
-from haemsa_jax.training.warm_start import _TASK_GATE, _of_tasks, take
+from haemsa_jax.models import default_structure
+from haemsa_jax.models.haemsa import HaemsaConfig
+from haemsa_jax.structure import axes
+from haemsa_jax.structure.layout import places
+from haemsa_jax.structure.warm_start import take
+from haemsa_jax.tasks import kind_of
+from haemsa_jax.training.engine.drawing import batch_sizes, steps_per_epoch
+from haemsa_jax.training.engine.loop import Start, make_train
+from haemsa_jax.training.engine.state import settings_from_config
+from haemsa_jax.training.objective.task_weighting import combined
+from haemsa_jax.training.persistence.trained import load_trained
 
 CONFIG = TrainConfig(epochs=2, batch_size=16, learning_rate=1e-2)
 
 
 def loss(task, said, label, config=CONFIG, scale=2.0, odds=(0.0,)):
     constants = {"scale": jnp.array([scale]), "offset": jnp.array(odds)}
-    network = NetworkConfig({"d": {"text": 1}}, {"d:t": task})
-    hyper = hyper_from_config(config, network)
-    return float(task_loss(task, config, hyper, constants, jnp.array(said), jnp.asarray(label)))
+    network = HaemsaConfig({"d": {"text": 1}}, {"d:t": task})
+    hyper = settings_from_config(config, network)
+    arguments = config, hyper, constants, jnp.array(said), jnp.asarray(label)
+    return float(kind_of(task.kind).loss(task, *arguments))
 
 
 def test_losses_by_hand(pair):
@@ -72,16 +77,16 @@ def test_losses_for_rare_classes_have_gradients(name, pair):
     """Also of what is as good as certain, at powers between 0 and 1."""
     mood = pair.tasks["mood"]
     config = dataclasses.replace(CONFIG, **{name: 0.5})
-    network = NetworkConfig({"d": {"text": 1}}, {"d:t": mood})
-    hyper = hyper_from_config(config, network)
+    network = HaemsaConfig({"d": {"text": 1}}, {"d:t": mood})
+    hyper = settings_from_config(config, network)
     constants = {"scale": jnp.ones(3), "offset": jnp.log(jnp.array([0.1, 0.3, 0.6]))}
     for said in ([100.0, 0.0, 0.0], [-100.0, 0.0, 0.0], [0.0, 0.0, 0.0]):
         grads = jax.grad(
-            lambda x: task_loss(mood, config, hyper, constants, x, jnp.int32(0))
+            lambda x: kind_of(mood.kind).loss(mood, config, hyper, constants, x, jnp.int32(0))
         )(jnp.array(said))  # fmt: skip
         assert np.isfinite(grads).all()
         plain = jax.grad(
-            lambda x: task_loss(mood, CONFIG, hyper, constants, x, jnp.int32(0))
+            lambda x: kind_of(mood.kind).loss(mood, CONFIG, hyper, constants, x, jnp.int32(0))
         )(jnp.array(said))  # fmt: skip
         if said == [0.0, 0.0, 0.0]:
             assert not np.allclose(grads, plain)
@@ -192,7 +197,7 @@ def test_a_network_takes_what_fits(trained, other, tmp_path):
         warm.params["stem_films_text"]["project"]["kernel"],
         source["stem_talks_text"]["project"]["kernel"],
     )
-    start = Start(default_architecture(network), warm.params, {"init_from": "somewhere"})
+    start = Start(default_structure(network), warm.params, {"init_from": "somewhere"})
     slow = dataclasses.replace(CONFIG, learning_rate=1e-9, epochs=1)
     make_train(network, slow, {"films": data}, jax.local_devices()[:1], start=start)(tmp_path)
     begun = load_trained(tmp_path).network(0)[0]["params"]
@@ -208,31 +213,26 @@ def test_rows_follow_their_tasks(trained):
     variables, _ = trained.network(int(np.argmax(trained.progress["best_score"])))
     source = variables["params"]
     names = list(of.tasks)[::-1][:2]
-    network = dataclasses.replace(
-        of, tasks={t: of.tasks[t] for t in names}, parts=dataclasses.replace(
-            of.parts, modalities={t: of.parts.modalities[t] for t in names}
-        ),
-    )  # fmt: skip
+    network = of.changed(tasks={t: of.tasks[t] for t in names})
     warm = take(network, CONFIG, trained)
-    places = [of.task_index(t) for t in names]
-    np.testing.assert_array_equal(warm.params["queries"], source["queries"][np.array(places)])
+    rows = [of.task_index(t) for t in names]
+    np.testing.assert_array_equal(warm.params["queries"], source["queries"][np.array(rows)])
     assert not warm.new
-    other = dataclasses.replace(
-        network,
-        widths={"talks": {"audio": 6}},
-        parts=dataclasses.replace(
-            network.parts,
-            modalities=dict.fromkeys(names, ("audio",)),
-            local={"audio": of.parts.local["text"]},
-        ),
-    )
-    assert "fusion" in take(other, CONFIG, trained).new
+    kept = {name.replace("text", "audio"): labels for name, labels in of.kept.items()}
+    kept |= {f"modalities/{t}": ("audio",) for t in names}
+    other = network.changed(widths={"talks": {"audio": 6}}, kept=kept)
+    left = take(other, CONFIG, trained).new
+    assert {"fusion/missing", "fusion/concat/hidden/kernel"} <= {*left}
 
 
 def test_columns_of_a_gate_follow_their_tasks():
-    columns = np.arange(12.0).reshape(2, 6)  # 3 tasks of 2 experts
-    turned = _of_tasks(("fusion", _TASK_GATE, "Dense_0", "kernel"), columns, [2, 0], 3)
-    assert turned.tolist() == [[4, 5, 0, 1], [10, 11, 6, 7]]
+    tasks, experts = ("task/a", "task/b", "task/c"), ("fusion/x", "fusion/y")
+    wanted = axes.outer(("task/c", "task/a"), experts)
+    assert places(axes.outer(tasks, experts), wanted).tolist() == [4, 5, 0, 1]
+    assert places(wanted, axes.outer(tasks, experts)) is None
+    rows = (*axes.plain(2), *axes.each(("m/text", "m/audio"), 3), *axes.plain(1))
+    kept = (*axes.plain(2), *axes.each(("m/audio",), 3), *axes.plain(1))
+    assert places(rows, kept).tolist() == [0, 1, 5, 6, 7, 8]
 
 
 def test_networks_of_different_widths_have_nothing_in_common(trained, lone):

@@ -7,12 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from haemsa_jax.config import METRICS, TaskSpec
-from haemsa_jax.training import metrics
+from haemsa_jax.config import TaskSpec
+from haemsa_jax.errors import InputError
+from haemsa_jax.tasks import Metric, kind_of, metrics, register_metric
 
-SENTIMENT = TaskSpec("sentiment", "regression", METRICS["regression"], range=(-3, 3))
-EMOTION = TaskSpec("emotion", "classification", METRICS["classification"], ("a", "b", "c", "d"))
-EMOTIONS = TaskSpec("emotions", "multilabel", METRICS["multilabel"], ("joy", "fear", "anger"))
+KINDS = ("regression", "classification", "multilabel")
+NUMBERS, CLASSES, LABELS = (kind_of(name).metrics for name in KINDS)
+SENTIMENT = TaskSpec("sentiment", "regression", NUMBERS, range=(-3, 3))
+EMOTION = TaskSpec("emotion", "classification", CLASSES, ("a", "b", "c", "d"))
+EMOTIONS = TaskSpec("emotions", "multilabel", LABELS, ("joy", "fear", "anger"))
 TASKS = (SENTIMENT, EMOTION, EMOTIONS)
 
 
@@ -42,11 +45,39 @@ def random_samples(task, count, seed=0):
     return prediction, (rng.random(prediction.shape) < 0.3).astype(np.float32), mask
 
 
-def test_every_metric_of_the_configuration_is_defined():
-    names = {name for kind in METRICS.values() for name in kind}
-    assert set(metrics.FUNCTIONS) == names
-    assert set(metrics.HIGHER_IS_BETTER) == {*names, metrics.BY_CLASS}
-    assert [name for name in names if not metrics.HIGHER_IS_BETTER[name]] == ["mae"]
+def test_every_metric_of_every_kind_is_registered():
+    names = {*NUMBERS, *CLASSES, *LABELS}
+    assert {*names, metrics.BY_CLASS} <= set(metrics.METRICS)
+    assert all(metrics.metric_of(name).function for name in names)
+    assert [name for name in names if not metrics.metric_of(name).higher_is_better] == ["mae"]
+
+
+def test_a_metric_of_ones_own(monkeypatch):
+    """It fits a kind of the library, and is scored against what the best constant reaches."""
+    monkeypatch.setattr(metrics, "METRICS", dict(metrics.METRICS))
+
+    def mse(prediction, truth, mask):
+        xp = prediction.__array_namespace__()
+        return xp.sum(xp.where(mask, (prediction - truth) ** 2, 0)) / xp.sum(mask)
+
+    with pytest.raises(InputError, match="metric 'mse' does not fit a regression"):
+        TaskSpec("x", "regression", ["mse"], range=(-3, 3))
+    register_metric(
+        Metric("mse", mse, "MSE", unit="", higher_is_better=False, kinds=("regression",))
+    )
+    task = TaskSpec("x", "regression", ["mse"], range=(-3, 3))
+    values = metrics.compute(task, np.array([0.0, 2.0]), np.array([0.0, 1.0]), everything(2))
+    assert values == {"mse": 0.5}
+    # The median of 0, 0 and 3 is 0: 9 / 3.
+    reference = kind_of(task.kind).reference(task, np.array([0.0, 0.0, 3.0], np.float32))
+    assert reference == 3.0
+    assert kind_of(task.kind).score(task, values, reference) == pytest.approx(1 - 0.5 / 3)
+    with pytest.raises(InputError, match="metric 'mse' does not fit a classification"):
+        TaskSpec("x", "classification", ("mse",), ("a", "b"))
+    with pytest.raises(InputError, match="'mse' is already registered"):
+        register_metric(Metric("mse", mse, "MSE"))
+    with pytest.raises(InputError, match="metric 'rmse' is unknown; choose from mae, corr"):
+        metrics.metric_of("rmse")
 
 
 def test_regression_by_hand():
@@ -255,9 +286,13 @@ def test_f1_by_class_by_hand():
     truth = np.array([0, 1, 1, 1, 0])
     # a: one hit, two said, two true; b: two hits, three and three; c: never.
     expected = [2 / 4, 4 / 6, 0.0]
-    np.testing.assert_allclose(metrics.f1_by_class(emotion, said, truth), expected)
+    by_class = kind_of("classification").class_f1(emotion, said, truth)
+    assert by_class == pytest.approx(dict(zip("abc", expected, strict=True)))
+    assert kind_of("classification").class_counts(emotion, truth).tolist() == [2, 3, 0]
     tags = TaskSpec("tags", "multilabel", ("f1_mean",), ("x", "y"))
     said = np.array([[0.9, 0.1], [0.2, 0.2], [0.7, 0.6]])
     truth = np.array([[1.0, 0.0], [1.0, 0.0], [1.0, 1.0]])
     # x: on is said twice of three times, 2 * 2 / 5; off never occurs. y: all right.
-    np.testing.assert_allclose(metrics.f1_by_class(tags, said, truth), [0.8, 1.0])
+    by_class = kind_of("multilabel").class_f1(tags, said, truth)
+    assert by_class == pytest.approx({"x": 0.8, "y": 1.0})
+    assert kind_of("multilabel").class_counts(tags, truth).tolist() == [3, 1]

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from haemsa_jax.data import missing
-from haemsa_jax.reporting import robustness
+from haemsa_jax.errors import InputError
+from haemsa_jax.reporting import protocols, robustness, tables
 
 
 @pytest.fixture(scope="module")
@@ -92,3 +93,23 @@ def test_table_and_picture(tmp_path):
     robustness.figure("patterns", found, tmp_path / "points.png")
     for name in ("curve.png", "points.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("HAEMSA=/a", "HAEMSA is a row already"),
+        ("plain=", "expected NAME=RUN_DIR"),
+        ("only={pattern}", "needs --protocol=patterns"),
+    ],
+)
+def test_what_cannot_stand_beside_is_refused(monkeypatch, entry, message):
+    monkeypatch.setattr(protocols, "evaluator", lambda run, datasets, **options: None)
+    runs = [SimpleNamespace(label=tables.model_label("haemsa"))]
+    datasets = {"a": SimpleNamespace(widths={"text": 3, "audio": 2})}
+    with pytest.raises(InputError, match=message):
+        protocols.models_of(runs, [entry], datasets, protocol="utterance")
+
+
+def test_other_models_have_rows_of_their_own_name():
+    assert tables.model_label("late_fusion") == "late fusion network"

@@ -6,22 +6,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import params_of
+from conftest import as_model, params_of
 
-from haemsa_jax.config import FUSION_OPERATORS, LOCAL_EXPERTS
 from haemsa_jax.data.batches import device_split, gather
-from haemsa_jax.models import experts
-from haemsa_jax.models.architecture import default_architecture
-from haemsa_jax.models.haemsa import Haemsa, Rates, init_variables
+from haemsa_jax.models import Rates, build, default_structure, init_variables
+from haemsa_jax.models.haemsa import FUSION_OPERATORS, LOCAL_EXPERTS, experts
 from haemsa_jax.models.layers import masked_mean, masked_softmax
-from haemsa_jax.training.constants import make_constants
+from haemsa_jax.structure.parts import shut
+from haemsa_jax.training.measurement.normalization import make_constants
 
 
 @pytest.fixture(scope="module")
 def setting(talks, small):
     """A network with gates and heads away from their neutral start, and a batch of samples."""
     small = dataclasses.replace(small, sharing="imputed")
-    module = Haemsa(small)
+    module = build(small)
     params = params_of(small)
     constants = make_constants(small, {talks.name: talks})
     data = jax.device_put(device_split(talks.splits["train"]))
@@ -32,16 +31,16 @@ def setting(talks, small):
 
 @pytest.fixture(scope="module")
 def run(setting):
-    """run(params, samples, architecture=default) -> Outputs, compiled once."""
+    """run(params, samples, structure=default) -> Outputs, compiled once."""
     module, _, constants, _ = setting
 
     @jax.jit
-    def forward(params, samples, architecture):
+    def forward(params, samples, structure):
         variables = {"params": params, "constants": constants}
-        return module.apply(variables, samples, architecture, Rates(), "talks")
+        return module.apply(variables, samples, structure, Rates(), "talks")
 
-    everything = default_architecture(module.config)
-    return lambda params, samples, architecture=everything: forward(params, samples, architecture)
+    everything = default_structure(module.config)
+    return lambda params, samples, structure=everything: forward(params, samples, structure)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +52,7 @@ def gradient(setting):
         def total(params):
             variables = {"params": params, "constants": constants}
             out = module.apply(
-                variables, samples, default_architecture(module.config), Rates(), "talks"
+                variables, samples, default_structure(module.config), Rates(), "talks"
             )
             return sum(jnp.sum(x**2) for x in [*out.predictions.values(), *out.auxiliary.values()])
 
@@ -66,24 +65,52 @@ def assert_same(left, right):
     jax.tree.map(np.testing.assert_array_equal, left, right)
 
 
+def filled(samples, value):
+    """With `value` wherever the mask says that there is nothing."""
+    features = {
+        m: jnp.where(samples.masks[m][..., None], x, value) for m, x in samples.features.items()
+    }
+    return samples.replace(features=features)
+
+
 @pytest.mark.parametrize("junk", [np.nan, np.inf, 1e30])
 def test_what_is_masked_is_never_read(setting, run, gradient, junk):
     _, params, _, samples = setting
-    clean = samples.replace(
-        features={
-            m: jnp.where(samples.masks[m][..., None], x, 0.0) for m, x in samples.features.items()
-        }
-    )
-    dirty = samples.replace(
-        features={
-            m: jnp.where(samples.masks[m][..., None], x, junk) for m, x in samples.features.items()
-        }
-    )
+    clean, dirty = filled(samples, 0.0), filled(samples, junk)
     assert not all(mask.any(-1).all() for mask in samples.masks.values())  # some are absent
     assert_same(run(params, clean), run(params, dirty))
     grads = gradient(params, dirty)
     assert_same(gradient(params, clean), grads)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
+
+
+@pytest.mark.parametrize("model", ["late_fusion", "recurrent"])
+def test_no_model_reads_what_is_masked(model, small, talks, setting):
+    """Neither its outputs nor their gradient change, whatever stands there."""
+    network = as_model(model, small)
+    params, constants = params_of(network), make_constants(network, {talks.name: talks})
+    *_, samples = setting
+
+    @jax.jit
+    def outputs_and_gradient(samples):
+        def total(params):
+            variables = {"params": params, "constants": constants}
+            out = build(network).apply(
+                variables, samples, default_structure(network), Rates(), "talks"
+            )
+            return sum(
+                jnp.sum(x**2) for x in jax.tree.leaves((out.predictions, out.auxiliary))
+            ), out
+
+        return jax.grad(total, has_aux=True)(params)
+
+    clean = outputs_and_gradient(filled(samples, 0.0))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(clean))
+    for junk in (np.nan, np.inf, 1e30):
+        assert_same(clean, outputs_and_gradient(filled(samples, junk)))
+    # What is there is read, by every model.
+    louder = samples.replace(features={m: x + 1.0 for m, x in samples.features.items()})
+    assert (joined(clean[1]) != joined(outputs_and_gradient(louder)[1])).any()
 
 
 def test_padding_may_lie_in_front_or_behind(setting, run):
@@ -111,32 +138,39 @@ def test_leading_axes_are_free(setting):
     module, params, constants, samples = setting
     variables = {"params": params, "constants": constants}
     # NumPy's, as a loaded network's are.
-    variables, architecture = jax.device_get((variables, default_architecture(module.config)))
-    apply = jax.jit(lambda s: module.apply(variables, s, architecture, Rates(), "talks"))
+    variables, structure = jax.device_get((variables, default_structure(module.config)))
+    apply = jax.jit(lambda s: module.apply(variables, s, structure, Rates(), "talks"))
     batch = apply(samples)
     single = apply(jax.tree.map(lambda x: x[3], samples))
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a[3], b, rtol=1e-4, atol=1e-5), batch, single
     )
     names = module.config.modalities
-    assert batch.local_gates.shape == (12, len(names), 1, len(LOCAL_EXPERTS))
-    assert batch.link_weights.shape == (12, len(names), len(names))
-    assert batch.fusion_gates.shape == (12, len(FUSION_OPERATORS))
+    local = [f"local/{m}/0" for m in names]
+    assert {*batch.gates} == {*local, "links", "specific", "fusion"}
+    assert all(batch.gates[name].shape == (12, len(LOCAL_EXPERTS)) for name in local)
+    assert batch.gates["links"].shape == (12, len(names) * (len(names) - 1))
+    assert batch.gates["fusion"].shape == (12, len(FUSION_OPERATORS))
     assert batch.predictions["talks:mood"].shape == (12, 3)
     assert batch.auxiliary["talks:tags"].shape == (12, 3, 2)
 
 
 def test_gates_are_weights(setting, run):
-    _, params, _, samples = setting
-    out = run(params, samples)
-    local = out.local_gates.sum(-1)
-    np.testing.assert_allclose(local, out.presence[..., None].astype(float), atol=1e-6)
-    np.testing.assert_allclose(out.fusion_gates.sum(-1), 1.0, rtol=1e-6)
-    links = np.asarray(out.link_weights)
-    there = np.asarray(out.presence)
-    assert (links[~(there[:, :, None] & there[:, None, :])] == 0).all()
-    assert (links[:, range(3), range(3)] == 0).all()
-    assert links.max() > 0
+    module, params, _, samples = setting
+    out, network = run(params, samples), module.config
+    for place, m in enumerate(network.modalities):
+        local = out.gates[f"local/{m}/0"].sum(-1)
+        np.testing.assert_allclose(local, out.presence[:, place].astype(float), atol=1e-6)
+    np.testing.assert_allclose(out.gates["fusion"].sum(-1), 1.0, rtol=1e-6)
+    links = np.asarray(out.gates["links"])
+    ends = np.array([[network.modalities.index(m) for m in pair] for pair in network.links])
+    both_present = np.asarray(out.presence)[:, ends].all(axis=-1)
+    assert (links[~both_present] == 0).all()
+    assert (links[both_present] > 0).all() and both_present.any() and not both_present.all()
+
+
+def joined(out):
+    return np.asarray(out.representations["joined"])
 
 
 def changed(params, part, by=1.0):
@@ -146,70 +180,96 @@ def changed(params, part, by=1.0):
     )
 
 
-@pytest.mark.parametrize("index", range(len(LOCAL_EXPERTS)))
-def test_a_masked_local_expert_says_nothing(setting, run, index):
+@pytest.mark.parametrize("name", LOCAL_EXPERTS)
+def test_a_masked_local_expert_says_nothing(setting, run, name):
     module, params, _, samples = setting
-    architecture = default_architecture(module.config)
-    shut = architecture.replace(local=architecture.local.at[..., index].set(0.0))
-    moved = changed(params, f"['{LOCAL_EXPERTS[index]}']")
+    network = module.config
+    experts_shut = [f"local/{m}/0/{name}" for m in network.modalities]
+    without = shut(network, default_structure(network), experts_shut)
+    moved = changed(params, f"['{name}']")
     other = {k: moved[k] if k.startswith("local_") else params[k] for k in params}
-    assert_same(run(params, samples, shut), run(other, samples, shut))
-    assert (run(params, samples).joined != run(other, samples).joined).any()
-    assert (np.asarray(run(params, samples, shut).local_gates)[..., index] == 0).all()
+    assert_same(run(params, samples, without), run(other, samples, without))
+    assert (joined(run(params, samples)) != joined(run(other, samples))).any()
+    gates = run(params, samples, without).gates
+    for m in network.modalities:
+        assert (np.asarray(gates[f"local/{m}/0"])[..., LOCAL_EXPERTS.index(name)] == 0).all()
 
 
-@pytest.mark.parametrize("index", range(len(FUSION_OPERATORS)))
-def test_a_masked_global_expert_says_nothing(setting, run, index):
+@pytest.mark.parametrize("name", FUSION_OPERATORS)
+def test_a_masked_global_expert_says_nothing(setting, run, name):
     module, params, _, samples = setting
-    architecture = default_architecture(module.config)
-    shut = architecture.replace(fusion=architecture.fusion.at[:, index].set(0.0))
-    name = FUSION_OPERATORS[index]
+    without = shut(module.config, default_structure(module.config), [f"fusion/{name}"])
     fusion = {**params["fusion"], name: jax.tree.map(lambda x: x + 1, params["fusion"][name])}
     other = {**params, "fusion": fusion}
-    assert_same(run(params, samples, shut), run(other, samples, shut))
-    assert (run(params, samples).joined != run(other, samples).joined).any()
+    assert_same(run(params, samples, without), run(other, samples, without))
+    assert (joined(run(params, samples)) != joined(run(other, samples))).any()
 
 
 @pytest.mark.parametrize(("target", "source"), [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)])
 def test_a_shut_link_says_nothing(setting, run, target, source):
     module, params, _, samples = setting
     names = module.config.modalities
-    architecture = default_architecture(module.config)
-    shut = architecture.replace(links=architecture.links.at[target, source].set(0.0))
+    link = f"links/{names[source]}>{names[target]}"
+    without = shut(module.config, default_structure(module.config), [link])
     other = changed(params, f"{names[source]}_to_{names[target]}']")
-    assert_same(run(params, samples, shut), run(other, samples, shut))
-    assert (run(params, samples).joined != run(other, samples).joined).any()
+    assert_same(run(params, samples, without), run(other, samples, without))
+    assert (joined(run(params, samples)) != joined(run(other, samples))).any()
 
 
-def test_a_block_that_is_not_in_use_says_nothing(setting, run):
-    module, params, _, samples = setting
-    architecture = default_architecture(module.config)
-    shut = architecture.replace(depth=architecture.depth.at[1, 0].set(0.0))
-    other = changed(params, "local_audio_0")
-    assert_same(run(params, samples, shut), run(other, samples, shut))
-    assert (run(params, samples).joined != run(other, samples).joined).any()
+def test_a_block_that_is_not_in_use_says_nothing(lone, solo, setting):
+    kept = {**lone.kept, "depth/text": ("1", "2"), "local/text/1": ("pointwise",)}
+    network = lone.changed(depth=2, kept=kept)
+    params, constants = params_of(network), make_constants(network, {"talks": solo})
+    *_, samples = setting
+    whole = default_structure(network)
+    shallow = {**whole, "depth/text": 0 * whole["depth/text"]}
+    other = changed(params, "local_text_1")
+
+    @jax.jit
+    def forward(params, structure):
+        variables = {"params": params, "constants": constants}
+        return build(network).apply(variables, samples, structure, Rates(), "talks")
+
+    assert_same(forward(params, shallow), forward(other, shallow))
+    assert (joined(forward(params, whole)) != joined(forward(other, whole))).any()
 
 
 def test_a_modality_that_a_task_may_not_read_is_absent_for_it(setting, run):
     module, params, _, samples = setting
-    everything = default_architecture(module.config)
-    # What may not be read is not guessed either, as what is absent is.
-    architecture = everything.replace(imputed=jnp.zeros_like(everything.imputed))
-    blind = architecture.replace(modalities=architecture.modalities.at[1, 0].set(0.0))
+    everything = default_structure(module.config)
+    # What may not be read is not imputed either, as what is absent is.
+    structure = {**everything, "imputed": 0 * everything["imputed"]}
+    without_text = {**structure, "modalities/talks:mood": jnp.array([0.0, 1.0, 1.0])}
     hidden = samples.replace(
         masks={
             **samples.masks,
             "text": samples.masks["text"] & (samples.task != 1)[:, None],
         }
     )
-    assert_same(run(params, samples, blind), run(params, hidden, architecture))
+    assert_same(run(params, samples, without_text), run(params, hidden, structure))
+
+
+def test_what_is_built_alone_can_be_shut(lone, solo, setting):
+    """One expert in a bank, or one operator, has no gate; its mask counts all the same."""
+    params, constants = params_of(lone), make_constants(lone, {"talks": solo})
+    *_, samples = setting
+    forward = jax.jit(
+        lambda structure: build(lone).apply(
+            {"params": params, "constants": constants}, samples, structure, Rates(), "talks"
+        )
+    )
+    whole = forward(default_structure(lone))
+    for part, gate in (("local/text/0/pointwise", "local/text/0"), ("fusion/concat", "fusion")):
+        without = forward(shut(lone, default_structure(lone), [part]))
+        assert (whole.gates[gate] > 0).any() and (without.gates[gate] == 0).all()
+        assert (joined(whole) != joined(without)).any()
 
 
 def test_a_data_set_without_a_modality(small):
     tasks = {**small.tasks, "words:score": small.tasks["talks:score"]}
     widths = {**small.widths, "words": {"text": 7}}
     config = dataclasses.replace(small, widths=widths, tasks=tasks, context={})
-    module = Haemsa(config)
+    module = build(config)
     params, constants = jax.eval_shape(lambda key: init_variables(module, key), jax.random.key(0))
     assert "stem_words_audio" not in params
     assert "stem_words_text" in params

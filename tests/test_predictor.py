@@ -1,5 +1,6 @@
 """What a predictor says is what evaluation says, of whatever there is, or a clear word."""
 
+import csv
 import dataclasses
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -10,9 +11,12 @@ import pytest
 from conftest import BERT, LENGTHS, WIDTHS, made, utterances
 
 from haemsa_jax import InputError, Prediction, Predictor, evaluate
-from haemsa_jax.config import TextConfig
+from haemsa_jax.config import TaskSpec
+from haemsa_jax.encoders import specify, with_tokens, with_vectors
+from haemsa_jax.encoders.text import read_pretrained
 from haemsa_jax.inference.files import Row, Writer, pieces, read_rows
-from haemsa_jax.text import read_pretrained, with_text, with_tokens
+from haemsa_jax.inference.predictor import TaskPrediction
+from haemsa_jax.structure.parts import shut
 
 
 @pytest.fixture(scope="module")
@@ -83,21 +87,19 @@ def test_absent_modalities_say_nothing(predictor, clip):
     alone = predictor.predict(text=clip["text"])
     assert alone.modalities == ("text",)
     gates = alone.tasks["mood"].gates
-    assert list(gates["local"]) == ["text"] and not gates["links"]
-    assert sum(gates["local"]["text"][0].values()) == pytest.approx(1.0, abs=1e-5)
+    assert {name for name in gates if name.startswith("local/")} == {"local/text/0"}
+    assert "links" not in gates
+    assert sum(gates["local/text/0"].values()) == pytest.approx(1.0, abs=1e-5)
     assert gates["specific"] == pytest.approx({"text": 1.0}, abs=1e-5)
     assert alone.tasks["mood"].probabilities.keys() == {"sad", "calm", "gay"}
 
 
 def test_what_no_task_reads_is_ignored(trained, clip):
     """Of vision nothing is read, for the mood nothing but text: as a search may find."""
-    shut = np.array(trained.architectures.modalities)
-    shut[..., trained.experiment.network.modalities.index("vision")] = 0
-    mood = list(trained.experiment.network.tasks).index("talks:mood")
-    shut[:, mood, trained.experiment.network.modalities.index("audio")] = 0
-    predictor = Predictor(
-        dataclasses.replace(trained, architectures=trained.architectures.replace(modalities=shut))
-    )
+    network = trained.experiment.network
+    closed = shut(network, trained.structures, ["modality/vision"])
+    closed["modalities/talks:mood"][:, network.modalities.index("audio")] = 0
+    predictor = Predictor(dataclasses.replace(trained, structures=closed))
     assert list(predictor.modalities) == ["text", "audio"]
     vision, audio = np.ones((2, WIDTHS["vision"])), np.ones((1, WIDTHS["audio"]))
     with pytest.raises(InputError, match="nothing to predict from; give at least one of text, aud"):
@@ -150,7 +152,7 @@ def test_compiled_once_a_bucket_also_by_many_threads(trained, clip):
         ({"audio": np.ones((0, 4))}, "audio has no token; leave it out"),
         ({"audio": {"loud": 1}}, "audio is no array of numbers"),
         ({"audio": "loud.wav"}, "loud.wav is a recording, but the audio wanted is 'not known'"),
-        ({"vision": "dark.mp4"}, r"vision is 'dark.mp4'; give an array \[tokens, 5\]"),
+        ({"vision": "dark.mp4"}, r"vision is 'dark.mp4', .* give an array \[tokens, 5\]"),
         ({"text": "how nice"}, "text is 'how nice', but the network reads features of width 6"),
         ({"text": [np.ones((1, 6)), None]}, "sample 1: there is nothing to predict from"),
         ({"text": np.full((2, 6), [[1], [np.nan]])}, "text is nan at token 1, column 0"),
@@ -185,9 +187,7 @@ def test_which_data_set_and_how_many_networks(trained, small):
 @pytest.mark.parametrize("mode", ["frozen", "pooled", "tuned"])
 def test_words_are_read_as_in_training(lone, solo, mode):
     encoder = read_pretrained(BERT)
-    text = TextConfig(
-        str(BERT), encoder.fingerprint, 8, mode, datasets=(solo.name,), shapes=encoder.config
-    )
+    text = specify(encoder, BERT, max_tokens=8, mode=mode, datasets=(solo.name,))
     said = ["the plot was good", "the plot", "bad"]
     words = {
         name: dataclasses.replace(
@@ -199,11 +199,11 @@ def test_words_are_read_as_in_training(lone, solo, mode):
     if mode == "tuned":
         spoken = with_tokens(spoken, encoder, 8)
     else:
-        spoken = with_text(spoken, encoder, 8, pooled=mode == "pooled")
+        spoken = with_vectors(spoken, encoder, 8, pooled=mode == "pooled")
     network = dataclasses.replace(
-        lone, widths={solo.name: dict(spoken.widths)}, text=text, context={}
+        lone, widths={solo.name: dict(spoken.widths)}, encoders={"text": text}, context={}
     )
-    params = {"encoder": dict(encoder.params)} if mode == "tuned" else {}
+    params = {"encoder_text": dict(encoder.params)} if mode == "tuned" else {}
     trained = made(network, spoken, params=params)
     predictor = Predictor(trained)
     expected = evaluate(trained, {solo.name: spoken})["talks:score"].predictions.mean(axis=0)
@@ -217,7 +217,7 @@ def test_words_are_read_as_in_training(lone, solo, mode):
         with pytest.raises(InputError, match="text must be words"):
             predictor.predict(text=np.ones((1, 1)))
     changed = dataclasses.replace(text, fingerprint="0")
-    other = dataclasses.replace(trained.experiment.network, text=changed)
+    other = dataclasses.replace(trained.experiment.network, encoders={"text": changed})
     told = dataclasses.replace(trained.experiment, network=other)
     with pytest.raises(InputError, match="is another than the network was trained with"):
         Predictor(dataclasses.replace(trained, experiment=told))
@@ -339,3 +339,17 @@ def test_predictions_as_a_table(tmp_path, predictor, clip):
         writer.write(rows[0], dataclasses.replace(less, tasks={"score": less.tasks["score"]}))
     *_, line = (tmp_path / "out.csv").read_text().splitlines()
     assert line.endswith("," * 7) and line.split(",")[1:3] == cells[1:3]
+
+
+def test_words_of_a_table_are_no_formulas(tmp_path):
+    task = TaskSpec("mood", "classification", ("accuracy",), ("-bad", "good"))
+    names = ("=1+1", "+cmd", "@SUM(A1)", "-5", "a=b")
+    prediction = Prediction(
+        {"mood": TaskPrediction("-bad", {"-bad": 0.75, "good": 0.25}, {}, {})}, ("text",)
+    )
+    with Writer(tmp_path / "out.csv", {"mood": task}) as writer:
+        for name in names:
+            writer.write(Row("", name, None, {}), prediction)
+    rows = list(csv.reader((tmp_path / "out.csv").read_text().splitlines()))[1:]
+    assert [row[0] for row in rows] == ["'=1+1", "'+cmd", "'@SUM(A1)", "-5", "a=b"]
+    assert {tuple(row[1:]) for row in rows} == {("'-bad", "0.75", "0.25")}

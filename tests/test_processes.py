@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from conftest import ROOT, SPOKEN
 
-from haemsa_jax.training import log
-from haemsa_jax.training.checkpoint import load_trained
+from haemsa_jax.training.persistence import log
+from haemsa_jax.training.persistence.trained import load_trained
 
 TRAIN = (
     *SPOKEN, "--epochs=4", "--batch_size=16", "--learning_rate=0.01", "--checkpoint_every=5",

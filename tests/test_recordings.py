@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import sys
 import tarfile
 import wave
@@ -12,9 +13,10 @@ import numpy as np
 import pytest
 from conftest import made
 
-from haemsa_jax import Dataset, InputError, NetworkConfig, Predictor, Split, TaskSpec
+from haemsa_jax import Dataset, InputError, Predictor, Split, TaskSpec
 from haemsa_jax.data import recordings
 from haemsa_jax.inference.files import read_rows
+from haemsa_jax.models.haemsa import HaemsaConfig
 
 REAL = Path(os.environ.get("HAEMSA_DATA") or Path(__file__).parents[2] / "shared" / "data")
 IS09 = "384 openSMILE IS09 functionals"
@@ -59,7 +61,7 @@ def heard() -> Dataset:
 
 @pytest.fixture(scope="module")
 def trained(heard):
-    network = NetworkConfig(
+    network = HaemsaConfig(
         {"heard": heard.widths}, {"heard:mood": heard.tasks["mood"]}, width=8, depth=1, heads=2,
         link_width=4, fusion_rank=2,
     )  # fmt: skip
@@ -153,6 +155,31 @@ def test_recordings_and_transcripts_of_a_file(clip, tmp_path):
     (clip.parent / "in.csv").write_text(f"id,audio\na,{clip.name}\n")
     (row,) = read_rows(clip.parent / "in.csv", {"audio": 384})
     assert (row.id, row.utterance) == ("a", {"audio": clip})
+
+
+def test_a_table_names_files_of_its_own_folder_alone(clip, tmp_path):
+    """Whoever predicts a table that somebody else made does not mean files of other folders."""
+    table, inside = tmp_path / "table", tmp_path / "table" / "clips"
+    inside.mkdir(parents=True)
+    shutil.copy(clip, inside / "own.wav")
+    (tmp_path / "secret.txt").write_text("secret")
+    (table / "link.txt").symlink_to(tmp_path / "secret.txt")
+    rows = [
+        {"audio": "clips/own.wav"}, {"audio": str(inside / "own.wav")}, {"audio": str(clip)},
+        {"transcript": "../secret.txt"}, {"transcript": "link.txt"}, {"transcript": "a\0b"},
+    ]  # fmt: skip
+    (table / "in.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    first, second, *outside, garbled = read_rows(table / "in.jsonl", {"audio": 384, "text": 8})
+    assert first.utterance == second.utterance == {"audio": inside / "own.wav"}
+    for row, name in zip(outside, (str(clip), "../secret.txt", "link.txt"), strict=True):
+        assert row.utterance is None and f"{name!r} lies outside of {table}" in row.error
+        assert "--files_from" in row.error
+    assert garbled.utterance is None and "null" in garbled.error
+    (table / "in.csv").write_text("audio\nown.wav\nclips/own.wav\n")
+    rows = list(read_rows(table / "in.csv", {"audio": 384}, files_from=inside))
+    assert rows[0].utterance == {"audio": inside / "own.wav"}
+    with pytest.raises(InputError, match="there is no folder"):
+        read_rows(table / "in.csv", {"audio": 384}, files_from=tmp_path / "none")
 
 
 def test_hazumi_was_heard_by_the_same_set():

@@ -2,6 +2,10 @@
 
 import base64
 import csv
+import dataclasses
+import datetime
+import html
+import json
 import re
 import shutil
 import subprocess
@@ -11,14 +15,19 @@ import pytest
 from conftest import TASKS
 from matplotlib.figure import Figure
 
+from haemsa_jax.config import TaskSpec
 from haemsa_jax.errors import InputError
-from haemsa_jax.models.architecture import default_architecture
-from haemsa_jax.reporting import architecture, samples
-from haemsa_jax.reporting.page import SECTIONS, page
-from haemsa_jax.training.evaluation import TaskEvaluation
+from haemsa_jax.models import default_structure
+from haemsa_jax.reporting import architecture, samples, tables
+from haemsa_jax.reporting.page import page
+from haemsa_jax.reporting.sections import SECTIONS
+from haemsa_jax.reporting.writing import draft_of, write_text
+from haemsa_jax.structure.parts import declare, shut
+from haemsa_jax.training.measurement.evaluation import TaskEvaluation
+from haemsa_jax.version import __version__
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-UNKIND = '<script>alert("x")</script> | **loud**'
+UNKIND = '<script>alert("x")</script> | **loud** <img src=x onerror=alert(1)>'
 
 
 def said(task: str, predictions, truth) -> TaskEvaluation:
@@ -83,36 +92,32 @@ def test_several_labels_in_words(tmp_path):
 
 def test_gate_weights_are_drawn(small):
     rng = np.random.default_rng(0)
-    whole = default_architecture(small)
+    whole = default_structure(small)
     gates = {
-        task_id: {
-            "local": rng.random((3, 1, 4)),
-            "links": rng.random((3, 3)),
-            "fusion": rng.random(4),
-        }
+        task_id: {g.name: rng.random(len(g.parts)) for g in declare(small).gates}
         for task_id in small.tasks
     }
-    weights = architecture.average(gates, whole, small)
+    weights = architecture.average(gates, small, whole)
     axes = Figure().subplots()
-    shut = whole.replace(links=np.asarray(whole.links) * (np.arange(3) != 1)[:, None])
-    architecture.draw(axes, shut, small, weights)
+    into_audio = [f"links/{source}>{target}" for source, target in small.links if target == "audio"]
+    architecture.draw(axes, small, shut(small, whole, into_audio), gates)
     texts = [text.get_text() for text in axes.texts]
-    assert f"pointwise {weights.local[0, 0, 0]:.2f}" in texts
-    assert f"tensor {weights.fusion[:, 1].mean():.2f}" in texts
-    assert f"{weights.links[0, 1]:.2f}" in texts
+    links = list(small.links)
+    assert f"pointwise {weights['local/text/0'][0]:.2f}" in texts
+    assert f"tensor {weights['fusion'][1]:.2f}" in texts
+    assert f"{weights['links'][links.index(('audio', 'text'))]:.2f}" in texts
     # Nothing goes into audio.
     assert sum(bool(re.fullmatch(r"0\.\d\d", text)) for text in texts) == 4
     # A task that may not read audio says nothing of audio's gates.
-    deaf = np.array(whole.modalities)
-    deaf[0, 1] = 0.0
-    heard = architecture.average(gates, whole.replace(modalities=deaf), small)
-    _, second, third = gates.values()
-    rest = (second["local"] + third["local"]) / 2
-    np.testing.assert_allclose(heard.local[1], rest[1], rtol=1e-6)
-    np.testing.assert_allclose(heard.local[0], weights.local[0])
-    rest = (second["links"] + third["links"]) / 2
-    np.testing.assert_allclose(heard.links[:, 1], rest[:, 1], rtol=1e-6)
-    np.testing.assert_allclose(heard.links[0, 2], weights.links[0, 2])
+    first, *others = small.tasks
+    deaf = {**whole, f"modalities/{first}": np.float32([1, 0, 1])}
+    mean = architecture.average(gates, small, deaf)
+    rest = {name: np.mean([gates[t][name] for t in others], axis=0) for name in mean}
+    np.testing.assert_allclose(mean["local/audio/0"], rest["local/audio/0"], rtol=1e-6)
+    np.testing.assert_allclose(mean["local/text/0"], weights["local/text/0"])
+    for place, ends in enumerate(links):
+        expected = rest if "audio" in ends else weights
+        np.testing.assert_allclose(mean["links"][place], expected["links"][place], rtol=1e-6)
 
 
 @pytest.fixture
@@ -120,17 +125,18 @@ def run(predictions):
     """A directory that was evaluated, but not trained here."""
     directory = predictions.parent
     Figure(figsize=(12, 3)).savefig(directory / "test.png")
-    (directory / "test.md").write_text(
-        "### talks:score\n\n| | MAE ↓ |\n| --- | ---: |\n| a | 1 |\n"
-    )
+    rows = {"a": {"mae": [1.0, 3.0]}, "b": {"mae": [1.5]}, UNKIND: {"mae": [7.0]}}
+    (directory / "test.json").write_text(json.dumps({"talks:score": rows, UNKIND: rows}))
     (directory / "commands.txt").write_text("python -m launch.evaluate --run_dir=<b>\n")
     return directory
 
 
 def test_a_page_holds_everything_itself(run):
-    text = page(run)
-    assert "<td>a</td>" in text
+    text = page(run, date=datetime.date(2026, 11, 27))
+    assert "<td>a (2 seeds)</td>" in text and "2.000 ± 1.414" in text
+    assert '<td class="number"><strong>1.500</strong></td>' in text
     assert "text: -1 without it" in text
+    assert f"page of 2026-11-27 by haemsa_jax {__version__}" in text and "split read: test" in text
     # Words are shown, never run; pictures are inside, and nothing is fetched.
     assert "&lt;script&gt;" in text and "<script" not in text
     assert "**loud**" in text and "--run_dir=&lt;b&gt;" in text
@@ -140,6 +146,87 @@ def test_a_page_holds_everything_itself(run):
     assert base64.b64decode(picture) == (run / "test.png").read_bytes()
     assert [f'id="{title}"' in text for title in ("results", "search")] == [True, False]
     assert "Search" in SECTIONS
+
+
+def test_nothing_of_a_file_reaches_the_page_as_markup(tmp_path):
+    """Names of classes, samples, tasks, models, files and keys are shown, never obeyed."""
+    directory = tmp_path / "<script>name"
+    directory.mkdir()
+    rows = {UNKIND: {"mae": [1.0]}}
+    patterns = {UNKIND: {UNKIND: {"text+audio": {"mae": [1.0]}, "text": {"mae": [2.0]}}}}
+    sizes = {UNKIND: {UNKIND: [{"parameters": 1, "steps": 1}]}}
+    written = {
+        "test.json": {UNKIND: rows},
+        "validation.json": {f"{UNKIND}, by class": {UNKIND: {"f1_class": [1.0]}}},
+        "test_patterns.json": patterns,
+        "test_diagnosis.json": {"influence": {}, "probe": {UNKIND: [0.5]}},
+        "ablation.json": {"metrics": patterns, "sizes": sizes},
+        "best.json": {"genome": {UNKIND: {UNKIND: UNKIND}}},
+    }
+    for name, values in written.items():
+        (directory / name).write_text(json.dumps(values))
+    for name in ("test", "validation", "test_patterns", "ablation"):
+        (directory / f"{name}.md").write_text(UNKIND)
+    (directory / "commands.txt").write_text(UNKIND)
+    task = dataclasses.replace(said("mood", [[[0.9, 0.1]]], [1]), ids=[UNKIND], words=[UNKIND])
+    spec = TaskSpec("mood", "classification", ("accuracy",), (UNKIND, f"=2{UNKIND}"))
+    task = dataclasses.replace(task, spec=spec)
+    samples.write(directory / "test_predictions.csv", {UNKIND: task}, {UNKIND: {UNKIND: task}})
+    text = page(directory)
+    assert "<script" not in text and "<img src=x" not in text
+    shown = html.escape(UNKIND).replace("&quot;", "&#34;")
+    # Title, rows, conditions, parts, sizes, genome, sample, words, classes, command.
+    assert text.count(shown) >= 20
+    assert f'<td class="number">=2{shown}</td>' in text
+
+
+def test_a_table_escapes_what_would_be_markdown():
+    table = tables.markdown({f"a {UNKIND}": {UNKIND: {"mae": [1.0]}, "[x](y)": {"mae": [2.0]}}})
+    assert "<script" not in table.replace("\\<", "")
+    row = next(line for line in table.splitlines() if "loud" in line and line.startswith("|"))
+    assert len(re.findall(r"(?<!\\)\|", row)) == 3
+    assert "[x](y)" not in table
+
+
+def test_a_file_of_another_form_is_refused(tmp_path):
+    for text in ("{", "[1]", '{"a": {"b": 3}}'):
+        (tmp_path / "test.json").write_text(text)
+        with pytest.raises(InputError, match=r"test\.json is not as launch\.evaluate"):
+            page(tmp_path)
+
+
+def test_an_unknown_metric_is_named_with_its_file(tmp_path):
+    (tmp_path / "test.json").write_text('{"a": {"b": {"charm": [1.0]}}}')
+    with pytest.raises(InputError, match=r"test\.json: .*'charm'"):
+        page(tmp_path)
+
+
+def test_words_and_names_reach_no_spreadsheet_as_formulas(tmp_path):
+    spec = TaskSpec("mood", "classification", ("accuracy",), ("=sad", "-gay"))
+    task = dataclasses.replace(said("mood", [[[0.9, 0.1]]], [1]), spec=spec)
+    task = dataclasses.replace(task, ids=["@SUM(A1)"], words=["+cmd|' /C calc'!A0"])
+    score = said("score", [[-1.0]], [-2.0])
+    path = tmp_path / "predictions.csv"
+    samples.write(path, {"=t:mood": task, "talks:score": score}, {})
+    with path.open(newline="") as file:
+        first, second = csv.DictReader(file)
+    assert [first[name] for name in ("task", "id", "truth", "prediction")] == [
+        "'=t:mood", "'@SUM(A1)", "'-gay", "'=sad 0.90",
+    ]  # fmt: skip
+    assert first["words"].startswith("'+cmd")
+    assert (second["truth"], second["prediction"], second["network 0"]) == ("-2", "-1", "-1.0")
+    (sample,) = samples.largest_errors(path, 1)["=t:mood"]
+    assert (sample.id, sample.words) == ("@SUM(A1)", "+cmd|' /C calc'!A0")
+    assert (sample.truth, sample.prediction) == ("-gay", "=sad 0.90")
+
+
+def test_a_file_takes_its_place_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "test.json"
+    write_text(path, "before")
+    with pytest.raises(ZeroDivisionError), draft_of(path) as draft:
+        draft.write_text("half")
+        raise ZeroDivisionError
+    assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]
 
 
 def test_a_page_of_nothing_is_refused(tmp_path):

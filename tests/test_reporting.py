@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from haemsa_jax.config import NetworkConfig, TaskSpec, TrainConfig
+from haemsa_jax.config import TaskSpec, TrainConfig
 from haemsa_jax.evolution.genome import default_genome, gene_table
 from haemsa_jax.evolution.state import History
-from haemsa_jax.models.architecture import default_architecture
+from haemsa_jax.models import default_structure
+from haemsa_jax.models.haemsa import HaemsaConfig
 from haemsa_jax.reporting import architecture, evolution, figures, tables
-from haemsa_jax.training.metrics import HIGHER_IS_BETTER
+from haemsa_jax.reporting.predictions import CROWD
+from haemsa_jax.structure.parts import declare
+from haemsa_jax.tasks.metrics import METRICS
 
 # --- tables --------------------------------------------------------------------------------------
 
@@ -27,7 +30,7 @@ RESULTS = {
 
 
 def test_every_metric_has_a_heading():
-    assert set(tables.NAMES) == set(HIGHER_IS_BETTER)
+    assert all(tables.heading(metric) for metric in METRICS)
     headings = [tables.heading(metric) for metric in ("mae", "corr", "acc7", "f1_non0")]
     assert headings == ["MAE ↓", "Corr ↑", "Acc-7 % ↑", "F1 non0 % ↑"]
 
@@ -83,6 +86,15 @@ SPECS = (
 )
 
 
+DECLARATION = declare(
+    HaemsaConfig(
+        {"toy": {"text": 3, "audio": 2}},
+        {"toy:score": TaskSpec("score", "regression", ("mae",), range=(-3, 3))},
+        experts=("pointwise", "attention", "recurrence"),
+    )
+)
+
+
 def report(spec, count=50):
     rng = np.random.default_rng(0)
     truth = {
@@ -97,12 +109,8 @@ def report(spec, count=50):
         truth=truth,
         prediction=prediction[:, 0] if spec.kind == "regression" else prediction,
         seeds=2,
-        modalities=("text", "audio"),
-        experts=("pointwise", "attention", "recurrence"),
-        operators=("concatenation", "gated sum"),
-        local=rng.dirichlet(np.ones(3), size=(2, 2)),
-        links=rng.random((2, 2)),
-        fusion=np.array([0.3, 0.7]),
+        declaration=DECLARATION,
+        gates={g.name: rng.dirichlet(np.ones(len(g.parts))) for g in DECLARATION.gates},
     )
 
 
@@ -120,7 +128,7 @@ def test_evaluation_figure(tmp_path, spec):
 
 
 def test_evaluation_figure_of_several_tasks_and_many_samples(tmp_path):
-    reports = [report(SPECS[0], figures.CROWD + 1), *map(report, SPECS[1:])]
+    reports = [report(SPECS[0], CROWD + 1), *map(report, SPECS[1:])]
     figures.evaluation_figure(reports, tmp_path / "evaluation.png")
     assert_is_drawn(tmp_path / "evaluation.png")
 
@@ -169,7 +177,7 @@ def test_tasks_of_one_name_are_told_apart(small):
         tasks={**small.tasks, "more/talks:score": score},
     )  # fmt: skip
     axes = Figure().subplots()
-    architecture.draw(axes, default_architecture(both), both)
+    architecture.draw(axes, both, default_structure(both))
     said = {text.get_text() for text in axes.texts}
     assert {"talks\nscore", "more/talks\nscore", "mood", "tags"} <= said
     assert "score" not in said
@@ -180,7 +188,7 @@ def test_tasks_of_one_name_are_told_apart(small):
 
 def test_a_search_on_a_task_of_several_words_is_drawn():
     task = TaskSpec("topic continuance", "regression", ("mae",), range=(-3, 3))
-    network = NetworkConfig({"talks": {"text": 3, "audio": 2}}, {"talks:topic continuance": task})
+    network = HaemsaConfig({"talks": {"text": 3, "audio": 2}}, {"talks:topic continuance": task})
     table, whole = gene_table(network), default_genome(network, TrainConfig())
     less = table.from_json(table.to_json(whole) | {"links": ["text>audio"]})
     history = History(

@@ -10,14 +10,15 @@ import pytest
 from conftest import assert_same_structure
 from foreign_supernet import CONFIG, TABLE, make_data, make_problem
 
-from haemsa_jax.config import NetworkConfig, TaskSpec, TrainConfig
+from haemsa_jax.config import TaskSpec, TrainConfig
 from haemsa_jax.errors import InputError
-from haemsa_jax.evolution.run import run_search
+from haemsa_jax.evolution.run import _leaves, _with_leaves, run_search
 from haemsa_jax.evolution.search import make_search
-from haemsa_jax.training.checkpoint import Experiment
+from haemsa_jax.models.haemsa import HaemsaConfig
+from haemsa_jax.training.persistence.experiment import Experiment
 
 EXPERIMENT = Experiment(
-    NetworkConfig({"d": {"text": 1}}, {"d:t": TaskSpec("t", "regression", ("mae",), range=(0, 1))}),
+    HaemsaConfig({"d": {"text": 1}}, {"d:t": TaskSpec("t", "regression", ("mae",), range=(0, 1))}),
     TrainConfig(),
     {"search": dataclasses.asdict(CONFIG)},
 )
@@ -366,6 +367,17 @@ def test_a_search_that_was_stopped_goes_on(search, result, data, tmp_path):
     assert same(again.history, result.history)
     blind = run_search(**run, blind=True)
     assert not np.array_equal(blind.history.genomes, result.history.genomes)
+
+
+def test_a_state_is_kept_by_names(search, data):
+    """Not by places, which another version of an algorithm would fill with something else."""
+    state = search.start(jax.random.key(0), search.place(data))
+    kept = _leaves(state)
+    assert {"members", "living.genomes", "history.costs", "champion.0"} <= kept.keys()
+    assert all(name.isidentifier() for path in kept for name in path.split(".")[:1])
+    turned = {name: jax.tree.map(np.asarray, kept[name]) for name in reversed(kept)}
+    blank = jax.tree.map(jnp.zeros_like, state.replace(fresh=None)).replace(fresh=state.fresh)
+    assert same(_with_leaves(blank, turned), state)
 
 
 def test_a_blind_search_beside_begins_with_what_is_common(search, result, data, tmp_path):

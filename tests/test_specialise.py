@@ -11,44 +11,50 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import TASKS, params_of
+from conftest import MODELS, TASKS, as_model, params_of
 from jax.extend.core import jaxprs_in_params
 
-from haemsa_jax.config import NetworkConfig
 from haemsa_jax.data.batches import device_split, gather
 from haemsa_jax.data.presence import restrict
 from haemsa_jax.errors import InputError
 from haemsa_jax.evolution.genome import decode, gene_table
-from haemsa_jax.evolution.size import size
-from haemsa_jax.evolution.specialise import specialise
-from haemsa_jax.models.architecture import default_architecture
-from haemsa_jax.models.haemsa import Haemsa, Rates, init_variables
-from haemsa_jax.training.constants import make_constants
+from haemsa_jax.models import Rates, build, default_structure, init_variables
+from haemsa_jax.structure.interface import SIDES
+from haemsa_jax.structure.parts import declare
+from haemsa_jax.structure.size import parameters, size
+from haemsa_jax.structure.specialise import specialise
+from haemsa_jax.training.measurement.normalization import make_constants
 from launch.tasks import restricted
 
 GENOMES = int(os.environ.get("HAEMSA_GENOMES", "8"))
+# Sizes of its own that a model has in these tests, and how small one of a few genomes is, at most.
+SIZES = {"haemsa": {"depth": 1, "heads": 2, "link_width": 4, "fusion_rank": 2}}
+SIZES |= {"late_fusion": {}, "recurrent": {}}
+SMALLEST = {"haemsa": 0.3, "late_fusion": 0.6, "recurrent": 0.6}
 PATTERNS = [(t, a, v) for t in (0, 1) for a in (0, 1) for v in (0, 1) if t + a + v]
 
 
-@pytest.fixture(scope="module")
-def deep(deep):
-    """With all that can be shut."""
-    return dataclasses.replace(deep, sharing="imputed")
+@pytest.fixture(scope="module", params=MODELS)
+def network(request, deep):
+    """Of every model, with all that can be shut."""
+    if request.param == "haemsa":
+        return dataclasses.replace(deep, sharing="imputed")
+    return as_model(request.param, deep)
 
 
 @pytest.fixture(scope="module")
-def setting(talks, deep):
-    params = params_of(deep)
-    constants = make_constants(deep, {talks.name: talks})
+def setting(talks, network):
+    params = params_of(network)
+    constants = make_constants(network, {talks.name: talks})
     data = jax.device_put(device_split(talks.splits["train"]))
     samples = []
     for index, pattern in enumerate(PATTERNS):
         sample = gather(data, jnp.int32(5 * index), jnp.int32(index % 3), 1, 1)
-        samples.append(restrict(sample, dict(zip(deep.modalities, pattern, strict=True))))
+        samples.append(restrict(sample, dict(zip(network.modalities, pattern, strict=True))))
     return params, constants, jax.tree.map(lambda *x: jnp.stack(x), *samples)
 
 
-def architectures(network, count, whole=()):
+def structures(network, count, whole=()):
     """Random ones; some genes, by level, may be held at all there is."""
     table = gene_table(network)
     genomes = np.random.default_rng(2).normal(size=(count, table.size))
@@ -61,64 +67,84 @@ def architectures(network, count, whole=()):
     ]
 
 
-def forward(network, params, constants, samples, architecture):
+def forward(network, params, constants, samples, structure):
     variables = {"params": params, "constants": constants}
-    return Haemsa(network).apply(variables, samples, architecture, Rates(), "talks")
+    return build(network).apply(variables, samples, structure, Rates(), "talks")
+
+
+def gates_of(network, outputs):
+    """By name of the part that is weighed; what is not built weighs nothing."""
+    return {
+        part: outputs.gates[gating.name][..., place]
+        for gating in declare(network).gates
+        for place, part in enumerate(gating.parts)
+    }
 
 
 @jax.debug_key_reuse(False)  # which doubles the time of every single operation
-def test_the_small_network_says_the_same(deep, setting):
+def test_the_small_network_says_the_same(network, setting):
     """All presence patterns, many genomes."""
     params, constants, samples = setting
-    masked = jax.jit(lambda a: forward(deep, params, constants, samples, a))
+    masked = jax.jit(lambda structure: forward(network, params, constants, samples, structure))
     sizes = []
-    for architecture in architectures(deep, GENOMES, ["context"]):
-        small, cut, constants_cut = specialise(deep, params, constants, architecture)
-        said = jax.jit(functools.partial(forward, small))(cut, constants_cut, samples, architecture)
-        expected = masked(architecture)
-        for index, task_id in enumerate(deep.tasks):
-            mine = samples.task == index
-            close(said.predictions[task_id][mine], expected.predictions[task_id][mine])
-            there = expected.presence[mine][..., None]
+    for structure in structures(network, GENOMES, ["context"]):
+        small = specialise(network, params, constants, structure)
+        outputs = jax.jit(functools.partial(forward, small.network))(
+            small.params, small.constants, samples, small.structure
+        )
+        expected = masked(structure)
+        for index, task_id in enumerate(network.tasks):
+            own = samples.task == index
+            close(outputs.predictions[task_id][own], expected.predictions[task_id][own])
+            present = expected.presence[own][..., None]
             close(
-                jnp.where(there, said.auxiliary[task_id][mine], 0),
-                jnp.where(there, expected.auxiliary[task_id][mine], 0),
+                jnp.where(present, outputs.auxiliary[task_id][own], 0),
+                jnp.where(present, expected.auxiliary[task_id][own], 0),
             )
-        for name in (
-            "presence", "local_gates", "link_weights", "fusion_gates", "specific_gates",
-            "summaries",
-        ):  # fmt: skip
-            close(getattr(said, name), getattr(expected, name))
-        sizes.append(count_parameters(cut))
-    assert min(sizes) < 0.3 * count_parameters(params)
+        close(outputs.presence, expected.presence)
+        for name in ("summaries", "joined"):
+            close(outputs.representations[name], expected.representations[name])
+        gates = gates_of(small.network, outputs)
+        for part, weights in gates_of(network, expected).items():
+            close(gates.pop(part, jnp.zeros_like(weights)), weights)
+        assert not gates
+        sizes.append(count_parameters(small.params))
+    assert min(sizes) < SMALLEST[network.model] * count_parameters(params)
 
 
 @pytest.mark.parametrize(
     "reach", [[[0, 0], [0, 0], [0, 0]], [[1, 0], [0, 1], [0, 0]], [[2, 0]] * 3]
 )
-def test_the_small_network_has_the_window_that_its_tasks_read(small, solo, reach):
-    network = dataclasses.replace(
-        small, widths={"talks": dict(solo.widths)}, context={"talks": (2, 1)}
+@pytest.mark.parametrize("model", MODELS)
+def test_the_small_network_has_the_window_that_its_tasks_read(small, solo, model, reach):
+    network = as_model(
+        model, small, widths={"talks": dict(solo.widths)}, context={"talks": (2, 1)}, **SIZES[model]
     )
     params, constants = params_of(network), make_constants(network, {"talks": solo})
-    architecture = default_architecture(network).replace(context=jnp.array(reach, jnp.float32))
-    cut, *variables = specialise(network, params, constants, architecture)
-    assert cut.context_of("talks") == tuple(np.max(reach, axis=0))
+    everything = default_structure(network)
+    structure = dict(everything)
+    for task_id, counts in zip(network.tasks, reach, strict=True):
+        for side, count in zip(SIDES, counts, strict=True):
+            gene = declare(network).gene[f"{side}/{task_id}"]
+            structure[gene.name] = np.int32(gene.labels.index(str(count)))
+    cut = specialise(network, params, constants, structure)
+    assert cut.network.context_of("talks") == tuple(np.max(reach, axis=0))
 
     data = jax.device_put(device_split(solo.splits["train"]))
     rows, tasks = jnp.arange(12), jnp.arange(12) % 3
 
-    def said(network, params, constants, architecture):
+    def predictions(network, params, constants, structure):
         window = network.context_of("talks")
         samples = jax.vmap(lambda row, task: gather(data, row, task, *window))(rows, tasks)
-        return forward(network, params, constants, samples, architecture).predictions
+        return forward(network, params, constants, samples, structure).predictions
 
-    everything = default_architecture(network)
-    whole = jax.jit(lambda a: said(network, params, constants, a))
-    expected = whole(architecture)
-    found = jax.jit(lambda a: said(cut, *variables, a))(architecture)
-    for index, (task_id, mine) in enumerate(found.items()):
-        close(mine[index::3], expected[task_id][index::3])
+    whole = jax.jit(lambda structure: predictions(network, params, constants, structure))
+    expected = whole(structure)
+    specialised = jax.jit(functools.partial(predictions, cut.network))(
+        cut.params, cut.constants, cut.structure
+    )
+    for index, (task_id, values) in enumerate(specialised.items()):
+        close(values[index::3], expected[task_id][index::3])
     assert not np.allclose(whole(everything)["talks:score"], expected["talks:score"], atol=1e-3)
 
 
@@ -142,45 +168,55 @@ def count_flops(jaxpr):
             else:
                 (contracted, _), _ = equation.params["dimension_numbers"]
             total += 2 * out.size * np.prod([left.shape[axis] for axis in contracted])
+        times = equation.params["length"] if equation.primitive.name == "scan" else 1
         for inner in jaxprs_in_params(equation.params):
-            total += count_flops(inner)
+            total += times * count_flops(inner)
     return total
 
 
-@pytest.mark.parametrize("sharing", ["whole", "imputed"])
-def test_size_is_counted_exactly(talks, deep, sharing):
+@pytest.mark.parametrize(
+    ("model", "changes"),
+    [
+        ("haemsa", SIZES["haemsa"] | {"depth": 2, "sharing": "whole"}),
+        ("haemsa", SIZES["haemsa"] | {"depth": 2, "sharing": "imputed"}),
+        ("late_fusion", {}),
+        ("recurrent", {}),
+    ],
+)
+def test_size_is_counted_exactly(deep, model, changes):
     """Two data sets, one of them without audio, so that every sum over data sets is exercised."""
     tasks = {**deep.tasks, "words:score": deep.tasks["talks:score"]}
     widths = {**deep.widths, "words": {"text": 7, "vision": 4}}
-    network = NetworkConfig(
-        widths, tasks, width=8, depth=2, heads=2, link_width=4, fusion_rank=2, sharing=sharing,
-        context={"talks": (3, 1)},
-    )  # fmt: skip
+    network = as_model(
+        model, deep, widths=widths, tasks=tasks, context={"talks": (3, 1)}, **changes
+    )
     params, constants = jax.eval_shape(
-        lambda key: init_variables(Haemsa(network), key), jax.random.key(0)
+        lambda key: init_variables(build(network), key), jax.random.key(0)
     )
     zeros = lambda tree: jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), tree)  # noqa: E731
     params, constants = zeros(params), zeros(constants)
     tokens = {"talks": {"text": 3, "audio": 5, "vision": 2}, "words": {"text": 4, "vision": 6}}
     predict = jax.jit(lambda a: size(network, a, tokens))
-    for architecture in architectures(network, 6):
-        small, cut, constants_cut = specialise(network, params, constants, architecture)
+    for structure in structures(network, 6):
+        small = specialise(network, params, constants, structure)
         expected, _ = jax.eval_shape(
-            lambda key, small=small: init_variables(Haemsa(small), key), jax.random.key(0)
+            lambda key, small=small: init_variables(build(small.network), key), jax.random.key(0)
         )
-        assert jax.tree.map(np.shape, cut) == jax.tree.map(lambda x: x.shape, expected)
-        predicted = predict(architecture)
-        assert predicted.parameters == count_parameters(cut)
+        assert jax.tree.map(np.shape, small.params) == jax.tree.map(lambda x: x.shape, expected)
+        predicted = predict(structure)
+        assert predicted.parameters == count_parameters(small.params)
+        # Counted on the small network itself it is the same.
+        assert parameters(small.network, small.structure) == predicted.parameters
         operations = 0
         for dataset, lengths in tokens.items():
-            window = 1 + sum(small.context_of(dataset))
+            window = 1 + sum(small.network.context_of(dataset))
             lengths = {m: n * window for m, n in lengths.items()}
             sample = sample_of(network, dataset, lengths)
             jaxpr = jax.make_jaxpr(
-                lambda s, p, c, d=dataset, n=small, a=architecture: Haemsa(n).apply(
-                    {"params": p, "constants": c}, s, a, Rates(), d
+                lambda s, p, c, d=dataset, small=small: build(small.network).apply(
+                    {"params": p, "constants": c}, s, small.structure, Rates(), d
                 )
-            )(sample, cut, constants_cut)
+            )(sample, small.params, small.constants)
             operations += count_flops(jaxpr.jaxpr)
         assert predicted.flops == operations
 
@@ -200,8 +236,9 @@ def sample_of(network, dataset, lengths):
 def test_a_network_for_some_modalities_builds_nothing_for_others(small):
     some = restricted(small, "text+audio")
     assert some.built_modalities == ("text", "audio")
-    assert set(some.built.links) == {("text", "audio"), ("audio", "text")}
-    assert set(some.built.local) == {"text", "audio"}
+    assert set(some.links) == {("text", "audio"), ("audio", "text")}
+    blocks = {part.name for part in declare(some).of_kind("block")}
+    assert blocks == {"local/text/0", "local/audio/0"}
     seen = dataclasses.replace(
         small, widths={"talks": {"text": 6, "audio": 4}}, tasks={"talks:score": TASKS["score"]}
     )

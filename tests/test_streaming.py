@@ -10,11 +10,12 @@ import pytest
 from haemsa_jax.config import TrainConfig
 from haemsa_jax.data.batches import device_split, gather, piece
 from haemsa_jax.errors import InputError
-from haemsa_jax.training import log, loop, streaming
-from haemsa_jax.training.checkpoint import load_trained
-from haemsa_jax.training.evaluation import evaluate
-from haemsa_jax.training.loop import make_train
-from haemsa_jax.training.streaming import Feed
+from haemsa_jax.training.engine import loop, streaming
+from haemsa_jax.training.engine.loop import make_train
+from haemsa_jax.training.engine.streaming import Feed
+from haemsa_jax.training.measurement.evaluation import evaluate
+from haemsa_jax.training.persistence import log
+from haemsa_jax.training.persistence.trained import load_trained
 
 CONFIG = TrainConfig(seeds=2, epochs=1, batch_size=2, learning_rate=1e-2, dropout=0.1)
 ONE = jax.local_devices()[:1]
@@ -117,7 +118,7 @@ def test_pieces_are_cut_to_what_may_be_resident(solo, lone, monkeypatch):
     rows = split.rows["score"][:20]
     pieces = []
 
-    def predict(params, constants, architectures, there, task_id, rows):
+    def predict(params, constants, structures, there, task_id, rows):
         pieces.append(len(there.group))
         values = there.labels["score"][np.asarray(rows)]
         return {"prediction": np.asarray(values)[None]}

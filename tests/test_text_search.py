@@ -9,24 +9,26 @@ import pytest
 from conftest import BERT, bare, drawn
 from jax.extend.core import jaxprs_in_params
 
-from haemsa_jax.config import TextConfig, TrainConfig
+from haemsa_jax.config import TrainConfig
 from haemsa_jax.data.batches import device_split, gather
-from haemsa_jax.data.dataset import known_of
+from haemsa_jax.data.description import describe_data
+from haemsa_jax.encoders import specify
+from haemsa_jax.encoders.text.module import lengths
 from haemsa_jax.errors import InputError
 from haemsa_jax.evolution import outcome
 from haemsa_jax.evolution.genome import decode, gene_table
 from haemsa_jax.evolution.problem import make_problem, search_data
 from haemsa_jax.evolution.search import make_search
-from haemsa_jax.evolution.size import size
-from haemsa_jax.evolution.specialise import specialise
 from haemsa_jax.evolution.state import SearchConfig
-from haemsa_jax.models.encoder import lengths
-from haemsa_jax.models.haemsa import Haemsa, Rates, variables_of
-from haemsa_jax.training.checkpoint import Experiment, load_trained
-from haemsa_jax.training.constants import begin_with
-from haemsa_jax.training.evaluation import evaluate
-from haemsa_jax.training.loop import make_train
-from haemsa_jax.training.state import init_params
+from haemsa_jax.models import Rates, build, variables_of
+from haemsa_jax.structure.size import size
+from haemsa_jax.structure.specialise import specialise
+from haemsa_jax.training.engine.loop import make_train
+from haemsa_jax.training.engine.state import init_params
+from haemsa_jax.training.measurement.evaluation import evaluate
+from haemsa_jax.training.measurement.normalization import begin_with
+from haemsa_jax.training.persistence.experiment import Experiment
+from haemsa_jax.training.persistence.trained import load_trained
 from launch import words
 from launch.tasks import restricted
 
@@ -37,18 +39,19 @@ ONE = jax.local_devices()[:1]
 
 @pytest.fixture(scope="module")
 def network(slim, spoken, pretrained):
-    text = TextConfig(
-        str(BERT), pretrained.fingerprint, 8, "adapted", (spoken.name,), pretrained.config, rank=2
-    )
+    text = specify(pretrained, BERT, max_tokens=8, mode="adapted", datasets=(spoken.name,), rank=2)
     return bare(
-        slim, widths={spoken.name: dict(spoken.widths)}, text=text, context={spoken.name: (1, 0)},
+        slim,
+        widths={spoken.name: dict(spoken.widths)},
+        encoders={"text": text},
+        context={spoken.name: (1, 0)},
         tasks={f"{spoken.name}:score": spoken.tasks["score"]},
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module")
 def given(pretrained):
-    return {"encoder": pretrained.params}
+    return {"encoder_text": pretrained.params}
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +61,7 @@ def variables(network, spoken, given):
 
 
 def says(network, **said):
-    """An architecture whose genes say so, and all others what they say by default."""
+    """A structure whose genes say so, and all others what they say by default."""
     table, problem = gene_table(network), make_problem(network, TRAIN, SEARCH)
     values = table.to_json(problem.default) | said
     return decode(network, jnp.asarray(table.from_json(values)))[0]
@@ -66,42 +69,43 @@ def says(network, **said):
 
 def test_genes(network):
     genes = {gene.name: gene.labels for gene in gene_table(network).genes}
-    assert genes["encoder"] == ("frozen", "adapted")
+    assert genes["encoder/text"] == ("frozen", "adapted")
     assert genes["past/talks:score"] == ("0", "1")
     assert "future/talks:score" not in genes
-    plain = dataclasses.replace(network, text=dataclasses.replace(network.text, rank=0))
-    assert "encoder" not in {gene.name for gene in gene_table(plain).genes}
+    plain = dataclasses.replace(
+        network, encoders={"text": dataclasses.replace(network.encoders["text"], rank=0)}
+    )
+    assert "encoder/text" not in {gene.name for gene in gene_table(plain).genes}
 
 
 def test_a_population_has_no_encoder_each(network):
-    tuned = dataclasses.replace(network.text, mode="tuned", rank=0)
+    tuned = dataclasses.replace(network.encoders["text"], mode="tuned", rank=0)
     with pytest.raises(InputError, match=r"text.mode='tuned': a population has no encoder each"):
-        make_problem(dataclasses.replace(network, text=tuned), TRAIN, SEARCH)
+        make_problem(dataclasses.replace(network, encoders={"text": tuned}), TRAIN, SEARCH)
 
 
 @pytest.mark.parametrize("encoder", ["frozen", "adapted"])
 @pytest.mark.parametrize("past", ["0", "1"])
 def test_the_small_network_says_the_same(network, variables, spoken, encoder, past):
-    architecture = says(network, encoder=encoder, **{"past/talks:score": past})
-    small, *cut = specialise(network, *variables, architecture)
-    assert small.text.rank == (2 if encoder == "adapted" else 0)
-    assert small.marks == (past == "1")
-    assert sum(x.size for x in jax.tree.leaves(cut[0])) == int(
-        size(network, architecture).parameters
-    )
+    structure = says(network, **{"encoder/text": encoder, "past/talks:score": past})
+    specialised = specialise(network, *variables, structure)
+    small, cut = specialised.network, (specialised.params, specialised.constants)
+    assert small.encoders["text"].rank == (2 if encoder == "adapted" else 0)
+    assert small.marks("text") == (past == "1")
+    assert sum(x.size for x in jax.tree.leaves(cut[0])) == int(size(network, structure).parameters)
     data = device_split(spoken.splits["train"])
 
     @jax.jit
     def both(data):
-        def of(network, variables):
+        def of(network, variables, structure):
             window = network.context_of("talks")
             task = jnp.int32(0)
             samples = jax.vmap(lambda row: gather(data, row, task, *window))(jnp.arange(12))
             variables = variables_of(*variables)
-            said = Haemsa(network).apply(variables, samples, architecture, Rates(), "talks")
+            said = build(network).apply(variables, samples, structure, Rates(), "talks")
             return said.predictions["talks:score"]
 
-        return of(small, cut), of(network, variables)
+        return of(small, cut, specialised.structure), of(network, variables, structure)
 
     mine, expected = both(data)
     np.testing.assert_allclose(mine, expected, atol=1e-5)
@@ -118,12 +122,14 @@ def test_a_population_shares_the_encoder_and_has_adapters_each(
     # One device: all members in one program.
     found = make_search(problem, config, ONE)(jax.random.key(0), data)
     assert np.isfinite(found.history.costs).all()
-    adapters = found.members.params["encoder"]["layers"]["value_up"]["kernel"]
+    adapters = found.members.params["encoder_text"]["layers"]["value_up"]["kernel"]
     assert adapters.shape[0] == 4
     assert len(np.unique(np.abs(adapters).sum(axis=(1, 2, 3)))) == 4
-    np.testing.assert_array_equal(data["constants"]["encoder"]["words"], pretrained.params["words"])
+    np.testing.assert_array_equal(
+        data["constants"]["encoder_text"]["words"], pretrained.params["words"]
+    )
 
-    experiment = Experiment(network, TRAIN, {"search": {}}, known_of({spoken.name: spoken}))
+    experiment = Experiment(network, TRAIN, {"search": {}}, describe_data({spoken.name: spoken}))
     trained = outcome.population(found, experiment, data["constants"])
     outcome.save(tmp_path, found, trained, problem.objectives)
     datasets = {spoken.name: spoken}
@@ -146,11 +152,12 @@ def test_a_population_shares_the_encoder_and_has_adapters_each(
 
 
 def test_an_encoder_that_nobody_reads_is_not_there(network):
-    both = dataclasses.replace(network, widths={"talks": {"text": 1, "audio": 4}}, parts=None)
+    both = dataclasses.replace(network, widths={"talks": {"text": 1, "audio": 4}}, kept={})
     deaf = restricted(both, "audio")
-    assert set(words.weights(both)) == {"encoder"} and words.weights(deaf) == {}
+    assert set(words.weights(both)) == {"encoder_text"} and words.weights(deaf) == {}
     params = jax.eval_shape(lambda key: init_params(deaf, TRAIN, key), jax.random.key(0))
-    assert "encoder" not in params and not deaf.adapts and not deaf.marks
+    assert "encoder_text" not in params
+    assert not deaf.adapts("text") and not deaf.marks("text")
 
 
 def branches(jaxpr):

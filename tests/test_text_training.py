@@ -10,7 +10,7 @@ import pytest
 from conftest import BERT, bare
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from haemsa_jax.config import TextConfig, TrainConfig, network_from_json, to_json
+from haemsa_jax.config import TrainConfig, network_from_json, to_json
 from haemsa_jax.data.batches import (
     POOL,
     device_split,
@@ -18,27 +18,23 @@ from haemsa_jax.data.batches import (
     shuffled_positions,
     window_tokens,
 )
-from haemsa_jax.models.architecture import default_architecture
-from haemsa_jax.models.encoder import (
-    Encoder,
+from haemsa_jax.encoders import specify
+from haemsa_jax.encoders.text.module import (
+    Bert,
     encode_prefix,
     fold_adapters,
     lengths,
     split_adapters,
 )
-from haemsa_jax.models.haemsa import overlaid
-from haemsa_jax.training.checkpoint import load_trained
-from haemsa_jax.training.evaluation import evaluate
-from haemsa_jax.training.loop import Start, make_train
-from haemsa_jax.training.state import (
-    apply_gradients,
-    averaged_params,
-    hyper_from_config,
+from haemsa_jax.models import default_structure, overlaid
+from haemsa_jax.structure.warm_start import take
+from haemsa_jax.training.engine.loop import Start, make_train
+from haemsa_jax.training.engine.optimizer import make_optimizer
+from haemsa_jax.training.engine.state import (
     init_params,
-    init_state,
-    pack,
 )
-from haemsa_jax.training.warm_start import take
+from haemsa_jax.training.measurement.evaluation import evaluate
+from haemsa_jax.training.persistence.trained import load_trained
 
 CONFIG = TrainConfig(
     epochs=40, evaluate_every=40, batch_size=16, learning_rate=5e-3, encoder_rate=0.5,
@@ -48,18 +44,16 @@ CONFIG = TrainConfig(
 
 @pytest.fixture(scope="module")
 def network(slim, spoken, pretrained):
-    text = TextConfig(
-        str(BERT), pretrained.fingerprint, 24, "tuned", (spoken.name,), pretrained.config
-    )
+    text = specify(pretrained, BERT, max_tokens=24, mode="tuned", datasets=(spoken.name,))
     return bare(
-        slim, widths={spoken.name: dict(spoken.widths)}, text=text, context={},
+        slim, widths={spoken.name: dict(spoken.widths)}, encoders={"text": text}, context={},
         tasks={f"{spoken.name}:score": spoken.tasks["score"]},
     )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def start(network, pretrained):
-    return Start(default_architecture(network), {"encoder": pretrained.params}, {})
+    return Start(default_structure(network), {"encoder_text": pretrained.params}, {})
 
 
 @pytest.fixture(scope="module")
@@ -96,16 +90,17 @@ def test_seeds_and_devices_side_by_side(run, network, spoken, start, tmp_path):
 
 @pytest.fixture(scope="module")
 def adapted(network):
-    text = dataclasses.replace(network.text, mode="adapted", rank=4)
-    return dataclasses.replace(network, text=text)
+    text = dataclasses.replace(network.encoders["text"], mode="adapted", rank=4)
+    return dataclasses.replace(network, encoders={"text": text})
 
 
 @pytest.fixture(scope="module")
-def with_adapters(adapted, spoken, start, tmp_path_factory):
+def with_adapters(adapted, spoken, pretrained, tmp_path_factory):
     """Adapters trained."""
     directory = tmp_path_factory.mktemp("adapted")
     config = dataclasses.replace(CONFIG, encoder_rate=1.0, layer_decay=1.0)
     one = jax.local_devices()[:1]
+    start = Start(default_structure(adapted), {"encoder_text": pretrained.params}, {})
     make_train(adapted, config, {spoken.name: spoken}, one, start=start)(directory)
     return load_trained(directory)
 
@@ -113,11 +108,11 @@ def with_adapters(adapted, spoken, start, tmp_path_factory):
 def test_adapters_alone_are_trained(with_adapters, spoken, pretrained):
     """The encoder's own weights are constants of the checkpoint, as they were."""
     trained = with_adapters
-    mine = trained.params["encoder"]["layers"]
-    assert set(trained.params["encoder"]) == {"layers"}
+    mine = trained.params["encoder_text"]["layers"]
+    assert set(trained.params["encoder_text"]) == {"layers"}
     assert set(mine) == {"query_down", "query_up", "value_down", "value_up"}
     assert np.abs(mine["value_up"]["kernel"]).max() > 1e-3
-    jax.tree.map(np.testing.assert_array_equal, trained.constants["encoder"],
+    jax.tree.map(np.testing.assert_array_equal, trained.constants["encoder_text"],
                  dict(pretrained.params))  # fmt: skip
     evaluated = evaluate(trained, {spoken.name: spoken}, "test", jax.local_devices()[:1])
     assert evaluated["talks:score"].metrics["corr"][0] > 0.8
@@ -125,7 +120,7 @@ def test_adapters_alone_are_trained(with_adapters, spoken, pretrained):
 
 def test_adapters_say_nothing_at_first_and_can_be_folded(pretrained):
     tokens = pretrained.tokenise(["the plot was good", "bad"], 24)
-    encoder, with_them = Encoder(pretrained.config), Encoder(pretrained.config, rank=4)
+    encoder, with_them = Bert(pretrained.config), Bert(pretrained.config, rank=4)
     fresh = jax.jit(with_them.init)(jax.random.key(0), tokens.ids, tokens.mask)["params"]
     adapters, _ = split_adapters(fresh)
     whole = overlaid(pretrained.params, adapters)
@@ -150,22 +145,22 @@ def test_adapters_say_nothing_at_first_and_can_be_folded(pretrained):
 def test_what_adapters_learnt_is_taken_over(network, adapted, with_adapters, pretrained):
     """By an encoder that is trained whole, folded into its matrices."""
     trained = with_adapters
-    kernel = take(network, CONFIG, trained).params["encoder"]["layers"]["value"]["kernel"]
-    thin, wide = (trained.params["encoder"]["layers"][f"value_{x}"]["kernel"][0]
+    kernel = take(network, CONFIG, trained).params["encoder_text"]["layers"]["value"]["kernel"]
+    thin, wide = (trained.params["encoder_text"]["layers"][f"value_{x}"]["kernel"][0]
                   for x in ("down", "up"))  # fmt: skip
     expected = pretrained.params["layers"]["value"]["kernel"] + thin @ wide
     np.testing.assert_allclose(kernel, expected, atol=1e-6)
     again = take(adapted, CONFIG, trained)
-    assert "value_up" in again.params["encoder"]["layers"]
+    assert "value_up" in again.params["encoder_text"]["layers"]
     assert not again.new
 
 
 def test_context_is_read_with_the_target_marked(network, pretrained, spoken):
     """An utterance before changes what is said of the target; which of both is meant, too."""
     wide = dataclasses.replace(network, context={"talks": (1, 0)})
-    assert wide.marks and not network.marks
+    assert wide.marks("text") and not network.marks("text")
     ids, mask = jnp.array([[2, 15, 3, 2, 16, 3]]), jnp.ones((1, 6), bool)
-    encoder = Encoder(pretrained.config, marks=True)
+    encoder = Bert(pretrained.config, marks=True)
     mark = jax.random.normal(jax.random.key(0), (pretrained.config.width,))
     params = {**pretrained.params, "mark": mark}
     target = jnp.array([[False, False, False, True, True, True]])
@@ -177,10 +172,10 @@ def test_context_is_read_with_the_target_marked(network, pretrained, spoken):
 
     one, other = said(target, jnp.int32(6)), said(~target, jnp.int32(6))
     assert np.abs(one - other).max() > 1e-2
-    none = jax.jit(Encoder(pretrained.config).apply)({"params": dict(pretrained.params)}, ids, mask)
+    none = jax.jit(Bert(pretrained.config).apply)({"params": dict(pretrained.params)}, ids, mask)
     np.testing.assert_allclose(said(mask & False, jnp.int32(6)), none, atol=1e-6)
     shapes = jax.eval_shape(
-        lambda key: init_params(wide, CONFIG, key)["encoder"], jax.random.key(0)
+        lambda key: init_params(wide, CONFIG, key)["encoder_text"], jax.random.key(0)
     )  # fmt: skip
     assert shapes["mark"].shape == (pretrained.config.width,)
 
@@ -189,7 +184,7 @@ def test_half_precision_says_nearly_the_same(pretrained):
     tokens = pretrained.tokenise(["the plot was good", "bad"], 24)
 
     def run(precision):
-        encoder = Encoder(pretrained.config, rank=2, precision=precision)
+        encoder = Bert(pretrained.config, rank=2, precision=precision)
         params = jax.jit(encoder.init)(jax.random.key(0), tokens.ids, tokens.mask)["params"]
         params = unflatten_dict(flatten_dict(params) | flatten_dict(pretrained.params))
 
@@ -213,23 +208,21 @@ def test_half_precision_says_nearly_the_same(pretrained):
 def test_the_lower_a_layer_the_slower(network, pretrained):
     """Adam's first step is the rate, whatever the gradient: here times 0.5, 0.25, 0.125."""
     head = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
-    params = {"encoder": jax.device_put(pretrained.params), "head": head}
+    params = {"encoder_text": jax.device_put(pretrained.params), "head": head}
     config = dataclasses.replace(CONFIG, clip_norm=1e9)
-    hyper = hyper_from_config(dataclasses.replace(config, weight_decay=2.0), network)
     grads = jax.tree.map(lambda p: jnp.full(p.shape, 3.0), params)
-    state = apply_gradients(init_state(params, 1), pack(grads)[0], hyper, jnp.float32(0.1), config)
-    moved = jax.tree.map(lambda a, b: np.asarray(a - b), params, state.params)
+    optimizer = make_optimizer(network, config)
+    updates, _ = optimizer.update(
+        grads, optimizer.init(params), params, learning_rate=0.1, weight_decay=2.0, paces=None
+    )
+    moved = jax.tree.map(lambda u: -np.asarray(u), updates)
     for name, expected in (("wide", [0.025, 0.05]), ("query", [0.025, 0.05])):
-        kernel = moved["encoder"]["layers"][name]["kernel"]
+        kernel = moved["encoder_text"]["layers"][name]["kernel"]
         for layer in (0, 1):
             np.testing.assert_allclose(kernel[layer], expected[layer], atol=1e-6)
-    np.testing.assert_allclose(moved["encoder"]["words"], 0.0125, atol=1e-6)
+    np.testing.assert_allclose(moved["encoder_text"]["words"], 0.0125, atol=1e-6)
     np.testing.assert_allclose(moved["head"]["bias"], 0.1, atol=1e-6)
     np.testing.assert_allclose(moved["head"]["kernel"], 0.1 * (1 + 2.0), atol=1e-6)
-    averaged = averaged_params(state)
-    assert jax.tree.structure(averaged) == jax.tree.structure(params)
-    keep = 0.1  # after no step, one in ten
-    np.testing.assert_allclose(averaged["head"]["bias"], keep * 1 + (1 - keep) * 0.9, atol=1e-6)
 
 
 def test_a_prefix_says_the_same(pretrained):
@@ -240,7 +233,7 @@ def test_a_prefix_says_the_same(pretrained):
 
     @jax.jit
     def said(longest):
-        encoder = Encoder(pretrained.config)
+        encoder = Bert(pretrained.config)
         run = lambda module, *args: encode_prefix(module, *args)  # noqa: E731
         return encoder.apply({"params": pretrained.params}, ids, mask, 0.0, longest, method=run)
 
@@ -250,7 +243,7 @@ def test_a_prefix_says_the_same(pretrained):
     np.testing.assert_allclose(short, whole, rtol=1e-5, atol=1e-5)
     assert not np.any(np.asarray(short)[~mask])
     row, place = 2, mask[2, 1]
-    dense = jax.jit(Encoder(pretrained.config).apply)(
+    dense = jax.jit(Bert(pretrained.config).apply)(
         {"params": pretrained.params}, ids[row, 1][place][None], np.ones((1, place.sum()), bool)
     )
     np.testing.assert_allclose(whole[row, 1][place], dense[0], rtol=1e-4, atol=1e-5)
@@ -260,7 +253,7 @@ def test_a_prefix_has_the_gradient_of_the_whole(pretrained):
     rng = np.random.default_rng(0)
     mask = rng.random((5, 40)) < 0.3
     ids = np.where(mask, rng.integers(4, 20, mask.shape), 0)
-    encoder = Encoder(pretrained.config, rank=2)
+    encoder = Bert(pretrained.config, rank=2)
     params = jax.jit(encoder.init)(jax.random.key(0), ids, mask)["params"]
 
     def loss(params, longest):
@@ -290,8 +283,8 @@ def test_batches_of_like_length():
 
 @pytest.mark.parametrize(("past", "future"), [(0, 0), (2, 1)])
 def test_tokens_of_a_window(talks, past, future):
-    found = window_tokens(talks.splits["test"], past, future)
-    split = jax.device_put(device_split(talks.splits["test"], (past, future)))
+    found = window_tokens(talks.splits["test"], "text", past, future)
+    split = jax.device_put(device_split(talks.splits["test"], (past, future), ["text"]))
     np.testing.assert_array_equal(split.lengths["tags"], found[split.rows["tags"]])
     rows = jnp.arange(len(found))
     samples = jax.vmap(lambda row: gather(split, row, jnp.int32(0), past, future))(rows)

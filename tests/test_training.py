@@ -1,8 +1,11 @@
 """Training: exact resume, any number of devices, no recompilation, and errors that help."""
 
 import dataclasses
+import errno
 import json
+import shutil
 import time
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -10,32 +13,47 @@ import numpy as np
 import optax
 import pytest
 from conftest import bare
+from jax.flatten_util import ravel_pytree
 
 from haemsa_jax.config import OPTIONS, TrainConfig
 from haemsa_jax.data.batches import device_split
 from haemsa_jax.errors import InputError
-from haemsa_jax.evolution.genome import built_for
-from haemsa_jax.models.architecture import default_architecture
-from haemsa_jax.training import checkpoint, log, loop, parallel
-from haemsa_jax.training.checkpoint import Checkpoints, Experiment, load_trained
-from haemsa_jax.training.constants import make_constants
-from haemsa_jax.training.evaluation import check_data, evaluate
-from haemsa_jax.training.loop import NonFiniteLossError, make_train
-from haemsa_jax.training.state import (
-    apply_gradients,
-    averaged_params,
-    hyper_from_config,
+from haemsa_jax.models import default_structure
+from haemsa_jax.structure.parts import shut
+from haemsa_jax.structure.specialise import specialised_config
+from haemsa_jax.training.engine import loop, parallel
+from haemsa_jax.training.engine.blocks import make_block
+from haemsa_jax.training.engine.drawing import make_draw
+from haemsa_jax.training.engine.loop import make_train
+from haemsa_jax.training.engine.optimizer import learning_rate, make_optimizer
+from haemsa_jax.training.engine.reports import NonFiniteLossError
+from haemsa_jax.training.engine.state import (
     init_params,
     init_state,
-    learning_rate,
-    pack,
+    moving_average,
+    settings_from_config,
     stack,
 )
-from haemsa_jax.training.step import make_batch
+from haemsa_jax.training.measurement.evaluation import check_data, evaluate
+from haemsa_jax.training.measurement.normalization import make_constants
+from haemsa_jax.training.measurement.validation import make_validate
+from haemsa_jax.training.objective.views import make_views
+from haemsa_jax.training.persistence import log, run_directory
+from haemsa_jax.training.persistence.checkpoint import Checkpoints
+from haemsa_jax.training.persistence.experiment import (
+    Experiment,
+    check_same,
+    experiment_from_json,
+)
+from haemsa_jax.training.persistence.trained import (
+    abstract_trees,
+    load_experiment,
+    load_trained,
+)
 
 CONFIG = TrainConfig(
     seeds=2, epochs=8, batch_size=16, dropout=0.1, input_dropout=0.1, learning_rate=1e-2,
-    evaluate_every=2,
+    evaluate_every=2, seed=6,
 )  # fmt: skip
 
 
@@ -54,12 +72,12 @@ def train(lone, datasets):
 def whole(train, tmp_path_factory):
     """A run that nobody disturbed."""
     directory = tmp_path_factory.mktemp("whole")
-    return directory, train(directory)
+    return directory, train(directory).progress
 
 
 def newest_state(directory, lone):
     with Checkpoints(directory, "latest") as checkpoints:
-        return checkpoints.load(checkpoint.abstract_trees(Experiment(lone, CONFIG))[0])
+        return checkpoints.load(abstract_trees(Experiment(lone, CONFIG))[0])
 
 
 def test_it_learns_and_logs_every_step(whole):
@@ -94,7 +112,7 @@ def test_a_killed_run_resumes_bit_for_bit(train, whole, lone, tmp_path, last):
 
     with pytest.raises(KilledError):
         train(tmp_path, observe=stop)
-    progress = train(tmp_path)
+    progress = train(tmp_path).progress
     assert progress == whole[1]
     assert log.read(tmp_path) == log.read(whole[0])
     jax.tree.map(
@@ -107,13 +125,13 @@ def test_a_killed_run_resumes_bit_for_bit(train, whole, lone, tmp_path, last):
 
 def test_a_finished_run_is_left_alone(train, whole):
     before = (whole[0] / "log.jsonl").read_bytes()
-    assert train(whole[0]) == whole[1]
+    assert train(whole[0]).progress == whole[1]
     assert (whole[0] / "log.jsonl").read_bytes() == before
 
 
 def test_seeds_side_by_side_are_seeds_alone(lone, datasets, whole, tmp_path):
-    alone = dataclasses.replace(CONFIG, seed=1, seeds=1)
-    progress = make_train(lone, alone, datasets, jax.local_devices()[:1])(tmp_path)
+    alone = dataclasses.replace(CONFIG, seed=CONFIG.seed + 1, seeds=1)
+    progress = make_train(lone, alone, datasets, jax.local_devices()[:1])(tmp_path).progress
     together = np.array([row["loss"][1] for row in log.read(whole[0]) if row["kind"] == "train"])
     losses = np.array([row["loss"][0] for row in log.read(tmp_path) if row["kind"] == "train"])
     np.testing.assert_allclose(losses, together, atol=1e-4)
@@ -123,8 +141,8 @@ def test_seeds_side_by_side_are_seeds_alone(lone, datasets, whole, tmp_path):
 def test_each_seed_keeps_its_own_best(lone, datasets, whole):
     """What was selected scores what the log says of that step, seed by seed."""
     trained = load_trained(whole[0])
-    validate = loop.make_validate(lone, datasets, "validation", jax.local_devices()[:1])
-    _, scores = validate(trained.params, trained.constants, trained.architectures)
+    validate = make_validate(lone, datasets, "validation", jax.local_devices()[:1])
+    _, scores = validate(trained.params, trained.constants, trained.structures)
     np.testing.assert_allclose(scores, whole[1]["best_score"], atol=1e-6)
 
 
@@ -147,21 +165,20 @@ def test_one_device_or_eight_give_the_same_to_1e_5(slim, pair):
     fresh = jax.jit(lambda key: init_params(network, config, key))
     results = []
     for devices in (jax.local_devices()[:1], jax.local_devices()):
-        block = parallel.make_block(network, config, 40, loop.BLOCK, devices)
-        member = (
-            init_state(fresh(jax.random.key(0)), 2), default_architecture(network),
-            hyper_from_config(config, network),
-        )  # fmt: skip
-        state, architecture, hyper = stack(member, 1)
+        block = make_block(network, config, total_steps=40, length=loop.BLOCK, devices=devices)
+        member = init_state(network, config, fresh(jax.random.key(0)))
+        settings = settings_from_config(config, network)
+        stacked = stack((member, default_structure(network), settings), 1)
         arrays = [
-            state, make_constants(network, {"talks": pair}), architecture, hyper,
+            *stacked, make_constants(network, {"talks": pair}),
             {"talks": device_split(pair.splits["train"])}, jax.random.key(1)[None],
         ]  # fmt: skip
-        state, *others = parallel.replicate(arrays, devices)
-        first, _ = block(state, *others, np.int32(1))
-        _, losses = block(state, *others, np.int32(15))  # three epochs
+        members, *others = parallel.replicate(arrays, devices)
+        first, _ = block(members, *others, np.int32(1))
+        _, losses = block(members, *others, np.int32(15))  # three epochs
         # Adam's first moment is a tenth of the clipped gradient.
-        results.append(jax.device_get((first.moments.mu["rest"], first.lead, losses)))
+        moments, _ = ravel_pytree(optax.tree.get(first.optimizer, "mu"))
+        results.append(jax.device_get((moments, first.balance, losses)))
     assert len(devices) == 8
     (one, one_lead, one_losses), (eight, eight_lead, eight_losses) = results
     assert np.abs(one).max() > 1e-3
@@ -174,7 +191,7 @@ def test_one_device_or_eight_give_the_same_to_1e_5(slim, pair):
 
 
 def test_the_state_holds_arrays_only(lone):
-    state = checkpoint.abstract_trees(Experiment(lone, CONFIG))[0]
+    state = abstract_trees(Experiment(lone, CONFIG))[0]
     for leaf in jax.tree.leaves(state):
         assert not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
@@ -182,7 +199,7 @@ def test_the_state_holds_arrays_only(lone):
 def test_early_stopping(lone, datasets, tmp_path):
     # Without averaging, whose rounding might look like progress.
     still = dataclasses.replace(CONFIG, learning_rate=1e-30, patience=1, ema=0.0)
-    progress = make_train(lone, still, datasets, jax.local_devices()[:1])(tmp_path)
+    progress = make_train(lone, still, datasets, jax.local_devices()[:1])(tmp_path).progress
     assert progress["step"] < 40
     assert progress["stale"] == 1
 
@@ -191,7 +208,7 @@ def test_a_diverging_run_names_step_and_task(lone, datasets, solo, tmp_path):
     wild = dataclasses.replace(CONFIG, learning_rate=1e30)
     train = make_train(lone, wild, datasets, jax.local_devices()[:1], checkpoint_every=1)
     with pytest.raises(
-        NonFiniteLossError, match=r"'talks:\w+' is (nan|inf) at step \d+ with seed 0 \(block of"
+        NonFiniteLossError, match=r"'talks:\w+' is (nan|inf) at step \d+ with seed 6 \(block of"
     ):
         train(tmp_path)
     # The last checkpoint is from before.
@@ -242,19 +259,19 @@ def test_tasks_in_another_order_are_another_run(lone, tmp_path):
     saved = Experiment(lone, CONFIG).to_json()
     turned = dataclasses.replace(lone, tasks=dict(reversed(lone.tasks.items())))
     with pytest.raises(InputError, match=r"network.tasks: talks:score, .* there, talks:tags, "):
-        checkpoint.check_same(tmp_path, saved, Experiment(turned, CONFIG))
+        check_same(tmp_path, saved, Experiment(turned, CONFIG))
 
 
 def test_a_configuration_of_another_version():
     with pytest.raises(InputError, match="lacks or garbles 'network': another version"):
-        checkpoint.experiment_from_json({"train": {}})
+        experiment_from_json({"train": {}})
 
 
 def test_a_look_leaves_a_save_in_progress_alone(whole):
     draft = whole[0] / "best" / "99.orbax-checkpoint-tmp-1"
     draft.mkdir()
     load_trained(whole[0])
-    checkpoint.load_experiment(whole[0])
+    load_experiment(whole[0])
     assert draft.exists()
     # Whoever trains here again clears it away, in a thread of its own.
     deadline = time.monotonic() + 60
@@ -272,9 +289,44 @@ def test_an_unwritable_directory(train, tmp_path):
 
 def test_too_little_space(train, tmp_path, monkeypatch):
     usage = type("Usage", (), {"free": 1000})
-    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(run_directory.shutil, "disk_usage", lambda path: usage)
     with pytest.raises(InputError, match="1,000 bytes free"):
         train(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("error", "free", "raised", "words"),
+    [
+        (
+            ValueError("[OS error 28: ENOSPC No space left on device]"),
+            9999,
+            InputError,
+            "make room",
+        ),
+        (OSError(errno.ENOSPC, "No space left on device"), 9999, InputError, "make room"),
+        (RuntimeError("cannot write"), 1, InputError, "make room"),
+        (ValueError("[OS error 13: EACCES Permission denied]"), 9999, InputError, "mend that"),
+        (OSError(errno.EACCES, "Permission denied"), 9999, InputError, "mend that"),
+        (ValueError("tree and metadata differ"), 9999, ValueError, "^tree and metadata differ"),
+        (RuntimeError("deadlock"), 9999, RuntimeError, "^deadlock"),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_written(
+    whole, tmp_path, monkeypatch, error, free, raised, words
+):
+    """Room is asked for where there is too little; a fault of the program stays what it is."""
+    usage = type("Usage", (), {"free": free})
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    experiment = load_trained(whole[0]).experiment
+    with Checkpoints(tmp_path, "latest") as checkpoints:
+
+        def save(*_, **__):
+            raise error
+
+        monkeypatch.setattr(checkpoints, "_checkpointer", SimpleNamespace(save=save, close=int))
+        with pytest.raises(raised, match=words) as caught:
+            checkpoints.save(1, {"x": np.zeros(3)}, experiment, {})
+    assert ("make room" in str(caught.value)) == (words == "make room")
 
 
 def test_no_checkpoint(tmp_path):
@@ -322,25 +374,28 @@ def test_evaluation_refuses_another_division_into_splits(whole, solo):
 
 def test_of_what_a_task_may_read_one_modality_stays(slim, pair):
     """Hidden at a rate of .9, with text alone open, shut by the genome or not built."""
-    text = np.array([m == "text" for m in slim.modalities], np.float32)
-    opened = default_architecture(slim)
-    shut = opened.replace(modalities=opened.modalities * text)
+    opened = default_structure(slim)
+    gone = [f"modality/{m}" for m in slim.modalities if m != "text"]
+    closed = shut(slim, opened, gone)
+    built = specialised_config(slim, closed)
     config = dataclasses.replace(CONFIG, batch_size=70, modality_dropout=0.9)
     data = {name: jax.device_put(device_split(pair.splits["train"])) for name in slim.widths}
-    hyper, lead = hyper_from_config(config, slim), jnp.ones(len(slim.modalities))
-    both = built_for(slim, shut), opened
-    for network, architecture in ((slim, shut), both):
-        batch = make_batch(network, config)
-        drawn = batch(data, jax.random.key(0), jnp.int32(0), architecture, hyper, lead)
-        for (seen,), _, _, _ in drawn.values():
-            there = {m: np.asarray(mask.any(-1)) for m, mask in seen.masks.items()}
-            rows = len(there["text"])
-            assert there["text"].sum() > 0.8 * rows  # where it was recorded
-            assert not there["audio"].any()
-    (seen,), _, _, _ = next(iter(make_batch(slim, config)(
-        data, jax.random.key(0), jnp.int32(0), opened, hyper, lead
-    ).values()))  # fmt: skip
-    assert 0.2 < np.mean(seen.masks["audio"].any(-1)) < 0.8
+    settings, level = settings_from_config(config, slim), jnp.ones(len(slim.modalities))
+
+    def seen(network, structure):
+        batch = make_draw(network, config)(data, jax.random.key(0), jnp.int32(0))
+        views = make_views(network, config)
+        (hidden,) = views(
+            "talks", batch.samples["talks"], batch.place["talks"], jax.random.key(1), structure,
+            settings, level,
+        )  # fmt: skip
+        return {m: np.asarray(mask.any(-1)) for m, mask in hidden.masks.items()}
+
+    for network, structure in ((slim, closed), (built, default_structure(built))):
+        present = seen(network, structure)
+        assert present["text"].sum() > 0.8 * len(present["text"])  # where it was recorded
+        assert not present["audio"].any()
+    assert 0.2 < seen(slim, opened)["audio"].mean() < 0.8
 
 
 def test_metadata_is_plain_json(whole):
@@ -359,26 +414,33 @@ def test_schedule_by_hand():
     assert rate(100) == pytest.approx(0.0, abs=1e-6)
 
 
-def test_the_optimiser_is_optax_adamw(lone):
+def test_the_optimiser_is_adamw(lone):
     params = {"w": jnp.array([[1.0, -2.0], [3.0, 4.0]]), "b": jnp.array([0.5, 0.5])}
-    config = dataclasses.replace(CONFIG, clip_norm=0.1, ema=0.5, weight_decay=0.3)
-    hyper = hyper_from_config(config, lone)
-    state = init_state(params, 1)
+    config = dataclasses.replace(CONFIG, clip_norm=0.1)
+    optimizer = make_optimizer(lone, config)
     reference = optax.chain(
         optax.clip_by_global_norm(0.1),
         optax.adamw(0.01, weight_decay=0.3, mask={"w": True, "b": False}),
     )
-    expected, moments, average = params, reference.init(params), params
+    ours, state = params, optimizer.init(params)
+    expected, moments = params, reference.init(params)
     for step in range(5):
         grads = jax.tree.map(lambda p, k=step: jnp.sin(p * (k + 1)), expected)
-        state = apply_gradients(state, pack(grads)[0], hyper, 0.01, config)
+        updates, state = optimizer.update(
+            grads, state, ours, learning_rate=0.01, weight_decay=0.3, paces=None
+        )
+        ours = optax.apply_updates(ours, updates)
         updates, moments = reference.update(grads, moments, expected)
         expected = optax.apply_updates(expected, updates)
-        keep = min(0.5, (1 + step) / (10 + step))
-        average = jax.tree.map(lambda a, p, k=keep: k * a + (1 - k) * p, average, expected)
-    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5)  # noqa: E731
-    jax.tree.map(close, state.params, expected)
-    jax.tree.map(close, averaged_params(state), average)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), ours, expected)
+
+
+def test_averages_follow_closely_at_first():
+    """Of the weights before the first step one part in ten stays, later what `ema` says."""
+    old, new = {"w": jnp.array([1.0])}, {"w": jnp.array([2.0])}
+    for step, keep in ((0, 0.1), (8, 0.5), (1000, 0.9)):
+        averaged = moving_average(new, old, jnp.int32(step), 0.9)["w"]
+        assert float(averaged[0]) == pytest.approx(keep * 1.0 + (1 - keep) * 2.0)
 
 
 def test_constants_come_from_training_alone(pair, slim):

@@ -108,17 +108,17 @@ def record_features(card: Card) -> tfds.features.FeaturesDict:
 
 
 def _label_feature(task: TaskSpec) -> tfds.features.FeatureConnector:
-    if task.kind == "regression":
-        return tfds.features.Scalar(np.float32)
-    if task.kind == "classification":
+    if task.label_shape:
+        return tfds.features.Tensor(shape=task.label_shape, dtype=task.label_dtype)
+    if task.label_dtype == np.int32:
         return tfds.features.ClassLabel(names=list(task.classes))
-    return tfds.features.Tensor(shape=(task.outputs,), dtype=np.float32)
+    return tfds.features.Scalar(task.label_dtype)
 
 
 def to_record(sample: Sample, tasks: tuple[TaskSpec, ...]) -> dict[str, Any]:
     """A sample in the types of `record_features`; a missing label is stored as zero."""
     missing = {
-        task.name: np.zeros(task.outputs, np.float32) if task.kind == "multilabel" else 0
+        task.name: np.zeros(task.label_shape, task.label_dtype) if task.label_shape else 0
         for task in tasks
     }
     labels: Mapping[str, Any] = {**missing, **sample.labels}

@@ -1,4 +1,7 @@
-"""Which data sets there are: every folder of this package that holds a builder module."""
+"""Which data sets there are: every folder of this package that holds a builder module.
+
+Folders may lie elsewhere: `register_directory` adds a directory of them.
+"""
 
 import importlib
 from pathlib import Path
@@ -21,6 +24,39 @@ def folders() -> tuple[str, ...]:
             if (path / f"{path.name}_dataset_builder.py").is_file()
         )
     )
+
+
+def register_directory(directory: str | Path) -> tuple[str, ...]:
+    """Makes the data set folders of a directory known, beside those of this package.
+
+    Args:
+      directory: with a folder a data set, as in docs/data.md.
+
+    Returns:
+      Names of the data sets that came with it.
+
+    Raises:
+      InputError: the directory holds no data set, or one of a name that is there already.
+    """
+    path = Path(directory).expanduser().absolute()
+    found = [
+        folder.parent.name
+        for folder in sorted(path.glob("*/*_dataset_builder.py"))
+        if folder.name == f"{folder.parent.name}_dataset_builder.py"
+    ]
+    if not found:
+        raise InputError(
+            f"{path} holds no data set; expected folders NAME with a NAME_dataset_builder.py"
+        )
+    if str(path) not in haemsa_datasets.__path__:
+        taken = [name for name in found if name in folders()]
+        if taken:
+            raise InputError(
+                f"{path}: there is a data set {taken[0]!r} already; give the folder another name"
+            )
+        haemsa_datasets.__path__.append(str(path))
+        importlib.invalidate_caches()
+    return tuple(name for folder in found for name in _names_of(folder))
 
 
 def names() -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """What every sample must satisfy before it is stored."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -8,6 +9,7 @@ from haemsa_datasets.samples import Card, Sample
 from haemsa_jax.config import TaskSpec
 from haemsa_jax.data.dataset import SPLITS
 from haemsa_jax.errors import InputError
+from haemsa_jax.tasks import kind_of
 
 
 def check_samples(splits: Mapping[str, Sequence[Sample]], card: Card) -> None:
@@ -64,16 +66,10 @@ def _check_features(sample: Sample, widths: Mapping[str, int]) -> None:
 
 def _check_label(sample: Sample, task: TaskSpec) -> None:
     label = np.asarray(sample.labels[task.name], np.float64)
-    if task.kind == "regression":
-        low, high = task.range
-        holds = label.shape == () and bool(low <= label <= high)
-        rule = f"a number in [{low:g}, {high:g}]"
-    elif task.kind == "classification":
-        holds = label.shape == () and bool(np.isin(label, np.arange(task.outputs)))
-        rule = f"a class number from 0 to {task.outputs - 1}"
-    else:
-        holds = label.shape == (task.outputs,) and bool(np.isin(label, (0, 1)).all())
-        rule = f"{task.outputs} times 0 or 1"
+    shaped = label if label.shape == task.label_shape else np.full(task.label_shape, np.nan)
+    (holds,), rule = kind_of(task.kind).valid_labels(task, shaped[None])
+    if task.label_shape:
+        rule = f"{math.prod(task.label_shape)} times {rule}"
     if not holds:
         raise InputError(
             f"{sample.origin}: label {sample.labels[task.name]} of sample {sample.id!r} for task "

@@ -9,7 +9,7 @@ import tensorflow_datasets as tfds
 
 from haemsa_datasets import catalog
 from haemsa_datasets.quiet import quiet_tfds
-from haemsa_jax.config import TaskSpec, task_from_json
+from haemsa_jax.config import TaskSpec, from_json
 from haemsa_jax.data.dataset import SPLITS, Dataset, Split
 from haemsa_jax.errors import InputError
 
@@ -39,7 +39,7 @@ def load(name: str, data_dir: str | Path, splits: Iterable[str] = SPLITS) -> Dat
     """
     builder = _open(name, data_dir)
     about = builder.info.metadata
-    tasks = {spec["name"]: task_from_json(spec) for spec in about["tasks"]}
+    tasks = {spec["name"]: from_json(TaskSpec, spec) for spec in about["tasks"]}
     loaded = {}
     for split in splits:
         if split not in builder.info.splits:
@@ -103,5 +103,4 @@ def _pad(sequences: Sequence[np.ndarray], length: int, width: int) -> tuple[np.n
 
 
 def _labels(records: Sequence[Mapping[str, Any]], task: TaskSpec) -> np.ndarray:
-    dtype = np.int32 if task.kind == "classification" else np.float32
-    return np.array([record["labels"][task.name] for record in records], dtype)
+    return np.array([record["labels"][task.name] for record in records], task.label_dtype)

@@ -1,5 +1,6 @@
 """From raw files to a prepared data set, all of it or nothing."""
 
+import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -67,9 +68,26 @@ def _build(name: str, raw_dir: str | Path | None, path: Path, data_dir: Path) ->
         with quiet_tfds():
             builder.download_and_prepare(download_config=config)
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            path.rename(Path(scratch, "replaced"))
-        Path(builder.data_path).rename(path)
+        _replace(path, Path(builder.data_path))
+
+
+def _replace(path: Path, new: Path) -> None:
+    """Moves a folder into its place; what stood there goes once the new one stands, or returns.
+
+    Where not even that is possible it lies beside its place and is deleted by nobody.
+    """
+    if not path.exists():
+        new.rename(path)
+        return
+    old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".replaced-{path.name}-"))
+    path.rename(old / path.name)
+    try:
+        new.rename(path)
+    except BaseException:
+        (old / path.name).rename(path)
+        old.rmdir()
+        raise
+    shutil.rmtree(old)
 
 
 def _raw_dir(name: str, raw_dir: str | Path | None, card: Card) -> str | None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from haemsa_datasets.samples import Card, Sample
 from haemsa_jax.config import TaskSpec
+from haemsa_jax.tasks import kind_of
 
 
 def summarise(
@@ -58,15 +59,14 @@ def _quantiles(lengths: np.ndarray) -> dict[str, float]:
 
 
 def _labels(samples: Sequence[Sample], task: TaskSpec) -> dict[str, Any]:
-    """Range of a regression's labels, else how many samples each class has."""
+    """How many samples each class has, or the range of labels without classes."""
     labels = np.array(
         [sample.labels[task.name] for sample in samples if task.name in sample.labels]
     )
-    if task.kind == "multilabel":
-        counts = labels.sum(axis=0) if len(labels) else np.zeros(task.outputs)
+    if task.classes:
+        labels = labels.astype(task.label_dtype).reshape(-1, *task.label_shape)
+        counts = kind_of(task.kind).class_counts(task, labels)
         return {name: int(count) for name, count in zip(task.classes, counts, strict=True)}
-    if task.kind == "classification":
-        return {name: int(np.sum(labels == index)) for index, name in enumerate(task.classes)}
     if not len(labels):
         return {"labelled": 0}
     return {

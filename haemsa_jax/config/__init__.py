@@ -4,26 +4,12 @@ A run is described by three of them: which tasks (`TaskSpec`), which network (`N
 which training (`TrainConfig`). All turn to plain JSON and back (`to_json`, `network_from_json`).
 """
 
-from haemsa_jax.config.names import head_name, slug, stem_name
-from haemsa_jax.config.network import (
-    FUSION_OPERATORS,
-    LOCAL_EXPERTS,
-    MODALITIES,
-    SHARING,
-    NetworkConfig,
-    Parts,
-    in_order,
-)
-from haemsa_jax.config.plain import (
-    network_from_json,
-    parts_from_json,
-    task_from_json,
-    text_from_json,
-    to_json,
-    train_from_json,
-)
-from haemsa_jax.config.task import KINDS, METRICS, TaskSpec, dataset_of
-from haemsa_jax.config.text import ACTIVATIONS, PRECISIONS, TEXT_MODES, EncoderConfig, TextConfig
+from haemsa_jax.config.encoder import MODES, PRECISIONS, EncoderSpec, Shapes
+from haemsa_jax.config.frozen import FrozenMapping
+from haemsa_jax.config.names import encoder_name, head_name, is_encoder, slug, stem_name
+from haemsa_jax.config.network import MODALITIES, NetworkConfig, in_order
+from haemsa_jax.config.plain import from_json, network_from_json, to_json
+from haemsa_jax.config.task import TaskSpec, dataset_of
 from haemsa_jax.config.train import (
     IMBALANCE,
     OPTIONS,
@@ -34,11 +20,28 @@ from haemsa_jax.config.train import (
 )
 
 __all__ = [
-    "ACTIVATIONS", "FUSION_OPERATORS", "IMBALANCE", "KINDS", "LOCAL_EXPERTS", "METRICS",
-    "MODALITIES", "OPTIONS", "PRECISIONS", "SHARING", "SHARING_LOSSES", "TASK_WEIGHTINGS",
-    "TEXT_MODES", "EncoderConfig", "NetworkConfig", "Parts", "TaskSpec", "TextConfig",
-    "TrainConfig", "check_together", "dataset_of", "head_name", "in_order",
+    "IMBALANCE",
+    "MODALITIES",
+    "MODES",
+    "OPTIONS",
+    "PRECISIONS",
+    "SHARING_LOSSES",
+    "TASK_WEIGHTINGS",
+    "EncoderSpec",
+    "FrozenMapping",
+    "NetworkConfig",
+    "Shapes",
+    "TaskSpec",
+    "TrainConfig",
+    "check_together",
+    "dataset_of",
+    "encoder_name",
+    "from_json",
+    "head_name",
+    "in_order",
+    "is_encoder",
     "network_from_json",
-    "parts_from_json", "slug", "stem_name", "task_from_json", "text_from_json", "to_json",
-    "train_from_json",
-]  # fmt: skip
+    "slug",
+    "stem_name",
+    "to_json",
+]

@@ -1,4 +1,6 @@
-"""Names of the modules that belong to one data set or task."""
+"""Names of the modules that belong to one data set, task or modality."""
+
+ENCODER = "encoder"
 
 
 def slug(name: str) -> str:
@@ -14,3 +16,13 @@ def stem_name(dataset: str, modality: str) -> str:
 def head_name(task_id: str, modality: str = "") -> str:
     """Of what answers one task, from everything or from one modality alone."""
     return f"head_{slug(task_id)}" + (f"_{modality}" if modality else "")
+
+
+def encoder_name(modality: str) -> str:
+    """Of what encodes the raw input of one modality, for all data sets."""
+    return f"{ENCODER}_{modality}"
+
+
+def is_encoder(module: str) -> bool:
+    """Whether a module of that name is an encoder of raw input."""
+    return module.startswith(f"{ENCODER}_")

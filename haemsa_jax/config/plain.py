@@ -2,59 +2,83 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
-from haemsa_jax.config.network import NetworkConfig, Parts
-from haemsa_jax.config.task import TaskSpec
-from haemsa_jax.config.text import EncoderConfig, TextConfig
-from haemsa_jax.config.train import TrainConfig
+import cattrs
+from cattrs.gen import make_dict_structure_fn
+
+from haemsa_jax.config.encoder import EncoderSpec
+from haemsa_jax.config.network import NetworkConfig
+from haemsa_jax.errors import InputError
+
+Config = TypeVar("Config")
+MODEL = "model"
+_CONVERTER = cattrs.Converter(forbid_extra_keys=True)
+_PLAIN_SPEC = make_dict_structure_fn(EncoderSpec, _CONVERTER, _cattrs_forbid_extra_keys=True)
 
 
 def to_json(config: Any) -> dict[str, Any]:
-    """A configuration as plain JSON values."""
-    return dataclasses.asdict(config)
+    """A configuration as plain JSON values; that of a network names its model."""
+    values = dataclasses.asdict(config)
+    return {MODEL: config.model, **values} if isinstance(config, NetworkConfig) else values
 
 
-def task_from_json(values: Mapping[str, Any]) -> TaskSpec:
-    """Inverse of `to_json` for a `TaskSpec`."""
-    span = values.get("range")
-    return TaskSpec(
-        name=values["name"],
-        kind=values["kind"],
-        metrics=tuple(values["metrics"]),
-        classes=tuple(values.get("classes", ())),
-        range=tuple(span) if span is not None else None,
-    )
+def from_json(config: type[Config], values: Mapping[str, Any]) -> Config:
+    """Inverse of `to_json` for any configuration class.
+
+    Raises:
+      InputError: a field is missing, unknown or of another type, as where another version wrote it.
+    """
+    try:
+        return _CONVERTER.structure(values, config)
+    except InputError:
+        raise
+    except Exception as error:
+        if isinstance(error, ExceptionGroup) and (own := error.subgroup(InputError)):
+            raise _first(own) from None
+        reasons = "; ".join(cattrs.transform_error(error, path="", format_exception=_reason))
+        raise InputError(
+            f"{config.__name__} cannot be read: {reasons}; another version of haemsa_jax wrote it, "
+            "train again or use that version"
+        ) from None
 
 
 def network_from_json(values: Mapping[str, Any]) -> NetworkConfig:
-    """Inverse of `to_json` for a `NetworkConfig`."""
-    tasks = {task_id: task_from_json(spec) for task_id, spec in values["tasks"].items()}
-    context = {dataset: tuple(window) for dataset, window in values["context"].items()}
-    parts = parts_from_json(values["parts"]) if values.get("parts") else None
-    text = text_from_json(values["text"]) if values.get("text") else None
-    given = {"tasks": tasks, "context": context, "parts": parts, "text": text}
-    return NetworkConfig(**{**values, **given})
+    """Inverse of `to_json` for the configuration of any registered model.
+
+    Raises:
+      InputError: as `from_json`, or the model is unknown.
+    """
+    from haemsa_jax.models.model import config_class, model_named  # late: models need jax
+
+    if MODEL not in values:
+        raise InputError(
+            "the network's configuration names no model: a version of haemsa_jax before 0.2 wrote "
+            "it; train again or use that version"
+        )
+    rest = {name: value for name, value in values.items() if name != MODEL}
+    return from_json(config_class(model_named(values[MODEL])), rest)
 
 
-def text_from_json(values: Mapping[str, Any]) -> TextConfig:
-    """Inverse of `to_json` for a `TextConfig`."""
-    given = {"datasets": tuple(values["datasets"]), "shapes": EncoderConfig(**values["shapes"])}
-    return TextConfig(**{**values, **given})
+def _spec(values: Mapping[str, Any], _: Any) -> EncoderSpec:
+    """Shapes are of the class of the encoder's family."""
+    from haemsa_jax.encoders import encoder_named  # late: encoders need jax
+
+    of_family: Any = encoder_named(values["family"]).shapes
+    shapes = _CONVERTER.structure(values["shapes"], of_family)
+    return _PLAIN_SPEC({**values, "shapes": shapes}, EncoderSpec)
 
 
-def parts_from_json(values: Mapping[str, Any]) -> Parts:
-    """Inverse of `to_json` for `Parts`."""
-    return Parts(
-        modalities={task_id: tuple(names) for task_id, names in values["modalities"].items()},
-        local={m: tuple(tuple(block) for block in blocks) for m, blocks in values["local"].items()},
-        links=tuple((source, target) for source, target in values["links"]),
-        fusion=tuple(values["fusion"]),
-        specific=tuple(values["specific"]),
-        imputed=tuple(values["imputed"]),
-    )
+_CONVERTER.register_structure_hook(EncoderSpec, _spec)
 
 
-def train_from_json(values: Mapping[str, Any]) -> TrainConfig:
-    """Inverse of `to_json` for a `TrainConfig`."""
-    return TrainConfig(**values)
+def _first(group: BaseException) -> BaseException:
+    while isinstance(group, ExceptionGroup):
+        group = group.exceptions[0]
+    return group
+
+
+def _reason(error: BaseException, _: Any) -> str:
+    if isinstance(error, KeyError):
+        return f"{error.args[0]} is missing"
+    return str(error) or type(error).__name__

@@ -4,27 +4,16 @@ from dataclasses import dataclass
 
 from haemsa_jax.config.checks import require
 
-KINDS = ("regression", "classification", "multilabel")
-
-# Metrics a task may ask for, by kind. `training/metrics.py` defines each of them.
-METRICS = {
-    "regression": (
-        "mae", "corr", "acc7", "acc5", "acc3",
-        "acc2_has0", "f1_has0", "acc2_non0", "f1_non0",
-    ),
-    "classification": ("accuracy", "f1_weighted", "f1_macro"),
-    "multilabel": ("wacc_mean", "f1_mean"),
-}  # fmt: skip
-
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """One target on one data set.
+    """One target on one data set; hashable, lists become tuples.
 
     Attributes:
       name: name within its data set, such as `ui`.
-      kind: one of `KINDS`.
-      metrics: what is reported, from `METRICS[kind]`; the first is the primary one.
+      kind: name of a registered task kind (`haemsa_jax.tasks`): `regression`, `classification`,
+        `multilabel`, or a user's.
+      metrics: what is reported, of those that fit the kind; the first is the primary one.
       classes: names of the classes or labels; empty for regression.
       range: lowest and highest label of a regression, in label units; None otherwise.
     """
@@ -36,33 +25,52 @@ class TaskSpec:
     range: tuple[float, float] | None = None
 
     def __post_init__(self):
+        from haemsa_jax.tasks import kind_of, kinds  # here, since kinds need JAX
+
+        for field in ("metrics", "classes", "range"):
+            if isinstance(getattr(self, field), list):
+                object.__setattr__(self, field, tuple(getattr(self, field)))
         require(
-            self.kind in KINDS,
-            f"task {self.name!r}: kind {self.kind!r} is unknown; choose from {', '.join(KINDS)}",
+            self.kind in kinds(),
+            f"task {self.name!r}: kind {self.kind!r} is unknown; choose from {', '.join(kinds())}",
         )
+        allowed = kind_of(self.kind).allowed_metrics
         require(bool(self.metrics), f"task {self.name!r}: at least one metric is needed")
         for metric in self.metrics:
             require(
-                metric in METRICS[self.kind],
+                metric in allowed,
                 f"task {self.name!r}: metric {metric!r} does not fit a {self.kind}; "
-                f"choose from {', '.join(METRICS[self.kind])}",
+                f"choose from {', '.join(allowed)}",
             )
-        if self.kind == "regression":
-            require(not self.classes, f"task {self.name!r}: a regression has no classes")
-            require(
-                self.range is not None and self.range[0] < self.range[1],
-                f"task {self.name!r}: range {self.range} must be (lowest, highest) label",
-            )
-        else:
-            require(
-                len(self.classes) >= (2 if self.kind == "classification" else 1),
-                f"task {self.name!r}: a {self.kind} needs its class names, got {self.classes}",
-            )
+        kind_of(self.kind).check(self)
 
     @property
     def outputs(self) -> int:
-        """Width of the head: 1 for a regression, else the number of classes or labels."""
-        return max(1, len(self.classes))
+        """Width of the head: 1 for a regression, else mostly the number of classes or labels."""
+        from haemsa_jax.tasks import kind_of
+
+        return kind_of(self.kind).outputs(self)
+
+    @property
+    def prediction_shape(self) -> tuple[int, ...]:
+        """Shape of one prediction as metrics read it."""
+        from haemsa_jax.tasks import kind_of
+
+        return kind_of(self.kind).prediction_shape(self)
+
+    @property
+    def label_shape(self) -> tuple[int, ...]:
+        """Shape of one label."""
+        from haemsa_jax.tasks import kind_of
+
+        return kind_of(self.kind).label_shape(self)
+
+    @property
+    def label_dtype(self) -> type:
+        """NumPy type of labels: `int32` of numbers of classes, else `float32`."""
+        from haemsa_jax.tasks import kind_of
+
+        return kind_of(self.kind).label_dtype
 
     @property
     def primary(self) -> str:

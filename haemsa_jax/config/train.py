@@ -4,9 +4,11 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from haemsa_jax.config.checks import require, require_each
+from haemsa_jax.config.checks import require, require_each, require_number, require_numbers
+from haemsa_jax.config.frozen import frozen
 from haemsa_jax.config.network import NetworkConfig
 
+SEEDS = 2**32
 TASK_WEIGHTINGS = ("fixed", "uncertainty")
 # What is off at 0, and a gene of searches where it is on: losses for rare classes, utterances and
 # frames hidden one by one, losses on what modalities share, teaching of partial views, balance
@@ -45,7 +47,7 @@ class TrainConfig:
         utterance groups of their columns; each sample draws its rate as for utterances.
       ema: decay of the averaged weights that are validated and kept.
       auxiliary: weight of the single-modality heads' losses.
-      encoder_rate: learning rate of a text encoder within the network, as a share of the others'.
+      encoder_rate: learning rate of an encoder within the network, as a share of the others'.
       layer_decay: each layer of the encoder learns so much slower than the one above it.
       encoder_dropout: rate within the encoder.
       regression_loss: `l1`, `l2` or `huber`, on standardised labels.
@@ -110,6 +112,8 @@ class TrainConfig:
     patience: int = 0
 
     def __post_init__(self):
+        object.__setattr__(self, "task_weights", frozen(self.task_weights))
+        require_numbers(self, "training")
         positive = (
             "seeds", "epochs", "batch_size", "evaluate_every", "learning_rate", "clip_norm",
         )  # fmt: skip
@@ -123,6 +127,11 @@ class TrainConfig:
         require_each(self, "training", positive, lambda x: x > 0, "must be positive")
         require_each(self, "training", not_negative, lambda x: x >= 0, "must not be negative")
         require_each(self, "training", shares, lambda x: 0 <= x < 1, "must lie in [0, 1)")
+        require(
+            self.seed + self.seeds <= SEEDS,
+            f"training: seed={self.seed} with seeds={self.seeds}: the last seed must lie below "
+            f"{SEEDS}, since keys are made of 32 bits",
+        )
         require_each(self, "training", HIDING, lambda x: x <= 0.5, "must not be more than 0.5")
         require(
             self.regression_loss in ("l1", "l2", "huber"),
@@ -135,6 +144,7 @@ class TrainConfig:
             f"choose from {', '.join(TASK_WEIGHTINGS)}",
         )
         for task_id, weight in self.task_weights.items():
+            require_number(weight, float, f"training: the weight of {task_id!r}")
             require(weight >= 0, f"training: weight {weight} of {task_id!r} must not be negative")
 
     @property
@@ -175,15 +185,15 @@ def check_together(network: NetworkConfig, config: TrainConfig) -> None:
     for name in config.options:
         if name in SHARING_LOSSES:
             require(
-                network.splits,
-                f"training: {name}={getattr(config, name)} is about shared and specific parts, but "
-                "the network has sharing='whole'; use split or imputed",
+                "shared" in network.representations,
+                f"training: {name}={getattr(config, name)} is about shared and specific parts, "
+                "which this network does not have; of haemsa use sharing='split' or 'imputed'",
             )
         if name == "imputation":
             require(
-                network.imputes,
-                f"training: imputation={config.imputation} needs a network of several modalities "
-                f"with sharing='imputed', not {network.sharing!r}",
+                "imputed" in network.representations,
+                f"training: imputation={config.imputation} needs a network that imputes shared "
+                "parts; of haemsa one of several modalities with sharing='imputed'",
             )
         if name in ("distillation", "prediction_balance"):
             require(

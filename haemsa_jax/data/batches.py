@@ -5,7 +5,7 @@ target is gathered when it is needed. A data set lives there whole, or as the pi
 steps need (`piece`), which is read the same way.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -42,19 +42,22 @@ class DeviceSplit:
     lengths: dict[str, Array]
 
 
-def device_split(split: Split, by_text: tuple[int, int] | None = None) -> DeviceSplit:
+def device_split(
+    split: Split, window: tuple[int, int] = (0, 0), encoded: Sequence[str] = ()
+) -> DeviceSplit:
     """A split's arrays, still on the host; `parallel.replicate` puts them on the devices.
 
     Args:
       split: the samples.
-      by_text: context of a sample, (before, after), by the text of which samples come together in
-        batches; None where it does not matter.
+      window: context of a sample, (before, after).
+      encoded: modalities by whose tokens in the window samples come together in batches; none
+        where it does not matter.
     """
     rows = {name: np.flatnonzero(x).astype(np.int32) for name, x in split.labelled.items()}
     lengths = {}
-    if by_text is not None and "text" in split.masks:
-        tokens = window_tokens(split, *by_text)
-        lengths = {name: tokens[mine] for name, mine in rows.items()}
+    if encoded:
+        tokens = sum(window_tokens(split, modality, *window) for modality in encoded)
+        lengths = {name: tokens[places] for name, places in rows.items()}
     return DeviceSplit(
         features={m: np.asarray(x, np.float32) for m, x in split.features.items()},
         masks={m: np.asarray(x, bool) for m, x in split.masks.items()},
@@ -68,9 +71,9 @@ def device_split(split: Split, by_text: tuple[int, int] | None = None) -> Device
     )
 
 
-def window_tokens(split: Split, past: int, future: int) -> np.ndarray:
-    """int32[N], text tokens that `gather` finds for each row."""
-    tokens = np.asarray(split.masks["text"]).sum(axis=-1)
+def window_tokens(split: Split, modality: str, past: int, future: int) -> np.ndarray:
+    """int32[N], tokens of a modality that `gather` finds for each row."""
+    tokens = np.asarray(split.masks[modality]).sum(axis=-1)
     total = np.zeros(len(tokens), np.int32)
     for near in _neighbours(split.group, np.arange(len(tokens)), past, future).T:
         total += np.where(near >= 0, tokens[near], 0).astype(np.int32)

@@ -12,6 +12,7 @@ import numpy as np
 
 from haemsa_jax.config import TaskSpec
 from haemsa_jax.errors import InputError
+from haemsa_jax.tasks import kind_of
 
 SPLITS = ("train", "validation", "test")
 
@@ -23,8 +24,8 @@ class Split:
     Attributes:
       features: per modality float32[N, T_m, d_m], raw scale; padding may hold anything.
       masks: per modality bool[N, T_m]; a modality is absent where no token is masked in.
-      labels: per task float32[N] (regression), int32[N] (classification) or
-        float32[N, C] in {0, 1} (multilabel).
+      labels: per task float32[N] (regression), int32[N] (classification), float32[N, C] in {0, 1}
+        (multilabel), or what another kind asks for.
       labelled: per task bool[N]; unlabelled samples still serve as context.
       group: int32[N], the same number for the utterances of one dialogue or video.
       ids: N names, unique.
@@ -47,7 +48,7 @@ class Split:
     @property
     def presence(self) -> dict[str, np.ndarray]:
         """Per modality bool[N]."""
-        return {modality: mask.any(axis=-1) for modality, mask in self.masks.items()}
+        return {modality: np.asarray(mask.any(axis=-1)) for modality, mask in self.masks.items()}
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ class Dataset:
 
     Attributes:
       name: as on the command line, such as `hazumi` or `cmu_mosi/contextual`.
-      widths: feature width of each modality; empty for words alone, which `haemsa_jax.text` turns
-        into features.
+      widths: feature width of each modality; empty for words alone, which `haemsa_jax.encoders`
+        turn into features.
       tasks: targets, by name.
       splits: `train`, `validation`, `test`, or those of them that were asked for.
       provenance: where the features come from, per modality, in words.
@@ -112,22 +113,6 @@ def splits_of(datasets: Mapping[str, Dataset], split: str) -> dict[str, Split]:
     return {name: dataset.splits[split] for name, dataset in datasets.items()}
 
 
-def known_of(datasets: Mapping[str, Dataset]) -> dict[str, Any]:
-    """What whoever uses a network must know of the data it was trained on, as JSON values.
-
-    By data set the `tokens` of an utterance by modality (T_m of the training split, padding
-    included), the `provenance` of its features and its `partition`, where that is known.
-    """
-    return {
-        name: {
-            "tokens": {m: x.shape[1] for m, x in split.features.items()},
-            "provenance": dict(datasets[name].provenance),
-            **({"partition": datasets[name].partition} if datasets[name].partition else {}),
-        }
-        for name, split in splits_of(datasets, "train").items()
-    }
-
-
 def _check_split(where: str, dataset: Dataset, split: Split) -> None:
     count = len(split)
     if not count:
@@ -141,6 +126,8 @@ def _check_split(where: str, dataset: Dataset, split: Split) -> None:
                 f"{where}: {there} {name} for {count} samples; give every sample one, empty where "
                 "it is not known, or none at all"
             )
+    for what, arrays in (("features", split.features), ("the mask", split.masks)):
+        _check_modalities(where, what, arrays, dataset.widths)
     for modality, width in dataset.widths.items():
         features, mask = split.features[modality], split.masks[modality]
         if features.shape != (*mask.shape, width) or len(mask) != count:
@@ -164,10 +151,32 @@ def _check_split(where: str, dataset: Dataset, split: Split) -> None:
             f"{', '.join(dataset.widths) or 'its words'} must be present, or the sample left out"
         )
     for name, task in dataset.tasks.items():
+        if name not in split.labels or name not in split.labelled:
+            raise InputError(
+                f"{where}: labels of task {name!r}, or which samples are labelled, are missing; "
+                f"there are {', '.join(split.labels) or 'none'}"
+            )
         _check_labels(where, task, split.labels[name], split.labelled[name], split.ids)
     starts = np.flatnonzero(np.diff(split.group, prepend=split.group[0] - 1))
     if len(np.unique(split.group)) != len(starts):
         raise InputError(f"{where}: the utterances of a group must be contiguous rows")
+
+
+def _check_modalities(where: str, what: str, arrays: Mapping, widths: Mapping[str, int]) -> None:
+    """Arrays of the declared modalities and no others."""
+    declared = ", ".join(widths) or "no modality"
+    for modality in arrays:
+        if modality not in widths:
+            raise InputError(
+                f"{where}: {what} of {modality} given, but the data set declares widths of "
+                f"{declared}; declare its width or leave it out"
+            )
+    for modality in widths:
+        if modality not in arrays:
+            raise InputError(
+                f"{where}: {what} of {modality} missing, but the data set declares its width; give "
+                "both (the mask is False where the modality is absent), or declare no width"
+            )
 
 
 def _check_boolean(what: str, mask: np.ndarray) -> None:
@@ -179,32 +188,23 @@ def _check_boolean(what: str, mask: np.ndarray) -> None:
 def _check_labels(
     where: str, task: TaskSpec, labels: np.ndarray, labelled: np.ndarray, ids: Sequence[str]
 ) -> None:
-    expected = (len(ids), task.outputs) if task.kind == "multilabel" else (len(ids),)
+    expected = (len(ids), *task.label_shape)
     if labels.shape != expected or labelled.shape != (len(ids),):
         raise InputError(
             f"{where}: labels of task {task.name!r} have shape {labels.shape}, the mask of "
             f"labelled samples {labelled.shape}; expected {expected} and ({len(ids)},)"
         )
     _check_boolean(f"{where}: the mask of samples labelled for task {task.name!r}", labelled)
-    if task.kind == "classification" and labels.dtype.kind not in "iu":
+    if task.label_dtype == np.int32 and labels.dtype.kind not in "iu":
         raise InputError(
             f"{where}: classes of task {task.name!r} have type {labels.dtype}; expected int32, the "
             "number of the class"
         )
     if not labelled.any():
         raise InputError(f"{where}: no sample has a label for task {task.name!r}")
-    values = np.asarray(labels, np.float64)
-    if task.kind == "regression":
-        low, high = task.range
-        bad = ~((values >= low) & (values <= high))
-        rule = f"a number in [{low:g}, {high:g}]"
-    elif task.kind == "classification":
-        bad = ~np.isin(values, np.arange(task.outputs))
-        rule = f"a class number from 0 to {task.outputs - 1}"
-    else:
-        bad = ~np.isin(values, (0, 1)).all(axis=-1)
-        rule = "0 or 1 for every label"
-    bad = bad & labelled
+    valid, rule = kind_of(task.kind).valid_labels(task, np.asarray(labels, np.float64))
+    rule += " for every label" if task.label_shape else ""
+    bad = ~valid & labelled
     if bad.any():
         row = int(np.argmax(bad))
         raise InputError(

@@ -10,10 +10,20 @@ domains").
 import jax
 import jax.numpy as jnp
 
-from haemsa_jax.noise import GOLDEN, mixed
-
 Array = jax.Array
 ROUNDS = 6
+GOLDEN = 0x9E3779B9  # 2**32 over the golden ratio: multiples of it are far apart
+
+
+def mixed(x: Array) -> Array:
+    """uint32[...] -> uint32[...]: numbers whose every bit depends on all bits of x's.
+
+    The multipliers are those of Chris Wellons' search for functions of little bias ("Prospecting
+    for hash functions", 2018).
+    """
+    x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
+    x = (x ^ (x >> 15)) * jnp.uint32(0x846CA68B)
+    return x ^ (x >> 16)
 
 
 def shuffled(key: Array, positions: Array, count: int) -> Array:
@@ -39,8 +49,8 @@ def shuffled(key: Array, positions: Array, count: int) -> Array:
 
     def encipher(x):
         left, right = x >> half, x & low
-        for mine in keys:
-            left, right = right, left ^ (mixed(right ^ mine) & low)
+        for round_key in keys:
+            left, right = right, left ^ (mixed(right ^ round_key) & low)
         return (left << half) | right
 
     def outside(x):

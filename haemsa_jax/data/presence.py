@@ -15,17 +15,27 @@ def restrict(sample: Sample, allowed: dict[str, Array]) -> Sample:
     return sample.replace(masks=masks)
 
 
-def drop_modalities(key: Array, sample: Sample, rate: Array) -> Sample:
+def drop_modalities(
+    key: Array, sample: Sample, rate: Array, readable: Array | None = None
+) -> Sample:
     """Hide each present modality of one sample with a probability; one always stays.
 
-    Where all would go, the one that drew the largest number stays. `rate` is float[], or float[n]
-    for each of the sample's modalities in their order.
+    Where all would go, the one that drew the largest number stays.
+
+    Args:
+      key: of the draw.
+      sample: one.
+      rate: float[], or float[n] for each of the sample's modalities in their order.
+      readable: bool[n], modalities that are read at all: the others are hidden, and the one that
+        stays is one of these; all of them by default.
     """
     names = tuple(sample.masks)
     present = jnp.stack([sample.masks[m].any() for m in names])
+    if readable is not None:
+        present = present & readable
     draw = jnp.where(present, jax.random.uniform(key, (len(names),)), -1.0)
     keep = (draw >= rate) | (jnp.arange(len(names)) == jnp.argmax(draw))
-    return restrict(sample, dict(zip(names, keep, strict=True)))
+    return restrict(sample, dict(zip(names, keep & present, strict=True)))
 
 
 def drop_utterances(key: Array, sample: Sample, rate: Array, context: tuple[int, int]) -> Sample:

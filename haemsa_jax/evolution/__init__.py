@@ -1,17 +1,18 @@
 """Evolution: genes, the search as one program, and what becomes of what it found.
 
-`make_search(problem, config)` serves any supernet of masks; `make_problem` makes HAEMSA's problem.
+`make_search(problem, config)` serves any supernet of masks; `make_problem` makes the problem of any
+registered model.
 """
 
-from haemsa_jax.evolution.genes import Gene, Table
 from haemsa_jax.evolution.genome import decode, default_genome, describe, gene_table
 from haemsa_jax.evolution.outcome import begin, population, read_genome
 from haemsa_jax.evolution.problem import make_problem, search_data
 from haemsa_jax.evolution.run import run_search
 from haemsa_jax.evolution.search import Search, make_search
-from haemsa_jax.evolution.size import size
-from haemsa_jax.evolution.specialise import specialise
 from haemsa_jax.evolution.state import History, Problem, SearchConfig, SearchResult
+from haemsa_jax.structure.genes import Gene, Table
+from haemsa_jax.structure.size import size
+from haemsa_jax.structure.specialise import specialise
 
 __all__ = [
     "Gene",

@@ -18,7 +18,7 @@ from evosax.algorithms.population_based import base
 from flax import struct
 
 from haemsa_jax.errors import InputError
-from haemsa_jax.evolution.genes import FAR, Table
+from haemsa_jax.structure.genes import FAR, Table
 
 Array = jax.Array
 

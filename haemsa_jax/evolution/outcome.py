@@ -1,4 +1,4 @@
-"""What a search of HAEMSA leaves: the best genome as JSON, the history, the last population.
+"""What a search leaves: the best genome as JSON, the history, the last population.
 
 A genome file says everything that a network of it needs: tasks, supernet and training, so that it
 can be trained, drawn and described from the file alone.
@@ -16,27 +16,21 @@ import numpy as np
 from haemsa_jax.config import NetworkConfig, TrainConfig
 from haemsa_jax.errors import InputError
 from haemsa_jax.evolution.genome import (
-    built_for,
     decode,
     describe,
     gene_table,
+    structure_from_json,
     train_config,
 )
-from haemsa_jax.evolution.size import size
-from haemsa_jax.evolution.specialise import specialise
 from haemsa_jax.evolution.state import History, SearchResult
-from haemsa_jax.models.architecture import Architecture
-from haemsa_jax.training.checkpoint import (
-    BEST,
-    Checkpoints,
-    Experiment,
-    Trained,
-    experiment_from_json,
-    load_trained,
-    trained_tree,
-)
-from haemsa_jax.training.loop import Start
-from haemsa_jax.training.state import averaged_params
+from haemsa_jax.models.model import fields_of, variables_of
+from haemsa_jax.structure.parts import carried, declare
+from haemsa_jax.structure.size import size
+from haemsa_jax.structure.specialise import specialise, specialised_config
+from haemsa_jax.training.engine.loop import Start
+from haemsa_jax.training.persistence.checkpoint import BEST, Checkpoints
+from haemsa_jax.training.persistence.experiment import Experiment, experiment_from_json
+from haemsa_jax.training.persistence.trained import Trained, load_trained, trained_tree
 
 GENOME, HISTORY = "best.json", "history.npz"
 FORMAT = 1
@@ -57,11 +51,9 @@ class Found:
     values: Mapping[str, Any]
 
     @property
-    def architecture(self) -> Architecture:
-        """As masks of the supernet; the specialised network takes it unchanged."""
-        network, config = self.experiment.network, self.experiment.train
-        genome = gene_table(network, config).from_json(self.values)
-        return jax.device_get(jax.jit(lambda genome: decode(network, genome, config)[0])(genome))
+    def structure(self) -> dict[str, np.ndarray]:
+        """As the supernet has it."""
+        return structure_from_json(self.experiment.network, self.values)
 
     @property
     def train(self) -> TrainConfig:
@@ -89,10 +81,10 @@ def population(result: SearchResult, experiment: Experiment, constants: dict) ->
     _, first = np.unique(np.concatenate(rows, axis=1), axis=0, return_index=True)
     genomes, members = jax.tree.map(lambda x: x[np.sort(first)], together)
     network, config = experiment.network, experiment.train
-    architectures = jax.jit(jax.vmap(lambda genome: decode(network, genome, config)[0]))(genomes)
-    params = jax.jit(jax.vmap(averaged_params))(members)
-    params, architectures = jax.device_get((params, architectures))
-    return Trained(experiment, params, constants, architectures, {"members": len(genomes)})
+    structures = jax.jit(jax.vmap(lambda genome: decode(network, genome, config)[0]))(genomes)
+    structures = jax.device_get(structures)
+    params = jax.tree.map(np.asarray, members.averaged)
+    return Trained(experiment, params, constants, structures, {"members": len(genomes)})
 
 
 def save(
@@ -104,7 +96,7 @@ def save(
     Of several processes all call this, and one `writes` the two files.
     """
     experiment, network = trained.experiment, trained.experiment.network
-    tree = trained_tree(trained.params, trained.constants, trained.architectures)
+    tree = trained_tree(trained.params, trained.constants, trained.structures)
     with Checkpoints(directory, BEST) as best:
         best.save(len(result.history.best), tree, experiment, trained.progress)
     if not writes:
@@ -177,12 +169,18 @@ def check_fits(found: Found, network: NetworkConfig) -> None:
             f"the genome {found.path} is for the tasks {', '.join(of.tasks)} in this order, not "
             f"for {', '.join(network.tasks)}"
         )
-    for field in ("depth", "sharing"):
-        asked, there = getattr(network, field), getattr(of, field)
-        if asked != there:
+    if network.model != of.model:
+        raise InputError(
+            f"model={network.model}, but the genome {found.path} is for model={of.model}; leave "
+            "the flag away, or search with it"
+        )
+    genes = [{gene.name: gene.labels for gene in declare(config).genes} for config in (network, of)]
+    for field in fields_of(of.model):
+        asked, kept = getattr(network, field.name), getattr(of, field.name)
+        if asked != kept and genes[0] != genes[1]:
             raise InputError(
-                f"{field}={asked}, but the genome {found.path} is for {field}={there}; leave the "
-                "flag away, or search with it"
+                f"{field.name}={asked}, but the genome {found.path} is for {field.name}={kept}; "
+                "leave the flag away, or search with it"
             )
 
 
@@ -200,21 +198,23 @@ def begin(found: Found, network: NetworkConfig, inherit: bool) -> tuple[NetworkC
         another shape.
     """
     check_fits(found, network)
-    architecture = found.architecture
+    structure = found.structure
     origin = {"genome": dict(found.values), "weights": "random"}
     if not inherit:
-        small = built_for(network, architecture)
-        return small, Start(architecture, {}, origin)
+        small = specialised_config(network, structure)
+        return small, Start(carried(network, structure, small), {}, origin)
     trained = load_trained(found.path.parent)
     if trained.experiment.network != network:
         raise InputError(
             f"the weights in {found.path.parent} are those of another network than the flags ask "
             "for; leave the network's flags away, or train from random weights"
         )
-    variables, best = trained.network(0)
+    params, best = jax.tree.map(lambda x: x[0], (trained.params, trained.structures))
     # The file's numbers are rounded to what people read.
-    same = jax.tree.map(lambda a, b: np.allclose(a, b, rtol=1e-5), best, architecture)
+    same = jax.tree.map(lambda a, b: np.allclose(a, b, rtol=1e-5), best, structure)
     if not jax.tree.all(same):
         raise InputError(f"{found.path} is not the best genome of the weights beside it")
-    small, params, _ = specialise(network, variables["params"], variables["constants"], best)
-    return small, Start(architecture, params, {**origin, "weights": str(found.path.parent)})
+    small = specialise(network, params, trained.constants, best)
+    origin = {**origin, "weights": str(found.path.parent)}
+    first = variables_of(small.params, small.constants)["params"]  # an encoder is there whole
+    return small.network, Start(small.structure, first, origin)

@@ -1,4 +1,4 @@
-"""HAEMSA as a search problem: how a member is trained and what its validation costs."""
+"""A network as a search problem: how a member is trained and what its validation costs."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 
 from haemsa_jax.config import NetworkConfig, TrainConfig, check_together, dataset_of
 from haemsa_jax.data.batches import DeviceSplit, device_split, gather
@@ -15,16 +14,18 @@ from haemsa_jax.data.dataset import Dataset, splits_of
 from haemsa_jax.data.presence import restrict
 from haemsa_jax.errors import InputError
 from haemsa_jax.evolution.genome import decode, default_genome, gene_table
-from haemsa_jax.evolution.size import size
 from haemsa_jax.evolution.state import Problem, SearchConfig
-from haemsa_jax.models.architecture import Architecture, default_architecture
-from haemsa_jax.models.haemsa import Haemsa, Rates, variables_of
-from haemsa_jax.training import metrics
-from haemsa_jax.training.constants import begin_with
-from haemsa_jax.training.loop import label_reference
-from haemsa_jax.training.state import averaged_params, init_params, init_state
-from haemsa_jax.training.step import make_step
-from haemsa_jax.training.streaming import host_splits
+from haemsa_jax.models import Rates, build, default_structure, variables_of
+from haemsa_jax.structure.parts import Structure
+from haemsa_jax.structure.size import parameters
+from haemsa_jax.tasks import kind_of, metrics
+from haemsa_jax.training.engine.drawing import make_draw
+from haemsa_jax.training.engine.state import init_params, init_state
+from haemsa_jax.training.engine.step import make_train_step
+from haemsa_jax.training.engine.streaming import host_splits
+from haemsa_jax.training.measurement.normalization import begin_with
+from haemsa_jax.training.measurement.scoring import label_reference
+from haemsa_jax.training.random_streams import step_key
 
 Array = jax.Array
 CHUNK = 256  # validation samples at a time
@@ -36,7 +37,7 @@ def make_problem(
     search: SearchConfig,
     patterns: Sequence[Sequence[str]] | None = None,
 ) -> Problem:
-    """The search of a HAEMSA network's architecture, modalities and training.
+    """The search of a network's structure and training.
 
     Args:
       network: the supernet.
@@ -48,68 +49,72 @@ def make_problem(
         for the one with all of them. Of each a task is read with what its data set has.
 
     Returns:
-      The problem; its data is what `search_data` makes. A member is a `TrainState`. Costs are
-      1 - `metrics.score` by task and pattern: 0 is perfect; 1 is what the training median reaches
-      where the primary metric is the MAE, and a metric of zero where it is another. All tasks weigh
-      the same.
+      The problem; its data is what `search_data` makes. A member is a detached `TrainState`. Costs
+      are 1 - `TaskKind.score` by task and pattern: 0 is perfect; 1 is what the training median
+      reaches where the primary metric is the MAE, and a metric of zero where it is another. All
+      tasks weigh the same.
 
     Raises:
       InputError: no pattern has a modality of one of the data sets, or an encoder would be trained
         whole.
     """
+    asked, weights = _objectives(network, config, patterns)
+    module = build(network)
+    step = make_train_step(network, config, total_steps=search.schedule)
+    draw = make_draw(network, config)
+    everything = jax.jit(functools.partial(_active, network))(default_structure(network))
+
+    def init(key, data):
+        del data
+        return init_state(network, config, init_params(network, config, key))
+
+    def train(member, genome, data, key, start, count):
+        structure, settings = decode(network, genome, config)
+
+        def body(index, member):
+            now = start + index
+            batch, rng = draw(data["train"], key, now), step_key(key, now)
+            state = member.attached(structure, settings, data["constants"])
+            return step(state, batch, rng, now)[0].detached()
+
+        return jax.lax.fori_loop(0, count, body, member)
+
+    def evaluate(member, genome, data):
+        structure, _ = decode(network, genome, config)
+        variables = variables_of(member.averaged, data["constants"])
+        costs = {}
+        for dataset in network.widths:
+            first = network.tasks_of(dataset)[0]
+            of_data = [pattern for task_id, pattern in asked if task_id == first]
+            costs |= _costs(network, module, variables, structure, data, dataset, of_data)
+        return jnp.stack([costs[objective] for objective in asked])
+
+    def share(genome):
+        return _active(network, decode(network, genome, config)[0]) / everything
+
+    names = tuple(f"{task_id}|{'+'.join(pattern)}" for task_id, pattern in asked)
+    table, default = gene_table(network, config), default_genome(network, config)
+    return Problem(table, default, names, init, train, evaluate, share, weights)
+
+
+def _objectives(
+    network: NetworkConfig, config: TrainConfig, patterns: Sequence[Sequence[str]] | None
+) -> tuple[list[tuple[str, tuple[str, ...]]], np.ndarray | None]:
+    """Task and pattern of every cost, and what each weighs; None where all weigh the same."""
     check_together(network, config)
-    if network.text is not None and network.text.mode == "tuned":
-        raise InputError(
-            "text.mode='tuned': a population has no encoder each; use frozen, pooled or adapted"
-        )
+    for modality, spec in network.encoders.items():
+        if spec.mode == "tuned":
+            raise InputError(
+                f"{modality}.mode='tuned': a population has no encoder each; use frozen, pooled or "
+                "adapted"
+            )
     patterns = {
         name: patterns_of(network, name, patterns or [network.modalities])
         for name in network.widths
     }
     asked = [(t, pattern) for t in network.tasks for pattern in patterns[dataset_of(t)]]
     shares = np.array([1 / len(patterns[dataset_of(t)]) for t, _ in asked]) / len(network.tasks)
-    module = Haemsa(network)
-    step = make_step(network, config, search.schedule)
-    everything = jax.jit(functools.partial(_active, network))(default_architecture(network))
-
-    def init(key, data):
-        del data
-        return init_state(init_params(network, config, key), len(network.modalities))
-
-    def train(member, genome, data, key, start, count):
-        architecture, hyper = decode(network, genome, config)
-
-        # The loop carries one vector instead of several hundred arrays, which saves a twentieth
-        # of the time to compile.
-        vector, unravel = ravel_pytree(member)
-
-        def body(index, vector):
-            now = start + index
-            member, _ = step(
-                unravel(vector), data["constants"], architecture, hyper, data["train"], key, now
-            )
-            return ravel_pytree(member)[0]
-
-        return unravel(jax.lax.fori_loop(0, count, body, vector))
-
-    def evaluate(member, genome, data):
-        architecture, _ = decode(network, genome, config)
-        variables = variables_of(averaged_params(member), data["constants"])
-        costs = {}
-        for dataset in network.widths:
-            costs |= _costs(module, variables, architecture, data, dataset, patterns[dataset])
-        return jnp.stack([costs[one] for one in asked])
-
-    return Problem(
-        table=gene_table(network, config),
-        default=default_genome(network, config),
-        objectives=tuple(f"{task}|{'+'.join(pattern)}" for task, pattern in asked),
-        init=init,
-        train=train,
-        evaluate=evaluate,
-        size=lambda genome: _active(network, decode(network, genome, config)[0]) / everything,
-        weights=None if len({*shares}) == 1 else shares.astype(np.float32),
-    )
+    return asked, None if len({*shares}) == 1 else shares.astype(np.float32)
 
 
 def patterns_of(
@@ -130,21 +135,14 @@ def patterns_of(
     return [pattern for pattern in left if pattern]
 
 
-def _active(network: NetworkConfig, architecture: Architecture) -> Array:
+def _active(network: NetworkConfig, structure: Structure) -> Array:
     """float[], parameters that are active for a task, mean over tasks: the size that is priced.
 
     A part that two tasks use counts for both, so that it becomes cheaper when one of them lets it
     go; by the size of the whole network, only the last of them would gain.
     """
-
-    def of(task):
-        alone = (jnp.arange(len(network.tasks)) == task)[:, None]
-        mine = architecture.replace(
-            modalities=architecture.modalities * alone, fusion=architecture.fusion * alone
-        )
-        return size(network, mine).parameters
-
-    return jax.vmap(of)(jnp.arange(len(network.tasks))).mean()
+    each = [parameters(network, structure, (task_id,)) for task_id in network.tasks]
+    return sum(each) / len(each)
 
 
 def search_data(
@@ -155,7 +153,7 @@ def search_data(
     Args:
       network: the supernet.
       datasets: with the splits train and validation.
-      given: weights that are no member's, such as those of an `encoder` that adapters stand beside.
+      given: weights that are no member's, such as those of an encoder that adapters stand beside.
     """
     _, constants = begin_with(network, datasets, given or {})
     return {
@@ -171,12 +169,13 @@ def search_data(
     }
 
 
-def _costs(module, variables, architecture, data, dataset: str, patterns) -> dict[Any, Array]:
+def _costs(
+    network: NetworkConfig, module, variables, structure, data, dataset: str, patterns
+) -> dict[Any, Array]:
     """1 - score by task of one data set and pattern.
 
     One loop over tasks, patterns and chunks of samples, so that the network is compiled once.
     """
-    network: NetworkConfig = module.config
     split: DeviceSplit = data["validation"][dataset]
     tasks = network.tasks_of(dataset)
     asked = [(task_id, pattern) for task_id in tasks for pattern in patterns]
@@ -196,7 +195,7 @@ def _costs(module, variables, architecture, data, dataset: str, patterns) -> dic
 
         def one(row):
             sample = restrict(gather(split, row, task, *network.context_of(dataset)), allowed)
-            return module.apply(variables, sample, architecture, Rates(), dataset).predictions
+            return module.apply(variables, sample, structure, Rates(), dataset).predictions
 
         return jax.vmap(one)(rows)
 
@@ -208,15 +207,11 @@ def _costs(module, variables, architecture, data, dataset: str, patterns) -> dic
     return costs
 
 
-def _cost(network, split: DeviceSplit, references, task_id: str, said: Array) -> Array:
-    """1 - score of one task from what the network said of its rows, float[>= n, C]."""
+def _cost(network, split: DeviceSplit, references, task_id: str, logits: Array) -> Array:
+    """1 - score of one task from the network's logits of its rows, float[>= n, C]."""
     task = network.tasks[task_id]
-    rows = split.rows[task.name]
-    said = said[: len(rows)]
-    if task.kind == "regression":
-        said = said[:, 0]
-    elif task.kind == "multilabel":
-        said = jax.nn.sigmoid(said)
+    kind, rows = kind_of(task.kind), split.rows[task.name]
+    predictions = kind.readable(task, logits[: len(rows)])
     truth = split.labels[task.name][rows]
-    values = metrics.compute(task, said, truth, jnp.ones(len(rows), bool))
-    return 1.0 - metrics.score(task, values, references[task_id])
+    values = metrics.compute(task, predictions, truth, jnp.ones(len(rows), bool))
+    return 1.0 - kind.score(task, values, references[task_id])

@@ -14,8 +14,10 @@ import numpy as np
 
 from haemsa_jax.evolution.search import Search
 from haemsa_jax.evolution.state import SearchResult, SearchState
-from haemsa_jax.training import checkpoint, parallel
-from haemsa_jax.training.checkpoint import Checkpoints, Experiment
+from haemsa_jax.training.engine import parallel
+from haemsa_jax.training.persistence.checkpoint import BEST, Checkpoints, bytes_of
+from haemsa_jax.training.persistence.experiment import Experiment
+from haemsa_jax.training.persistence.run_directory import check_directory, check_kept
 
 SEARCH, BLIND = "search", "random"
 
@@ -55,18 +57,17 @@ def run_search(
     """
     directory, name = Path(directory), BLIND if blind else SEARCH
     abstract = _leaves(search.abstract(data))
-    checkpoint.check_directory(directory, 2 * checkpoint.bytes_of(abstract))
-    checkpoint.check_kept(directory, experiment, SEARCH, BLIND, checkpoint.BEST)
+    check_directory(directory, 2 * bytes_of(abstract))
+    check_kept(directory, experiment, SEARCH, BLIND, BEST)
     parallel.meet()  # nobody begins what others still look for
     data = search.place(data)
     state = search.start(key, data, blind)
     with Checkpoints(directory, name) as saved:
         if saved.metadata() is not None:
             state = _with_leaves(state, saved.load(abstract))
-        stopped, rate = False, np.nan
+        stopped, compiled, rate = False, False, np.nan
         if int(state.generation):
             observe(_row(state, int(state.generation), rate))
-        compiled = False
         while not stopped and int(state.generation) < search.config.generations:
             before, began = int(state.generation), time.perf_counter()
             first = beside and search.populated and not before
@@ -78,13 +79,20 @@ def run_search(
             observe(_row(state, done, rate))
             whole = search.whole(state)
             if first:
-                with Checkpoints(directory, BLIND) as other:
-                    if other.metadata() is None:  # or the kill came just after
-                        leaves = _leaves(whole.replace(blind=np.array(True)))
-                        other.save(done, leaves, experiment, {"generation": done})
+                _save_common_start(directory, whole, done, experiment)
             saved.save(done, _leaves(whole), experiment, {"generation": done})
             stopped = stop()
     return search.result(state, data)
+
+
+def _save_common_start(
+    directory: Path, whole: SearchState, done: int, experiment: Experiment
+) -> None:
+    """The first generation, where the random search goes on from it."""
+    with Checkpoints(directory, BLIND) as other:
+        if other.metadata() is None:  # or the kill came just after
+            leaves = _leaves(whole.replace(blind=np.array(True)))
+            other.save(done, leaves, experiment, {"generation": done})
 
 
 def _row(state: SearchState, done: int, rate: float) -> dict[str, Any]:
@@ -99,7 +107,7 @@ def _row(state: SearchState, done: int, rate: float) -> dict[str, Any]:
 
 
 def _leaves(state: SearchState) -> dict[str, Any]:
-    """What is kept of a state, whatever devices it is spread over.
+    """What is kept of a state by name, whatever devices it is spread over.
 
     All arrays but the untrained members, which the key makes again.
     """
@@ -108,15 +116,19 @@ def _leaves(state: SearchState) -> dict[str, Any]:
         members = jax.ShapeDtypeStruct((devices * share, width), state.members.dtype)
     else:
         members = state.members.reshape(-1, width)
-    leaves = jax.tree.leaves(state.replace(fresh=None, members=members))
-    return {str(place): leaf for place, leaf in enumerate(leaves) if np.size(leaf)}
+    leaves, _ = jax.tree_util.tree_flatten_with_path(state.replace(fresh=None, members=members))
+    return {_name(path): leaf for path, leaf in leaves if np.size(leaf)}
+
+
+def _name(path: tuple) -> str:
+    """Such as `history.genomes`."""
+    return jax.tree_util.keystr(path, simple=True, separator=".")
 
 
 def _with_leaves(state: SearchState, saved: dict[str, Any]) -> SearchState:
     """Inverse of `_leaves`, around a state of the same search."""
-    leaves, shape = jax.tree.flatten(state.replace(fresh=None))
-    leaves = [saved.get(str(place), leaf) for place, leaf in enumerate(leaves)]
-    restored = jax.tree.unflatten(shape, leaves)
+    leaves, shape = jax.tree_util.tree_flatten_with_path(state.replace(fresh=None))
+    restored = jax.tree.unflatten(shape, [saved.get(_name(path), leaf) for path, leaf in leaves])
     return restored.replace(
         fresh=state.fresh, members=restored.members.reshape(state.members.shape)
     )

@@ -15,7 +15,6 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from haemsa_jax.errors import InputError
-from haemsa_jax.evolution.genes import places
 from haemsa_jax.evolution.state import (
     History,
     Living,
@@ -24,7 +23,9 @@ from haemsa_jax.evolution.state import (
     SearchResult,
     SearchState,
 )
-from haemsa_jax.training import parallel
+from haemsa_jax.structure.genes import places
+from haemsa_jax.training.engine import parallel
+from haemsa_jax.training.engine.members import in_turns
 
 Array = jax.Array
 
@@ -245,7 +246,7 @@ def _make_generation(
             member = problem.train(member, genome, data, key, begun, config.steps + extra)
             return ravel_pytree(member)[0], problem.evaluate(member, genome, data)
 
-        everybody = parallel.in_turns(live, (0, 0), together)
+        everybody = in_turns(live, (0, 0), together)
         children, costs = parallel.all_members(everybody(start, genomes[mine]), devices)
 
         sizes = jax.vmap(problem.size)(genomes)

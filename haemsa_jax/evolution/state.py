@@ -10,7 +10,7 @@ from flax import struct
 
 from haemsa_jax.config.checks import require_each
 from haemsa_jax.errors import InputError
-from haemsa_jax.evolution.genes import Table
+from haemsa_jax.structure.genes import Table
 
 Array = jax.Array
 INHERIT = ("none", "nearest", "parent")

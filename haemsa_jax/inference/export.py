@@ -27,7 +27,8 @@ from haemsa_jax.inference.predictor import (
     make_forward,
     read_by_task,
 )
-from haemsa_jax.training.checkpoint import Trained
+from haemsa_jax.tasks import kind_of
+from haemsa_jax.training.persistence.trained import Trained
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 KNOWN = (*PLATFORMS, "rocm")
@@ -64,8 +65,8 @@ def export(
     lengths = _lengths(trained, dataset, tokens or {})
     past, future = network.context_of(dataset)
     tasks = [network.tasks[task_id] for task_id in network.tasks_of(dataset)]
-    weights = _flat([trained.params, trained.constants, trained.architectures])
-    shape = jax.tree.structure([trained.params, trained.constants, trained.architectures])
+    weights = _flat([trained.params, trained.constants, trained.structures])
+    shape = jax.tree.structure([trained.params, trained.constants, trained.structures])
     forward = make_exportable(network, dataset, shape, list(weights))
     (batch,) = jax.export.symbolic_shape("batch")
     widths, span = network.widths[dataset], past + 1 + future
@@ -80,7 +81,7 @@ def export(
         "interface": {
             "dataset": dataset, "widths": dict(widths), "tokens": lengths,
             "context": [past, future], "tasks": {task.name: _told(task) for task in tasks},
-            "networks": len(trained.architectures.sharpness),
+            "networks": trained.count,
             "reads": {name: list(read) for name, read in read_by_task(trained, dataset).items()},
         },
         "jax": {
@@ -130,20 +131,13 @@ def make_exportable(network: NetworkConfig, dataset: str, shape, names: Sequence
         found = {}
         for task_id in network.tasks_of(dataset):
             task = network.tasks[task_id]
-            said = _as_read(task, raw[task.name])
-            several = said.shape[0] > 1
-            spread = jnp.std(said, axis=0, ddof=1) if several else jnp.zeros_like(said[0])
-            found[task.name] = {"mean": said.mean(axis=0), "spread": spread}
+            each = kind_of(task.kind).readable(task, raw[task.name])
+            several = each.shape[0] > 1
+            spread = jnp.std(each, axis=0, ddof=1) if several else jnp.zeros_like(each[0])
+            found[task.name] = {"mean": each.mean(axis=0), "spread": spread}
         return found
 
     return forward
-
-
-def _as_read(task: TaskSpec, raw: jax.Array) -> jax.Array:
-    """Raw outputs float[..., C] in label units float[...], or as probabilities float[..., C]."""
-    if task.kind == "regression":
-        return raw[..., 0]
-    return jax.nn.sigmoid(raw) if task.kind == "multilabel" else jax.nn.softmax(raw)
 
 
 def _told(task: TaskSpec) -> dict[str, Any]:
@@ -172,7 +166,7 @@ def _lengths(trained: Trained, dataset: str, asked: Mapping[str, int]) -> dict[s
 def _flat(tree: Any) -> dict[str, np.ndarray]:
     """Leaves by their path, in the tree's order."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
-    roots = ("params", "constants", "architectures")
+    roots = ("params", "constants", "structures")
     return {
         "/".join([roots[path[0].idx], *(_name(part) for part in path[1:])]):
             np.ascontiguousarray(leaf)

@@ -12,10 +12,13 @@ from zipfile import BadZipFile
 import numpy as np
 
 from haemsa_jax.config import TaskSpec
+from haemsa_jax.encoders.text.config import MODALITY as TEXT
 from haemsa_jax.errors import InputError
 from haemsa_jax.inference.inputs import SPEAKER, Utterance
 from haemsa_jax.inference.predictor import Prediction
+from haemsa_jax.spreadsheet import safe_cell
 
+Reader = Callable[[Path, Mapping[str, int], Path], Iterator["Row"]]
 ID, DIALOGUE, TRANSCRIPT = "id", "dialogue", "transcript"
 MASK = "_mask"
 
@@ -39,14 +42,17 @@ class Row:
     error: str = ""
 
 
-def read_rows(path: Path, modalities: Mapping[str, int]) -> Iterator[Row]:
+def read_rows(
+    path: Path, modalities: Mapping[str, int], *, files_from: Path | None = None
+) -> Iterator[Row]:
     """The rows of a file in their order.
 
     - `.jsonl`: an object a line. Modalities are words (of `text`), numbers [T][d] or [d], or a
       recording (of `audio`); beside them `id`, `dialogue` and `speaker`.
     - `.csv`: columns `text` (words) or `audio` (recordings), or both, and, if wanted, `id`,
       `dialogue`, `speaker`.
-    - In both `transcript` may name a text file with the words. Files are sought beside this one.
+    - In both `transcript` may name a text file with the words. Files that are named must lie in one
+      folder or below it, whatever path or link leads to them.
     - What is null or empty in a column beside the modalities is not there.
     - `.npz`: by modality float[N, T, d] with, if wanted, `MODALITY_mask` bool[N, T], and `id`,
       `dialogue`. A modality without a token in its mask is absent. Pickled objects are refused.
@@ -54,23 +60,25 @@ def read_rows(path: Path, modalities: Mapping[str, int]) -> Iterator[Row]:
     Args:
       path: the file.
       modalities: of the data set the network reads, with widths.
+      files_from: the folder of files that are named; by default that of the file.
 
     Raises:
-      InputError: the file cannot be read, or is of another format: at once where its beginning says
-        so.
+      InputError: `files_from` is no folder, or the file cannot be read, or is of another format: at
+        once where its beginning says so.
     """
-    readers: dict[str, Callable[[Path, Mapping[str, int]], Iterator[Row]]] = {
-        ".jsonl": _json_lines, ".csv": _csv, ".npz": _npz,
-    }  # fmt: skip
+    readers: dict[str, Reader] = {".jsonl": _json_lines, ".csv": _csv, ".npz": _npz}
     if path.suffix not in readers:
         raise InputError(f"{path}: {path.suffix!r} is unknown; give {', '.join(readers)}")
     if not path.is_file():
         raise InputError(f"there is no file {path}")
-    rows = readers[path.suffix](path, modalities)
+    folder = path.parent if files_from is None else files_from
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {folder}; name the one that holds the files")
+    rows = readers[path.suffix](path, modalities, folder)
     return itertools.chain(list(itertools.islice(rows, 1)), rows)
 
 
-def _json_lines(path: Path, modalities: Mapping[str, int]) -> Iterator[Row]:
+def _json_lines(path: Path, modalities: Mapping[str, int], folder: Path) -> Iterator[Row]:
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
@@ -83,7 +91,7 @@ def _json_lines(path: Path, modalities: Mapping[str, int]) -> Iterator[Row]:
             if not isinstance(said, dict):
                 yield Row(f"line {number}", str(number), None, None, "it is no JSON object")
                 continue
-            yield _row(f"line {number}", number, said, path.parent)
+            yield _row(f"line {number}", number, said, folder)
 
 
 def _row(place: str, number: int, said: dict[str, Any], folder: Path) -> Row:
@@ -93,21 +101,36 @@ def _row(place: str, number: int, said: dict[str, Any], folder: Path) -> Row:
         for value in (utterance.pop(key, None) for key in (ID, DIALOGUE, TRANSCRIPT))
     )
     name = str(number) if name is None else name
-    if isinstance(utterance.get("audio"), str):
-        utterance["audio"] = folder / utterance["audio"]
-    if transcript is not None:
-        if utterance.get("text") is not None:
-            error = "it has a text and a transcript; give one of them"
-            return Row(place, name, dialogue, None, error)
-        try:
-            utterance["text"] = (folder / transcript).read_text("utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            return Row(place, name, dialogue, None, f"its transcript cannot be read: {error}")
+    try:
+        if isinstance(utterance.get("audio"), str):
+            utterance["audio"] = _within(folder, utterance["audio"])
+        if transcript is not None:
+            if utterance.get(TEXT) is not None:
+                raise InputError("it has a text and a transcript; give one of them")
+            utterance[TEXT] = _within(folder, transcript).read_text("utf-8").strip()
+    except InputError as error:
+        return Row(place, name, dialogue, None, str(error))
+    except (OSError, ValueError) as error:  # no such file, no UTF-8, a NUL in the name
+        return Row(place, name, dialogue, None, f"its transcript cannot be read: {error}")
     return Row(place, name, dialogue, utterance)
 
 
-def _csv(path: Path, modalities: Mapping[str, int]) -> Iterator[Row]:
-    spoken, about = {"text", "audio", TRANSCRIPT}, {ID, DIALOGUE, SPEAKER}
+def _within(folder: Path, name: str) -> Path:
+    """The file that a row names: a table of somebody else's may not reach into other folders."""
+    try:
+        path = (folder / name).resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # a circle of links, a NUL in the name
+        raise InputError(f"{name!r} names no file: {error}") from error
+    if not path.is_relative_to(folder.resolve()):
+        raise InputError(
+            f"{name!r} lies outside of {folder}, where files that are named must lie; move it "
+            "there, or name a folder that holds all of them (--files_from)"
+        )
+    return path
+
+
+def _csv(path: Path, modalities: Mapping[str, int], folder: Path) -> Iterator[Row]:
+    spoken, about = {TEXT, "audio", TRANSCRIPT}, {ID, DIALOGUE, SPEAKER}
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
@@ -125,14 +148,14 @@ def _csv(path: Path, modalities: Mapping[str, int]) -> Iterator[Row]:
                     yield Row(place, str(number), None, None, error)
                 else:
                     there = {name: x for name, x in said.items() if x != ""}
-                    yield _row(place, number, there, path.parent)
+                    yield _row(place, number, there, folder)
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8: {error}") from error
     except csv.Error as error:
         raise InputError(f"{path} is no table, behind line {reader.line_num}: {error}") from error
 
 
-def _npz(path: Path, modalities: Mapping[str, int]) -> Iterator[Row]:
+def _npz(path: Path, modalities: Mapping[str, int], folder: Path) -> Iterator[Row]:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: _decoded(file[name]) for name in file.files}
@@ -160,7 +183,7 @@ def _npz(path: Path, modalities: Mapping[str, int]) -> Iterator[Row]:
                 said[m] = said[m][there] if there.any() else None
         if SPEAKER in said:
             said[SPEAKER] = str(said[SPEAKER])
-        yield _row(f"row {row}", row, said, path.parent)
+        yield _row(f"row {row}", row, said, folder)
 
 
 def _decoded(array: np.ndarray) -> np.ndarray:
@@ -199,6 +222,9 @@ def pieces(rows: Iterator[Row], size: int) -> Iterator[tuple[str | None, list[Ro
 class Writer:
     """Predictions as `.jsonl` (everything) or `.csv` (a value and its spread, or probabilities).
 
+    In a `.csv` a quote stands before words that a spreadsheet would take for a formula, as
+    `haemsa_jax.spreadsheet` says.
+
     Args:
       path: the file.
       tasks: what is predicted, by name.
@@ -213,9 +239,8 @@ class Writer:
         self.file = path.open("w", newline="", encoding="utf-8")
         self.csv = csv.writer(self.file)
         if self.table:
-            self.csv.writerow(
-                [ID, *(column for task in tasks.values() for column in _columns(task))]
-            )
+            columns = [ID, *(column for task in tasks.values() for column in _columns(task))]
+            self.csv.writerow(map(safe_cell, columns))
 
     def __enter__(self):
         return self
@@ -228,7 +253,7 @@ class Writer:
         if not self.table:
             self.file.write(json.dumps({ID: row.id, **said.to_json()}) + "\n")
             return
-        cells = [row.id]
+        cells: list[str | float] = [row.id]
         for name, task in self.tasks.items():
             if name not in said.tasks:
                 cells += [""] * len(_columns(task))
@@ -236,7 +261,7 @@ class Writer:
             of = said.tasks[name]
             value = "+".join(of.value) if isinstance(of.value, tuple) else of.value
             cells += [value, *(of.probabilities.values() if task.classes else [of.spread])]
-        self.csv.writerow(cells)
+        self.csv.writerow(map(safe_cell, cells))
 
 
 def _columns(task: TaskSpec) -> list[str]:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,18 @@ import numpy as np
 from haemsa_jax.config import NetworkConfig
 from haemsa_jax.data.batches import DeviceSplit
 from haemsa_jax.data.recordings import extract
+from haemsa_jax.encoders import Pretrained, embed, encoder_of
 from haemsa_jax.errors import InputError
 
 SPEAKER = "speaker"
 Utterance = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Raw:
+    """Raw input that an encoder is to read."""
+
+    value: Any
 
 
 class Reader:
@@ -21,30 +30,36 @@ class Reader:
     Args:
       network: the network.
       dataset: whose stems, and so whose widths, are meant.
-      known: of the data it was trained on (`known_of`): per modality the `tokens` of an utterance;
-        where it was one, it must be one; and the `provenance` of features.
-      pretrained: the text encoder, where words are read.
+      known: of the data it was trained on (`describe_data`): per modality the `tokens` of an
+        utterance; where it was one, it must be one; and the `provenance` of features.
+      pretrained: by modality the encoders of raw input.
       modalities: those of the data set that a task reads; others are ignored.
     """
 
     def __init__(
-        self, network: NetworkConfig, dataset: str, known: Mapping[str, Mapping], pretrained,
+        self,
+        network: NetworkConfig,
+        dataset: str,
+        known: Mapping[str, Mapping],
+        pretrained: Mapping[str, Pretrained],
         modalities: Sequence[str],
-    ):  # fmt: skip
+    ):
         self.network, self.dataset, self.pretrained = network, dataset, pretrained
         self.modalities = tuple(modalities)
         self.widths, self.tokens = network.widths[dataset], known["tokens"]
         self.provenance = known["provenance"]
-        text = network.text
-        self.speaks = text is not None and dataset in text.datasets
+        self.encoders = {
+            m: spec for m, spec in network.encoders.items() if dataset in spec.datasets
+        }
 
-    def read(self, utterance: Utterance) -> dict[str, np.ndarray | str]:
-        """Per modality that is there float32[T, d], or words that `encode` is to read.
+    def read(self, utterance: Utterance) -> dict[str, np.ndarray | Raw]:
+        """Per modality that is there float32[T, d], or raw input that `encode` is to read.
 
         Args:
-          utterance: by modality float[T, d] or float[d] of one token; words for `text` where the
-            network has an encoder; the path of a recording for `audio` where the network's were
-            made by openSMILE; None for what is absent. `speaker` may name who speaks.
+          utterance: by modality float[T, d] or float[d] of one token; raw input, such as words,
+            where the network has an encoder of it; the path of a recording for `audio` where the
+            network's were made by openSMILE; None for what is absent. `speaker` may name who
+            speaks.
 
         Raises:
           InputError: nothing is there that is read, or something is not as the network was trained
@@ -57,38 +72,36 @@ class Reader:
                     f"{name!r} is unknown; the network reads {', '.join(self.modalities)}"
                 )
         given = {m: utterance.get(m) for m in self.modalities}
-        there = {m: value for m, value in given.items() if value is not None}
-        if not there:
+        present = {m: value for m, value in given.items() if value is not None}
+        if not present:
             raise InputError(
                 f"there is nothing to predict from; give at least one of {', '.join(given)}"
             )
         speaker = utterance.get(SPEAKER) or ""
-        found = {}
-        for modality, value in there.items():
-            if modality == "text" and isinstance(value, str):
-                found[modality] = self._words(value, speaker)
-            else:
-                found[modality] = self._features(modality, value)
-        return found
+        return {
+            modality: self._raw(modality, value, speaker) or self._features(modality, value)
+            for modality, value in present.items()
+        }
 
-    def _words(self, words: str, speaker: str) -> str:
-        if not self.speaks:
-            raise InputError(
-                f"text is {words[:40]!r}, but the network reads features of width "
-                f"{self.widths['text']} there; it was not trained with --text"
-            )
-        if not words.strip():
-            raise InputError("text is empty; leave it out where nobody speaks")
-        return f"{speaker}: {words}" if speaker else words
+    def _raw(self, modality: str, value: Any, speaker: str) -> Raw | None:
+        """What the modality's encoder reads; None of features."""
+        if isinstance(value, Raw):
+            return value  # what was read may be read again
+        if modality not in self.encoders:
+            return None
+        encoder = encoder_of(self.encoders[modality])
+        raw = encoder.given(value, speaker)
+        if raw is None and self.network.encodes(self.dataset, modality):
+            raise InputError(f"{modality} must be {encoder.raw}: the network has its own encoder")
+        return None if raw is None else Raw(raw)
 
     def _features(self, modality: str, value: Any) -> np.ndarray:
         width = self.widths[modality]
-        if modality == "text" and self.network.encodes(self.dataset):
-            raise InputError("text must be words: the network has its own encoder")
         if isinstance(value, str | os.PathLike):
             if modality != "audio":
                 raise InputError(
-                    f"{modality} is {str(value)[:40]!r}; give an array [tokens, {width}]"
+                    f"{modality} is {str(value)[:40]!r}, but the network reads features of width "
+                    f"{width} there and has no encoder; give an array [tokens, {width}]"
                 )
             value = extract(value, self.provenance.get(modality, "not known"))
         try:
@@ -117,24 +130,22 @@ class Reader:
             )
         return features
 
-    def encode(self, read: Sequence[dict[str, np.ndarray | str]]) -> list[dict[str, np.ndarray]]:
-        """The same utterances, with vectors or token numbers float32[T, d] in place of words."""
-        rows = [row for row, one in enumerate(read) if isinstance(one.get("text"), str)]
-        if not rows:
-            return list(read)
-        text, texts = self.network.text, [read[row]["text"] for row in rows]
-        if text.within:
-            tokens = self.pretrained.tokenise(texts, text.max_tokens)
-            values, mask = tokens.ids[..., None], tokens.mask
-        else:
-            from haemsa_jax.text import embed
-
-            values, mask = embed(
-                self.pretrained, texts, text.max_tokens, pooled=text.mode == "pooled"
-            )
-        encoded = [dict(one) for one in read]
-        for row, vectors, there in zip(rows, values, mask, strict=True):
-            encoded[row]["text"] = vectors[there].astype(np.float32)
+    def encode(self, read: Sequence[Mapping[str, Any]]) -> list[dict[str, np.ndarray]]:
+        """What `read` returned, with vectors or tokens float32[T, d] in place of raw input."""
+        encoded = [dict(utterance) for utterance in read]
+        for modality, spec in self.encoders.items():
+            those = [u for u in encoded if isinstance(u.get(modality), Raw)]
+            if not those:
+                continue
+            pretrained, raw = self.pretrained[modality], [u[modality].value for u in those]
+            if spec.within:
+                tokens = pretrained.tokenise(raw, spec.max_tokens)
+                values, masks = tokens.values, tokens.mask
+            else:
+                pooled = spec.mode == "pooled"
+                values, masks = embed(pretrained, raw, spec.max_tokens, pooled=pooled)
+            for utterance, vectors, mask in zip(those, values, masks, strict=True):
+                utterance[modality] = vectors[mask].astype(np.float32)
         return encoded
 
     def stack(self, read: Sequence[Mapping[str, np.ndarray]], lengths, groups) -> DeviceSplit:
@@ -161,16 +172,16 @@ class Reader:
         With context, utterances lie side by side, and how far apart their ends are is seen by
         convolutions: there it is as many as in training, as long as they suffice.
         """
-        context, found = any(self.network.context_of(self.dataset)), {}
+        context, lengths = any(self.network.context_of(self.dataset)), {}
         for m in self.widths:
-            longest = max((len(one[m]) for one in read if m in one), default=0)
+            longest = max((len(utterance[m]) for utterance in read if m in utterance), default=0)
             trained = self.tokens.get(m, 0)
             if context and longest <= trained:
-                found[m] = trained
+                lengths[m] = trained
             else:
                 beyond = self.network.kernel // 2 if context else 0
-                found[m] = power_of_two(longest + beyond)
-        return found
+                lengths[m] = power_of_two(longest + beyond)
+        return lengths
 
 
 def power_of_two(number: int) -> int:

@@ -11,15 +11,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from haemsa_jax.config import FUSION_OPERATORS, LOCAL_EXPERTS, NetworkConfig, TaskSpec
+from haemsa_jax.config import NetworkConfig, TaskSpec
 from haemsa_jax.data.batches import DeviceSplit, gather
+from haemsa_jax.encoders import Pretrained, check_like, encoder_of
 from haemsa_jax.errors import InputError
 from haemsa_jax.inference.inputs import Reader, Utterance, power_of_two
-from haemsa_jax.models.haemsa import Haemsa, Rates, variables_of
-from haemsa_jax.training.checkpoint import Trained, load_trained
-from haemsa_jax.training.loop import probabilities
+from haemsa_jax.models import Rates, build, variables_of
+from haemsa_jax.structure.parts import declare, modalities_of
+from haemsa_jax.tasks import kind_of
+from haemsa_jax.training.measurement.scoring import probabilities
+from haemsa_jax.training.persistence.trained import Trained, load_trained
 
 BATCH = 64  # samples at once, at most
+
+Folder = str | os.PathLike
+EncoderFolders = Folder | Mapping[str, Folder] | None
 
 
 @dataclass(frozen=True)
@@ -32,8 +38,8 @@ class TaskPrediction:
       probabilities: by class or label, mean over networks; empty for a regression.
       spread: sample standard deviation over networks, of the value or by class of the probability;
         0 where there is one network.
-      gates: mean weights over networks: `local` by modality and block, `links` by `source>target`,
-        `fusion` by global expert, and `specific` by modality where summaries are split.
+      gates: mean weights over networks, by the name of the gate and of what it weighs, such as
+        `gates["local/text/0"]["attention"]`; without those of what the sample lacks.
     """
 
     value: float | str | tuple[str, ...]
@@ -74,17 +80,17 @@ class Predictor:
         trained: Trained,
         dataset: str | None = None,
         networks: int | None = None,
-        encoder: str | os.PathLike | None = None,
+        encoder: EncoderFolders = None,
     ):
         """As `from_checkpoint`, for networks that are loaded already."""
         self.network = network = trained.experiment.network
         self.dataset = chosen_dataset(network, dataset)
         trained = chosen_networks(trained, networks)
-        self._placed = jax.device_put((trained.params, trained.constants, trained.architectures))
+        self._placed = jax.device_put((trained.params, trained.constants, trained.structures))
         known = trained.experiment.data[self.dataset]
         self._reads = read_by_task(trained, self.dataset)
         self._reader = Reader(
-            network, self.dataset, known, _read_encoder(network, encoder),
+            network, self.dataset, known, _read_encoders(network, self.dataset, encoder),
             [m for m in network.widths[self.dataset] if any(m in r for r in self._reads.values())],
         )  # fmt: skip
         self._compiled: dict[Any, Any] = {}
@@ -96,7 +102,7 @@ class Predictor:
         path: str | os.PathLike,
         dataset: str | None = None,
         networks: int | None = None,
-        encoder: str | os.PathLike | None = None,
+        encoder: EncoderFolders = None,
     ) -> "Predictor":
         """From the directory of a run of launch.train or launch.evolve.
 
@@ -105,10 +111,11 @@ class Predictor:
           dataset: as which data set samples are read, where the network was trained on several.
           networks: how many networks' predictions are averaged; by default all seeds of a training,
             the best of a search.
-          encoder: where the text encoder lies now, if not where it was in training.
+          encoder: where the encoder of raw input lies now, if not where it was in training; of
+            several, by modality.
 
         Raises:
-          InputError: there is no such run, or its text encoder is not there.
+          InputError: there is no such run, or an encoder is not there.
         """
         return cls(load_trained(path), dataset, networks, encoder)
 
@@ -263,112 +270,85 @@ class Predictor:
 
 
 def make_forward(network: NetworkConfig, dataset: str):
-    """forward(params, constants, architectures, split, rows): S networks on some rows of a split.
+    """forward(params, constants, structures, split, rows): S networks on some rows of a split.
 
     Returns:
       `predictions` by task name float[S, R, C], raw outputs, and `gates` float[S, K, R, ...] of the
       data set's K tasks.
     """
-    model = Haemsa(network)
+    model = build(network)
     past, future = network.context_of(dataset)
     task_ids = network.tasks_of(dataset)
     places = np.array([network.task_index(task_id) for task_id in task_ids])
 
-    def forward(params, constants, architectures, split, rows):
+    def forward(params, constants, structures, split, rows):
         def of(member):
-            params, architecture = member
+            params, structure = member
             variables = variables_of(params, constants)
 
             def asked(task, row):
                 sample = gather(split, row, task, past, future)
-                return model.apply(variables, sample, architecture, Rates(), dataset)
+                return model.apply(variables, sample, structure, Rates(), dataset)
 
             out = jax.vmap(jax.vmap(asked, (None, 0)), (0, None))(jnp.asarray(places), rows)
             predictions = {
                 network.tasks[task_id].name: out.predictions[task_id][number]
                 for number, task_id in enumerate(task_ids)
             }
-            gates = {
-                "local": out.local_gates, "links": out.link_weights, "fusion": out.fusion_gates,
-                "specific": out.specific_gates,
-            }  # fmt: skip
-            return {"predictions": predictions, "gates": gates}
+            return {"predictions": predictions, "gates": out.gates}
 
         # An encoder fills the device by itself.
-        if network.encodes(dataset):
-            return jax.lax.map(of, (params, architectures))
-        return jax.vmap(lambda *member: of(member))(params, architectures)
+        if network.encoded(dataset):
+            return jax.lax.map(of, (params, structures))
+        return jax.vmap(lambda *member: of(member))(params, structures)
 
     return forward
 
 
-def _task(task: TaskSpec, said: np.ndarray, gates) -> TaskPrediction:
-    """`said` is float64[S] or [S, C], by network."""
-    mean = said.mean(axis=0)
-    spread = said.std(axis=0, ddof=1) if len(said) > 1 else np.zeros_like(mean)
-    if task.kind == "regression":
-        return TaskPrediction(float(mean), {}, float(spread), gates)
-    if task.kind == "classification":
-        value = task.classes[int(mean.argmax())]
-    else:
-        value = tuple(name for name, share in zip(task.classes, mean, strict=True) if share > 0.5)
-
-    def by_class(values):
-        return dict(zip(task.classes, values.tolist(), strict=True))
-
-    return TaskPrediction(value, by_class(mean), by_class(spread), gates)
+def _task(task: TaskSpec, predictions: np.ndarray, gates) -> TaskPrediction:
+    """`predictions` are float64[S, ...], by network."""
+    mean = predictions.mean(axis=0)
+    several = len(predictions) > 1
+    spread = predictions.std(axis=0, ddof=1) if several else np.zeros_like(mean)
+    return TaskPrediction(*kind_of(task.kind).summary(task, mean, spread), gates)
 
 
 def _named(network: NetworkConfig, gates: Mapping[str, np.ndarray], read) -> dict[str, Any]:
-    """Weights by what they weigh, of the parts that are built and the modalities that are there."""
-    built, names = network.built, network.modalities
-    there = [m for m in network.built_modalities if m in read]
-    found = {
-        "local": {
-            m: [
-                {x: float(gates["local"][names.index(m), layer, LOCAL_EXPERTS.index(x)])
-                 for x in experts}
-                for layer, experts in enumerate(built.local[m])
-            ]
-            for m in there
-        },
-        "links": {
-            f"{source}>{target}": float(gates["links"][names.index(target), names.index(source)])
-            for source, target in built.links
-            if source in there and target in there
-        },
-        "fusion": {x: float(gates["fusion"][FUSION_OPERATORS.index(x)]) for x in built.fusion},
-    }  # fmt: skip
-    if built.specific:
-        found["specific"] = {
-            m: float(gates["specific"][names.index(m)]) for m in built.specific if m in there
+    """Weights by gate and by what they weigh, where the modalities of a part are there."""
+    declaration, named = declare(network), {}
+    for gating in declaration.gates:
+        weights = {
+            label: float(weight)
+            for label, part, weight in zip(
+                gating.labels, gating.parts, gates[gating.name], strict=True
+            )
+            if modalities_of(declaration, part) <= {*read}
         }
-    return found
+        if weights:
+            named[gating.name] = weights
+    return named
 
 
 def chosen_networks(trained: Trained, networks: int | None) -> Trained:
     """Those whose predictions are averaged: so many, or all seeds, or a search's best."""
-    there = len(trained.architectures.sharpness)
+    there = trained.count
     wanted = (1 if trained.ranked else there) if networks is None else networks
     if not 1 <= wanted <= there:
         raise InputError(f"networks={networks} are asked for, but the run holds {there}")
-    params, architectures = jax.tree.map(
-        lambda x: x[:wanted], (trained.params, trained.architectures)
-    )
-    return dataclasses.replace(trained, params=params, architectures=architectures)
+    params, structures = jax.tree.map(lambda x: x[:wanted], (trained.params, trained.structures))
+    return dataclasses.replace(trained, params=params, structures=structures)
 
 
 def read_by_task(trained: Trained, dataset: str) -> dict[str, tuple[str, ...]]:
     """By the name of each task on a data set the modalities that any network reads for it."""
     network = trained.experiment.network
-    opened = np.asarray(trained.architectures.modalities) > 0  # [S, tasks, modalities]
-    return {
-        network.tasks[task_id].name: tuple(
-            m for m in network.built.modalities[task_id]
-            if opened[:, network.task_index(task_id), network.modalities.index(m)].any()
+    reads = {}
+    for task_id in network.tasks_of(dataset):
+        opened = np.asarray(trained.structures[f"modalities/{task_id}"]) > 0  # [S, modalities]
+        reads[network.tasks[task_id].name] = tuple(
+            m for m, some in zip(network.reads(task_id), opened.any(axis=0), strict=True) if some
         )
-        for task_id in network.tasks_of(dataset)
-    }  # fmt: skip
+    return reads
 
 
 def chosen_dataset(network: NetworkConfig, dataset: str | None) -> str:
@@ -383,15 +363,25 @@ def chosen_dataset(network: NetworkConfig, dataset: str | None) -> str:
     return dataset
 
 
-def _read_encoder(network: NetworkConfig, encoder: str | os.PathLike | None):
-    """The text encoder that the network was trained with, or None."""
-    if network.text is None:
-        return None
-    from haemsa_jax.text import check_like, read_pretrained
-
-    pretrained = read_pretrained(encoder or network.text.encoder)
-    check_like(pretrained, network.text)
-    return pretrained
+def _read_encoders(
+    network: NetworkConfig, dataset: str, folders: EncoderFolders
+) -> dict[str, Pretrained]:
+    """By modality the encoders that the network was trained with."""
+    specs = {m: spec for m, spec in network.encoders.items() if dataset in spec.datasets}
+    if folders is None:
+        folders = {}
+    elif not isinstance(folders, Mapping):
+        if len(specs) > 1:
+            raise InputError(
+                f"encoder={os.fspath(folders)!r}: there are encoders of {', '.join(specs)}; give "
+                "folders by modality"
+            )
+        folders = dict.fromkeys(specs, folders)
+    read = {}
+    for modality, spec in specs.items():
+        read[modality] = encoder_of(spec).read(os.fspath(folders.get(modality) or spec.encoder))
+        check_like(read[modality], spec)
+    return read
 
 
 def _is_batch(value: Any) -> bool:

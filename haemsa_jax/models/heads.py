@@ -3,7 +3,9 @@
 import flax.linen as nn
 import jax.numpy as jnp
 
-from haemsa_jax.models.layers import Array, Dense, Dropout
+from haemsa_jax.config import NetworkConfig, head_name
+from haemsa_jax.models.layers import Array, Dense, Dropout, places, spread
+from haemsa_jax.models.model import Outputs
 
 
 class Head(nn.Module):
@@ -27,6 +29,71 @@ class Head(nn.Module):
         offset = self.variable("constants", "offset", jnp.zeros, self.outputs).value
         scale = self.variable("constants", "scale", jnp.ones, self.outputs).value
         if self.hidden:
-            x = Dropout()(nn.gelu(Dense(self.hidden)(x)), dropout)
+            x = Dropout()(nn.gelu(Dense(self.hidden, name="hidden")(x)), dropout)
         small = nn.initializers.variance_scaling(0.01, "fan_in", "truncated_normal")
-        return offset + scale * Dense(self.outputs, kernel_init=small)(x)
+        return offset + scale * Dense(self.outputs, kernel_init=small, name="out")(x)
+
+
+class Readout(nn.Module):
+    """What every model ends with: a head a task, a light one a task and modality, and the outputs.
+
+    Meant to share the scope of the model that has it (`nn.share_scope`), so that heads are named
+    alike in all models.
+    """
+
+    config: NetworkConfig
+
+    def setup(self):
+        config = self.config
+        self.heads = {
+            task_id: Head(spec.outputs, config.width, name=head_name(task_id))
+            for task_id, spec in config.tasks.items()
+        }
+        self.modality_heads = {
+            (task_id, m): Head(spec.outputs, name=head_name(task_id, m))
+            for task_id, spec in config.tasks.items()
+            for m in config.reads(task_id)
+        }
+
+    def __call__(
+        self,
+        joined: Array,
+        representations: dict[str, Array],
+        presence: Array,
+        gates: dict[str, Array],
+        rate: Array | float,
+        dataset: str,
+    ) -> Outputs:
+        """Outputs of one data set's samples.
+
+        Args:
+          joined: float[..., D].
+          representations: by name float[..., U, D] over the modalities that are built; `summaries`
+            must be among them.
+          presence: bool[..., U].
+          gates: as the model declares them.
+          rate: of dropout.
+          dataset: which heads are meant.
+        """
+        config, tasks = self.config, self.config.tasks_of(dataset)
+        where = places(config.built_modalities, config.modalities)
+        count = len(config.modalities)
+        whole = {name: spread(x, where, count, axis=-2) for name, x in representations.items()}
+        return Outputs(
+            predictions={task_id: self.heads[task_id](joined, rate) for task_id in tasks},
+            auxiliary={t: self._alone(t, whole["summaries"], rate) for t in tasks},
+            presence=spread(presence, where, count),
+            gates=gates,
+            representations={**whole, "joined": joined},
+        )
+
+    def _alone(self, task_id: str, summaries: Array, rate: Array | float) -> Array:
+        """Predictions of each modality alone, float[..., M, C]; zeros where there is none."""
+        empty = jnp.zeros((*summaries.shape[:-2], self.config.tasks[task_id].outputs))
+        rows = [
+            self.modality_heads[task_id, m](summaries[..., index, :], rate)
+            if (task_id, m) in self.modality_heads
+            else empty
+            for index, m in enumerate(self.config.modalities)
+        ]
+        return jnp.stack(rows, axis=-2)

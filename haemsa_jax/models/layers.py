@@ -1,6 +1,8 @@
 """What every level shares: masked reductions, attention, dropout with a traced rate."""
 
 import functools
+import math
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -8,15 +10,31 @@ import jax.numpy as jnp
 import numpy as np
 
 from haemsa_jax.models.product import dense_product
+from haemsa_jax.structure.axes import Axis
 
 Array = jax.Array
 
-# Uniform with the variance of LeCun's initialiser: half as long to compile as the truncated normal
-# that is Linen's default, and there are a hundred matrices to draw.
-Dense = functools.partial(
-    nn.Dense, kernel_init=nn.initializers.variance_scaling(1.0, "fan_in", "uniform"),
-    dot_general=dense_product("float32"),
-)  # fmt: skip
+
+class Dense(nn.Dense):
+    """A dense layer that says what its rows and columns stand for.
+
+    Attributes:
+      rows, columns: segments of its inputs and outputs; () where they belong to no parts.
+      over: segments of the axis before the last of what it is applied to, where that is an axis of
+        parts, such as modalities; its share of the operations is counted by it.
+    """
+
+    # Uniform with the variance of LeCun's initialiser: half as long to compile as the truncated
+    # normal that is Linen's default, and there are a hundred matrices to draw.
+    kernel_init: Any = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
+    dot_general: Any = dense_product("float32")
+    rows: Axis = ()
+    columns: Axis = ()
+    over: Axis = ()
+
+    def param_axes(self) -> dict[str, tuple[Axis, ...]]:
+        """Segments of every axis of its parameters."""
+        return {"kernel": (self.rows, self.columns), "bias": (self.columns,)}
 
 
 def masked_softmax(logits: Array, mask: Array, axis: int = -1) -> Array:
@@ -92,11 +110,17 @@ class Attention(nn.Module):
       width: output width.
       inner: width of queries, keys and values, over all heads.
       heads: number of heads.
+      over: segments of the tokens, where they are an axis of parts.
     """
 
     width: int
     inner: int
     heads: int
+    over: Axis = ()
+
+    def products(self, queries: Array, tokens: Array, mask: Array) -> int:
+        """Operations of its products without parameters, for all leading axes."""
+        return 4 * self.inner * math.prod(queries.shape[:-1]) * tokens.shape[-2]
 
     @nn.compact
     def __call__(self, queries: Array, tokens: Array, mask: Array) -> Array:
@@ -105,14 +129,14 @@ class Attention(nn.Module):
         Zero where no token is masked in, so that an absent source says nothing.
         """
 
-        def project(name, x):
-            x = Dense(self.inner, use_bias=False, name=name)(x)
+        def project(name, x, over=()):
+            x = Dense(self.inner, use_bias=False, name=name, over=over)(x)
             return x.reshape(*x.shape[:-1], self.heads, self.inner // self.heads)
 
         query, key, value = (
             project("query", queries),
-            project("key", tokens),
-            project("value", tokens),
+            project("key", tokens, self.over),
+            project("value", tokens, self.over),
         )
         logits = jnp.einsum("...qhd,...thd->...hqt", query, key) / jnp.sqrt(query.shape[-1])
         weights = masked_softmax(logits, mask[..., None, None, :])

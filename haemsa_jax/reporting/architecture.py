@@ -1,9 +1,13 @@
-"""A network drawn: its modalities, experts, links, fusion and tasks, and how gates weigh them."""
+"""A network drawn from its declaration: modalities, banks of experts, links, operators and tasks.
+
+What a gate weighs says where it stands: parts of one modality are a block in that modality's row,
+parts of two are links between rows, parts of none are a bank that all rows lead to, and parts of
+one modality each are a path past it.
+"""
 
 import collections
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib import colormaps
@@ -12,162 +16,232 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path
 
-from haemsa_jax.config import FUSION_OPERATORS, LOCAL_EXPERTS, NetworkConfig, Parts, dataset_of
-from haemsa_jax.evolution.genome import parts_of
-from haemsa_jax.models.architecture import LEVELS, Architecture
-from haemsa_jax.reporting.figures import ABSENT, DPI, FAINT, FONT, HUES, INK
+from haemsa_jax.config import NetworkConfig, dataset_of
+from haemsa_jax.reporting.drawing import ABSENT, DPI, FAINT, FONT, HUES, INK
+from haemsa_jax.structure.describe import used_parts
+from haemsa_jax.structure.interface import SIDES, modality, windows
+from haemsa_jax.structure.parts import Declaration, Gating, Structure, declare, modalities_of
 
 DARK = 0.6  # a weight from which ink on its shade is white
+Gates = Mapping[str, np.ndarray]
 
 
-@dataclass(frozen=True)
-class Weights:
-    """Mean gate weights of M modalities, L blocks, E experts, T tasks and F operators.
-
-    Attributes:
-      local: float[M, L, E], of the local experts.
-      links: float[M, M], of the link into target (row) from source (column).
-      fusion: float[T, F], of the fusion operators for each task.
-    """
-
-    local: np.ndarray
-    links: np.ndarray
-    fusion: np.ndarray
+def placement(declaration: Declaration, gating: Gating) -> str:
+    """Where a gate is drawn: `block`, `links`, `past` or `bank`."""
+    read = [modalities_of(declaration, part) for part in gating.parts]
+    if all(len(names) == 2 for names in read):
+        return "links"
+    if all(len(names) == 1 for names in read):
+        return "block" if len(set.union(*read)) == 1 else "past"
+    return "bank"
 
 
-def average(
-    gates: Mapping[str, Mapping[str, np.ndarray]], architecture: Architecture,
-    network: NetworkConfig,
-) -> Weights:  # fmt: skip
-    """Of every task's mean weights those of the whole network: means over the tasks that read.
+def average(gates: Mapping[str, Gates], network: NetworkConfig, structure: Structure) -> Gates:
+    """Mean gate weights of the network: over the tasks that use what is weighed.
 
     Args:
-      gates: by task id and level.
-      architecture: masks of the network.
-      network: the configuration.
+      gates: by task id and gate float[parts].
+      network, structure: whose they are.
     """
-    read = parts_of(network, architecture).modalities
-    reads = np.array([[float(m in read[task_id]) for m in network.modalities] for task_id in gates])
-    both = reads[:, :, None] * reads[:, None, :]
-    local, links, fusion = (
-        np.stack([one[level] for one in gates.values()]) for level in ("local", "links", "fusion")
-    )
-    return Weights(
-        local=np.einsum("tm,tmle->mle", reads / np.maximum(1, reads.sum(axis=0)), local),
-        links=np.einsum("tms,tms->ms", both / np.maximum(1, both.sum(axis=0)), links),
-        fusion=fusion,
-    )
+    used, mean = used_parts(network, structure), {}
+    for gating in declare(network).gates:
+        uses = np.array([[used[t][part] for part in gating.parts] for t in gates], float)
+        weights = np.stack([gates[t][gating.name] for t in gates])
+        mean[gating.name] = (uses * weights).sum(axis=0) / np.maximum(1, uses.sum(axis=0))
+    return mean
 
 
 def figure(
-    architecture: Architecture, network: NetworkConfig, weights: Weights, path: str | os.PathLike
+    network: NetworkConfig,
+    structure: Structure,
+    gates: Mapping[str, Gates],
+    path: str | os.PathLike,
 ) -> None:
-    """Writes one PNG: the network, every expert and operator shaded by how much its gate gives it.
+    """Writes one PNG: the network, every expert and operator shaded by its mean gate weight.
 
     Args:
-      architecture: masks of one network.
-      network: the configuration.
-      weights: mean gate weights.
+      network, structure: one network.
+      gates: by task id and gate float[parts], mean over samples.
       path: of the PNG.
     """
-    drawing = Figure(figsize=(9 + 1.5 * network.depth, 6.2), dpi=DPI, layout="constrained")
-    draw(drawing.subplots(), architecture, network, weights, "gate weights, mean over samples")
+    columns = max([1, *collections.Counter(_rows(declare(network))).values()])
+    drawing = Figure(figsize=(9 + 1.5 * columns, 6.2), dpi=DPI, layout="constrained")
+    draw(drawing.subplots(), network, structure, gates, title="gate weights, mean over samples")
     drawing.savefig(path)
 
 
+def _rows(declaration: Declaration) -> list[str]:
+    """Of every block the modality in whose row it stands."""
+    return [
+        next(iter(modalities_of(declaration, gating.parts[0])))
+        for gating in declaration.gates
+        if placement(declaration, gating) == "block"
+    ]
+
+
 def draw(
-    axes: Axes, architecture: Architecture, network: NetworkConfig, weights: Weights | None = None,
+    axes: Axes,
+    network: NetworkConfig,
+    structure: Structure,
+    gates: Mapping[str, Gates] | None = None,
+    *,
     title: str = "the best architecture",
-) -> None:  # fmt: skip
+) -> None:
     """From left to right: modalities, their blocks of experts, links, global experts, tasks.
 
     Args:
       axes: to draw on.
-      architecture: masks of one network; what is shut is drawn faintly.
-      network: the configuration.
-      weights: of the gates, if they are to be shown.
+      network, structure: one network; what is shut is drawn faintly.
+      gates: by task id and gate float[parts], if they are to be shown.
       title: over it.
     """
-    parts, names = parts_of(network, architecture), network.modalities
-    depth = network.depth
-    hues = dict(zip(names, HUES, strict=False))
-    rows = {m: 1.0 - (place + 0.5) / len(names) for place, m in enumerate(names)}
-    left = np.linspace(0.2, 0.2 + 0.17 * (depth - 1), depth)
-    summary = left[-1] + 0.17
-    fused, asked = summary + 0.27, summary + 0.50
-    tasks = list(network.tasks)
-    alike = collections.Counter(task.name for task in network.tasks.values())
-    labels = {
-        task_id: task.name if alike[task.name] == 1 else task_id.replace(":", "\n")
-        for task_id, task in network.tasks.items()
-    }
-    heads = {t: 1.0 - (place + 0.5) / len(tasks) for place, t in enumerate(tasks)}
-    operators = {x: 1.0 - (k + 0.5) / len(FUSION_OPERATORS) for k, x in enumerate(FUSION_OPERATORS)}
+    _Drawing(axes, network, structure, gates).all(title)
 
-    for row, (modality, y) in enumerate(rows.items()):
-        used = modality in parts.local
-        _box(axes, 0.045, y, modality, hues[modality] if used else None, width=0.1)
+
+class _Drawing:
+    """One network on one pair of axes."""
+
+    def __init__(self, axes: Axes, network: NetworkConfig, structure: Structure, gates):
+        self.axes, self.network, self.structure = axes, network, structure
+        self.declaration, self.used = declare(network), used_parts(network, structure)
+        self.gates = gates
+        self.mean = average(gates, network, structure) if gates else None
+        names, tasks = network.modalities, list(network.tasks)
+        self.hues = dict(zip(names, HUES, strict=False))
+        self.rows = {m: 1.0 - (place + 0.5) / len(names) for place, m in enumerate(names)}
+        self.heads = {t: 1.0 - (place + 0.5) / len(tasks) for place, t in enumerate(tasks)}
+        counts = collections.Counter(_rows(self.declaration))
+        self.columns = max([1, *counts.values()])
+        self.left = np.linspace(0.2, 0.2 + 0.17 * (self.columns - 1), self.columns)
+        self.summary = self.left[-1] + 0.17
+        self.bank, self.tasks = self.summary + 0.27, self.summary + 0.50
+
+    def all(self, title: str) -> None:
+        """Everything, from left to right."""
+        placed: dict[str, list[Gating]] = {"block": [], "links": [], "past": [], "bank": []}
+        for gating in self.declaration.gates:
+            placed[placement(self.declaration, gating)].append(gating)
+        for m in self.network.modalities:
+            self._row(m, [g for g in placed["block"] if self._of(g) == m])
+        for gating in placed["links"]:
+            self._links(gating)
+        self._bank(placed["bank"])
+        for task_id in self.heads:
+            self._task(task_id, placed["past"])
+        scales = [g for g in self.declaration.genes if g.kind == "scale"]
+        numbers = ", ".join(f"{g.name} {float(self.structure[g.name]):.2g}" for g in scales)
+        imputed = [p.name.partition("/")[2] for p in self.declaration.of_kind("imputed")
+                   if self.used[""][p.name]]  # fmt: skip
+        if imputed:
+            text = f"imputed where absent: {', '.join(imputed)}"
+            self.axes.text(-0.01, -0.015, text, va="bottom", fontsize=FONT - 1)
+        self.axes.set_title(f"{title} ({numbers})" if numbers else title, fontsize=FONT + 2)
+        self.axes.set(xlim=(-0.02, self.tasks + 0.1), ylim=(-0.02, 1.02))
+        self.axes.axis("off")
+
+    def _of(self, gating: Gating) -> str:
+        return next(iter(modalities_of(self.declaration, gating.parts[0])))
+
+    def _row(self, m: str, blocks: Sequence[Gating]) -> None:
+        """A modality, its blocks and its summary."""
+        y, used = self.rows[m], self.used[""][modality(m)]
+        hue = self.hues.get(m, INK)
+        _box(self.axes, 0.045, y, m, hue if used else None, width=0.1)
         x = 0.1
-        for layer in range(depth):
-            on = used and layer < len(parts.local[modality])
-            shades = None if weights is None else weights.local[row, layer]
-            _experts(axes, left[layer], y, parts.local[modality][layer] if on else (), shades)
-            _arrow(axes, (x, y), (left[layer] - 0.065, y), hues[modality] if on else FAINT, on)
-            x = left[layer] + 0.065
-        _arrow(axes, (x, y), (summary - 0.035, y), hues[modality] if used else FAINT, used)
-        _box(axes, summary, y, "Σ", hues[modality] if used else None, width=0.06)
-    for source, target in parts.links:
-        weight = (
-            None if weights is None else weights.links[names.index(target), names.index(source)]
-        )
-        _link(axes, summary, rows[source], rows[target], hues[source], weight)
-    axes.add_patch(
-        FancyBboxPatch(
-            (fused - 0.09, 0.02), 0.18, 0.96, boxstyle="round,pad=0.004", facecolor="none",
-            edgecolor=FAINT, linewidth=1, zorder=1,
-        )
-    )  # fmt: skip
-    for modality, tasks_reading in _readers(parts, names).items():
-        middle = np.mean(list(operators.values()))
-        start, end = (summary + 0.035, rows[modality]), (fused - 0.095, middle)
-        if tasks_reading:
-            _arrow(axes, start, end, hues[modality], True)
-    for column, (name, y) in enumerate(operators.items()):
-        users = [
-            number for number, mask in enumerate(architecture.fusion)
-            if mask[column] and name in network.built.fusion
-        ]  # fmt: skip
-        shade = None if weights is None or not users else weights.fusion[users, column].mean()
-        _box(axes, fused, y, name, INK if users else None, width=0.14, shade=shade)
-        for number in users:
-            thick = None if weights is None else weights.fusion[number, column]
-            start, end = (fused + 0.095, y), (asked - 0.085, heads[tasks[number]])
-            _arrow(axes, start, end, FAINT, True, thick)
-    for task_id, y in heads.items():
-        read, heard = parts.modalities[task_id], architecture.specific[tasks.index(task_id)]
-        said = [f"reads {' + '.join(read)}"]
-        if any(network.context_of(dataset_of(task_id))):
-            before, after = np.asarray(architecture.context)[tasks.index(task_id)]
-            said += [f"of {before:.0f} + 1 + {after:.0f} utterances"]
-        past = [m for m in parts.specific if m in read and heard[names.index(m)]]
-        if past:
-            said += ["past the fusion:", " + ".join(past)]
-        _box(axes, asked, y, labels[task_id], INK, width=0.16)
-        text = "\n".join(said)
-        axes.text(asked, y - 0.06, text, ha="center", va="top", fontsize=FONT - 1)
-    sharp = ", ".join(
-        f"{level} {value:.2g}" for level, value in zip(LEVELS, architecture.sharpness, strict=True)
-    )
-    if parts.imputed:
-        guessed = f"guessed where absent: {', '.join(parts.imputed)}"
-        axes.text(-0.01, -0.015, guessed, va="bottom", fontsize=FONT - 1)
-    axes.set_title(f"{title} (gate sharpness: {sharp})", fontsize=FONT + 2)
-    axes.set(xlim=(-0.02, asked + 0.1), ylim=(-0.02, 1.02))
-    axes.axis("off")
+        for column in range(self.columns):
+            on = column < len(blocks) and any(self.used[""][p] for p in blocks[column].parts)
+            if column < len(blocks):
+                self._experts(self.left[column], y, blocks[column])
+                start, end = (x, y), (self.left[column] - 0.065, y)
+                _arrow(self.axes, start, end, hue if on else FAINT, on)
+                x = self.left[column] + 0.065
+        _arrow(self.axes, (x, y), (self.summary - 0.035, y), hue if used else FAINT, used)
+        _box(self.axes, self.summary, y, "Σ", hue if used else None, width=0.06)
+        if used:
+            start, end = (self.summary + 0.035, y), (self.bank - 0.095, 0.5)
+            _arrow(self.axes, start, end, hue, True)
 
+    def _experts(self, x: float, y: float, gating: Gating) -> None:
+        """The experts of one block, one above the other, those in use in ink."""
+        height = 0.058
+        for place, (part, label) in enumerate(zip(gating.parts, gating.labels, strict=True)):
+            middle = y + ((len(gating.parts) - 1) / 2 - place) * height
+            _box(
+                self.axes,
+                x,
+                middle,
+                label,
+                INK if self.used[""][part] else None,
+                width=0.125,
+                height=height * 0.7,
+                size=FONT - 1,
+                shade=self._weight(gating, place),
+            )
 
-def _readers(parts: Parts, names: tuple[str, ...]) -> Mapping[str, list[str]]:
-    return {m: [t for t, read in parts.modalities.items() if m in read] for m in names}
+    def _weight(self, gating: Gating, place: int) -> float | None:
+        shown = self.mean is not None and self.used[""][gating.parts[place]]
+        return float(self.mean[gating.name][place]) if shown else None
+
+    def _links(self, gating: Gating) -> None:
+        for place, (part, label) in enumerate(zip(gating.parts, gating.labels, strict=True)):
+            if self.used[""][part]:
+                source, _, target = label.partition(">")
+                hue, weight = self.hues.get(source, INK), self._weight(gating, place)
+                _link(self.axes, self.summary, self.rows[source], self.rows[target], hue, weight)
+
+    def _bank(self, gatings: Sequence[Gating]) -> None:
+        """Parts that read all modalities, in one frame, and who uses them."""
+        frame = FancyBboxPatch(
+            (self.bank - 0.09, 0.02),
+            0.18,
+            0.96,
+            boxstyle="round,pad=0.004",
+            facecolor="none",
+            edgecolor=FAINT,
+            linewidth=1,
+            zorder=1,
+        )
+        self.axes.add_patch(frame)
+        count = sum(len(gating.parts) for gating in gatings)
+        row = 0
+        for gating in gatings:
+            for place, (part, label) in enumerate(zip(gating.parts, gating.labels, strict=True)):
+                y, row = 1.0 - (row + 0.5) / count, row + 1
+                users = [t for t in self.heads if self.used[t][part]]
+                shade = self._weight(gating, place)
+                hue = INK if users else None
+                _box(self.axes, self.bank, y, label, hue, width=0.14, shade=shade)
+                for t in users:
+                    thick = None if self.gates is None else float(self.gates[t][gating.name][place])
+                    start, end = (self.bank + 0.095, y), (self.tasks - 0.085, self.heads[t])
+                    _arrow(self.axes, start, end, FAINT, True, thick)
+        if not count:
+            self.axes.text(self.bank, 0.5, self.network.model, ha="center", fontsize=FONT)
+            for t in self.heads:
+                end = (self.tasks - 0.085, self.heads[t])
+                _arrow(self.axes, (self.bank + 0.095, 0.5), end, FAINT, True)
+
+    def _task(self, task_id: str, past: Sequence[Gating]) -> None:
+        """A task, and in words what it reads."""
+        alike = collections.Counter(spec.name for spec in self.network.tasks.values())
+        name = self.network.tasks[task_id].name
+        label = name if alike[name] == 1 else task_id.replace(":", "\n")
+        used, y = self.used[task_id], self.heads[task_id]
+        read = [m for m in self.network.modalities if used[modality(m)]]
+        lines = [f"reads {' + '.join(read)}"]
+        if any(self.network.context_of(dataset_of(task_id))):
+            counts = windows(self.network, task_id)
+            before, after = (
+                counts[side][int(self.structure[f"{side}/{task_id}"])] for side in SIDES
+            )
+            lines.append(f"of {before} + 1 + {after} utterances")
+        for gating in past:
+            names = [x for x, p in zip(gating.labels, gating.parts, strict=True) if used[p]]
+            if names:
+                lines += [f"{gating.name}:", " + ".join(names)]
+        _box(self.axes, self.tasks, y, label, INK, width=0.16)
+        text = "\n".join(lines)
+        self.axes.text(self.tasks, y - 0.06, text, ha="center", va="top", fontsize=FONT - 1)
 
 
 def _box(axes: Axes, x, y, text, hue, width, height=0.075, size=FONT, shade=None) -> None:
@@ -184,18 +258,6 @@ def _box(axes: Axes, x, y, text, hue, width, height=0.075, size=FONT, shade=None
         )
     )  # fmt: skip
     axes.text(x, y, text, ha="center", va="center", fontsize=size, color=ink, zorder=4)
-
-
-def _experts(axes: Axes, x: float, y: float, used: tuple[str, ...], weights) -> None:
-    """The experts of one block, one above the other, those in use in ink."""
-    height = 0.058
-    for place, name in enumerate(LOCAL_EXPERTS):
-        middle, on = y + (1.5 - place) * height, name in used
-        shade = weights[place] if on and weights is not None else None
-        _box(
-            axes, x, middle, name, INK if on else None, width=0.125, height=height * 0.7,
-            size=FONT - 1, shade=shade,
-        )  # fmt: skip
 
 
 def _arrow(axes: Axes, start, end, hue, on: bool, weight: float | None = None) -> None:

@@ -1,18 +1,26 @@
 """A model card: what a person must know of a network before using it, from its run directory."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from haemsa_jax.config import dataset_of
-from haemsa_jax.training.checkpoint import Trained
+from haemsa_jax.reporting import tables
+from haemsa_jax.reporting.reading import from_json
+from haemsa_jax.reporting.tables import Table, Tables
+from haemsa_jax.tasks import kind_of
+from haemsa_jax.training.persistence.trained import Trained
 
 COMMANDS = "commands.txt"  # those that made a run directory, one a line
 
 
 def model_card(
-    trained: Trained, run_dir: Path, dataset: str, networks: int,
-    reads: Mapping[str, Sequence[str]], tokens: Mapping[str, int],
-) -> str:  # fmt: skip
+    trained: Trained,
+    run_dir: Path,
+    dataset: str,
+    networks: int,
+    reads: Mapping[str, Sequence[str]],
+    tokens: Mapping[str, int],
+) -> str:
     """Markdown.
 
     Args:
@@ -22,86 +30,84 @@ def model_card(
       networks: how many of them are averaged.
       reads: by the name of each task the modalities that it reads.
       tokens: by modality those of an utterance that the export takes.
+
+    Raises:
+      InputError: the results are not as launch.evaluate writes them.
     """
-    experiment = trained.experiment
-    network, train = experiment.network, experiment.train
-    past, future = network.context_of(dataset)
-    about = experiment.data[dataset]
-    lines = [
-        f"# HAEMSA network: {', '.join(t.name for t in _tasks(trained, dataset))} on {dataset}",
-        "",
-        "## What it predicts",
-        "",
-    ]
-    for task in _tasks(trained, dataset):
-        said = (
-            f"a number in [{task.range[0]:g}, {task.range[1]:g}]"
-            if task.kind == "regression"
-            else f"{task.kind}: {', '.join(task.classes)}"
-        )
-        lines.append(f"- `{task.name}`: {said}; from {', '.join(reads[task.name])}")
-    lines += ["", "## What it reads", "", "| modality | width | tokens | features |"]
-    lines.append("| --- | ---: | ---: | --- |")
-    for modality, width in network.widths[dataset].items():
-        if not any(modality in read for read in reads.values()):
-            continue
-        came = about["provenance"].get(modality, "not known")
-        lines.append(f"| {modality} | {width} | {tokens[modality]} | {came} |")
-    lines += [
-        "",
-        "Any subset of them, on their raw scale: normalisation is within. Features must be made as "
-        "those above were; others of the same width give numbers without meaning.",
-    ]
-    if past or future:
-        lines.append(
-            f"Context: {past} utterances before and {future} after the target, of one dialogue."
-        )
-    if network.text is not None and dataset in network.text.datasets:
-        text = network.text
-        lines.append(
-            f"Text encoder: {text.encoder}, {text.mode}, fingerprint {text.fingerprint}, at most "
-            f"{text.max_tokens} tokens."
-        )
-    others = [task_id for task_id in network.tasks if dataset_of(task_id) != dataset]
-    lines += ["", "## How it was made", ""]
-    lines += [f"    {command}" for command in _commands(run_dir)]
-    kind = "members of one search, the best first" if trained.ranked else "seeds"
-    there = len(trained.architectures.sharpness)
-    lines += [
-        "",
-        f"The mean of {networks} of {there} networks ({kind}), first "
-        f"seed {train.seed}; the step of each was selected on validation."
-        + (f" Trained together with {', '.join(others)}." if others else ""),
-        "Everything else that was set stands in the checkpoint, and in `config.json` of an export.",
-        "",
-        "## Results",
-        "",
-    ]
-    results = run_dir / "test.md"
-    if results.is_file():
-        lines.append(results.read_text("utf-8").strip())
-    else:
-        lines.append(f"Not measured: `python -m launch.evaluate --run_dir={run_dir}` has not run.")
-    lines += [
-        "",
-        "## Limits",
-        "",
-        f"It knows people, topics and recordings like those of {dataset}, and errs as the results "
-        "say, more on others. Its numbers are guesses at how annotators would rate an utterance, "
-        "not measurements of what a person feels, and no ground for decisions about a person. The "
-        "spread over networks says how far training's chance matters, not how far the prediction "
-        "is from the truth.",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _tasks(trained: Trained, dataset: str):
     network = trained.experiment.network
-    return [network.tasks[task_id] for task_id in network.tasks_of(dataset)]
-
-
-def _commands(run_dir: Path) -> list[str]:
-    path = run_dir / COMMANDS
-    return (
-        path.read_text("utf-8").splitlines() if path.is_file() else ["(the command was not kept)"]
+    tasks = [network.tasks[task_id] for task_id in network.tasks_of(dataset)]
+    names = ", ".join(tables.escaped(task.name) for task in tasks)
+    predicts = []
+    for task in tasks:
+        values = tables.escaped(kind_of(task.kind).describe(task))
+        predicts.append(f"- `{task.name}`: {values}; from {', '.join(reads[task.name])}")
+    read = {modality for task in tasks for modality in reads[task.name]}
+    return "\n\n".join(
+        [
+            f"# {tables.model_label(network.model)}: {names} on {tables.escaped(dataset)}",
+            "## What it predicts",
+            "\n".join(predicts),
+            "## What it reads",
+            *_inputs(trained, dataset, read, tokens),
+            "## How it was made",
+            *_origin(trained, run_dir, dataset, networks),
+            "## Results",
+            _results(run_dir),
+            "## Limits",
+            f"It knows people, topics and recordings like those of {tables.escaped(dataset)}: its "
+            "errors on them are those of the results, and larger on others. It estimates how "
+            "annotators would rate an utterance. It does not measure what a person feels, and is "
+            "no ground for decisions about a person. The spread over networks is the variance of "
+            "training, not the distance of a prediction from the truth.\n",
+        ]
     )
+
+
+def _inputs(
+    trained: Trained, dataset: str, read: set[str], tokens: Mapping[str, int]
+) -> Iterator[str]:
+    network = trained.experiment.network
+    provenance = trained.experiment.data[dataset]["provenance"]
+    rows = [
+        [modality, str(width), str(tokens[modality]), str(provenance.get(modality, "not known"))]
+        for modality, width in network.widths[dataset].items()
+        if modality in read
+    ]
+    header = ["modality", "width", "tokens", "features"]
+    yield tables.as_markdown(Tables([Table(header, rows, left=frozenset({0, 3}))])).rstrip()
+    yield (
+        "Any subset of them, on their raw scale: the network normalises them. Features must be "
+        "made as those above were; others of the same width give numbers without meaning."
+    )
+    past, future = network.context_of(dataset)
+    if past or future:
+        yield f"Context: {past} utterances before and {future} after the target, of one dialogue."
+    for modality, spec in network.encoders.items():
+        if dataset in spec.datasets:
+            yield (
+                f"{modality.capitalize()} encoder: {spec.encoder}, {spec.mode}, fingerprint "
+                f"{spec.fingerprint}, at most {spec.max_tokens} tokens."
+            )
+
+
+def _origin(trained: Trained, run_dir: Path, dataset: str, networks: int) -> Iterator[str]:
+    experiment, path = trained.experiment, run_dir / COMMANDS
+    commands = ["(the command was not kept)"]
+    if path.is_file():
+        commands = path.read_text("utf-8").splitlines()
+    yield "\n".join(f"    {command}" for command in commands)
+    kind = "members of one search, the best first" if trained.ranked else "seeds"
+    others = [task_id for task_id in experiment.network.tasks if dataset_of(task_id) != dataset]
+    together = f" Trained together with {', '.join(others)}." if others else ""
+    yield (
+        f"The mean of {networks} of {trained.count} networks ({kind}), first seed "
+        f"{experiment.train.seed}; the step of each was selected on validation.{together}\n"
+        "All other settings are in the checkpoint, and in `config.json` of an export."
+    )
+
+
+def _results(run_dir: Path) -> str:
+    path = run_dir / "test.json"
+    if not path.is_file():
+        return f"Not measured: `python -m launch.evaluate --run_dir={run_dir}` has not run."
+    return from_json(path, tables.markdown).rstrip()

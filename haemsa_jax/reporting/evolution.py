@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from haemsa_jax.config import NetworkConfig
-from haemsa_jax.evolution.genes import Table
 from haemsa_jax.evolution.genome import from_values
 from haemsa_jax.evolution.state import History, Problem, SearchResult
 from haemsa_jax.reporting import architecture
-from haemsa_jax.reporting.figures import ABSENT, DPI, FAINT, FONT, HUES, TOTAL
+from haemsa_jax.reporting.drawing import ABSENT, DPI, FAINT, FONT, HUES, TOTAL
+from haemsa_jax.structure.genes import Table
 
 
 def evolution_figure(
@@ -36,7 +36,7 @@ def evolution_figure(
     _frequencies(grid[0, 1], found.history, problem.table)
     decoded = jax.jit(lambda genome: from_values(network, problem.table.decode(genome))[0])
     best = jax.device_get(decoded(found.genome))
-    architecture.draw(grid[1, 0], best, network)
+    architecture.draw(grid[1, 0], network, best)
     _genealogy(grid[1, 1], found.history, problem.table)
     figure.savefig(path)
 

@@ -1,4 +1,4 @@
-"""What networks and yardsticks say when modalities are missing: measured, tabled and drawn.
+"""Networks and yardsticks where modalities are missing: measured, as tables and drawn.
 
 `Robustness` is task id -> model -> condition -> metric -> one value a seed. A condition is a
 presence pattern such as `text+audio` or a missing rate such as `0.3`.
@@ -26,13 +26,13 @@ from haemsa_jax.data.missing import (
     subsets,
 )
 from haemsa_jax.reporting import baselines, tables
-from haemsa_jax.reporting.figures import ABSENT, DPI, FONT, HUES
-from haemsa_jax.training.evaluation import Evaluate
+from haemsa_jax.reporting.drawing import ABSENT, DPI, FONT, HUES
+from haemsa_jax.training.measurement.evaluation import Evaluate
 
 Measured = dict[str, dict[str, dict[str, list[float]]]]
 Robustness = dict[str, Measured]
 YARDSTICKS = ("late fusion", "ridge all")
-AREA, AVERAGE = "AUILC", "average"
+AREA, AVERAGE = "AUILC", "average"  # area under the indicator-loss curve
 
 
 def conditions(protocol: str, modalities: Sequence[str]) -> list[str]:
@@ -61,10 +61,14 @@ def make_degrade(dataset: Dataset, split: str, protocol: str, seed: int) -> Call
 
 
 def measure(
-    models: Mapping[str, Callable[[str], Sequence[Evaluate]]], datasets: Mapping[str, Dataset],
-    split: str, protocol: str, seed: int, yardsticks: Mapping[str, Dataset],
+    models: Mapping[str, Callable[[str], Sequence[Evaluate]]],
+    datasets: Mapping[str, Dataset],
+    split: str,
+    protocol: str,
+    seed: int,
+    yardsticks: Mapping[str, Dataset],
     observe: Callable[[str, str], None] = lambda model, condition: None,
-) -> Robustness:  # fmt: skip
+) -> Robustness:
     """Metrics of every model under every condition.
 
     Under `patterns` a data set is read with the subsets of its own modalities alone.
@@ -76,41 +80,58 @@ def measure(
       split: the split to read.
       protocol: of `PROTOCOLS`.
       seed: of what is lost.
-      yardsticks: the data sets as those of `baselines` read them, which fill what is absent with
-        zeros; none to measure none.
-      observe: is told what is about to be measured.
+      yardsticks: the data sets as `baselines` reads them, which fills what is absent with zeros;
+        empty to measure none.
+      observe: is called with model and condition before each measurement.
     """
     names = conditions(protocol, modalities_of(datasets))
     degrade = {
         name: make_degrade(dataset, split, protocol, seed) for name, dataset in datasets.items()
     }
-    lost = {condition: {name: of(condition) for name, of in degrade.items()} for condition in names}
-    found: Robustness = {}
+    degraded = {
+        condition: {name: under(condition) for name, under in degrade.items()}
+        for condition in names
+    }
+    measured: Robustness = {}
     for model, runs in models.items():
         for condition in names:
             observe(model, condition)
             for evaluate in runs(condition):
-                for task_id, task in evaluate(lost[condition]).items():
-                    if not _is_for(protocol, condition, datasets[dataset_of(task_id)]):
+                for task_id, task in evaluate(degraded[condition]).items():
+                    if not _applies(protocol, condition, datasets[dataset_of(task_id)]):
                         continue
-                    row = found.setdefault(task_id, {}).setdefault(model, {})
+                    row = measured.setdefault(task_id, {}).setdefault(model, {})
                     for metric, values in task.metrics.items():
                         row.setdefault(condition, {}).setdefault(metric, []).extend(values)
-    for task_id in found if yardsticks else ():
-        name, _, task = task_id.partition(":")
-        dataset = yardsticks[name]
-        degraded = make_degrade(dataset, split, protocol, seed)
-        fitted, spec = baselines.fit(dataset, task, 0), dataset.tasks[task]
-        for condition in names:
-            if not _is_for(protocol, condition, dataset):
-                continue
-            less = degraded(condition)
-            for yardstick in [name for name in YARDSTICKS if name in fitted]:
-                observe(yardstick, condition)
-                measured = baselines.measure(spec, fitted[yardstick], less)
-                row = found[task_id].setdefault(yardstick, {})
-                row[condition] = {metric: [value] for metric, value in measured.items()}
-    return found
+    for task_id in measured if yardsticks else ():
+        name, _, task_name = task_id.partition(":")
+        rows = _yardsticks(yardsticks[name], task_name, split, protocol, seed, names, observe)
+        measured[task_id] |= rows
+    return measured
+
+
+def _yardsticks(
+    dataset: Dataset,
+    task: str,
+    split: str,
+    protocol: str,
+    seed: int,
+    names: Sequence[str],
+    observe: Callable[[str, str], None],
+) -> Measured:
+    """Rows of one task: the yardsticks that read several modalities, under every condition."""
+    degraded = make_degrade(dataset, split, protocol, seed)
+    fitted, spec = baselines.fit(dataset, task, 0), dataset.tasks[task]
+    rows: Measured = {name: {} for name in YARDSTICKS if name in fitted}
+    for condition in names:
+        if not _applies(protocol, condition, dataset):
+            continue
+        partial = degraded(condition)
+        for name, row in rows.items():
+            observe(name, condition)
+            values = baselines.measure(spec, fitted[name], partial)
+            row[condition] = {metric: [value] for metric, value in values.items()}
+    return rows
 
 
 def modalities_of(datasets: Mapping[str, Dataset]) -> tuple[str, ...]:
@@ -118,7 +139,7 @@ def modalities_of(datasets: Mapping[str, Dataset]) -> tuple[str, ...]:
     return in_order({m for dataset in datasets.values() for m in dataset.widths})
 
 
-def _is_for(protocol: str, condition: str, dataset: Dataset) -> bool:
+def _applies(protocol: str, condition: str, dataset: Dataset) -> bool:
     return protocol != "patterns" or {*condition.split("+")} <= {*dataset.widths}
 
 
@@ -137,46 +158,53 @@ def summed_up(protocol: str, row: Mapping[str, Mapping[str, Sequence[float]]], m
     return [area_under_rates(rates, values) for values in zip(*each, strict=True)]
 
 
-def markdown(protocol: str, found: Robustness) -> str:
+def tables_of(protocol: str, measured: Robustness) -> tables.Tables:
     """A table a task and metric: models by conditions."""
     parts = []
-    for task_id, models in found.items():
+    for task_id, models in measured.items():
         metrics = list(next(iter(next(iter(models.values())).values())))
         for metric in metrics:
             names = list(next(iter(models.values())))
-            total = AVERAGE if protocol == "patterns" else AREA
-            head = ["", *names, total]
-            lines = [head, ["---", *["---:"] * (len(names) + 1)]]
-            for model, row in models.items():
-                cells = [tables.cell(metric, row.get(name, {}).get(metric, [])) for name in names]
-                lines.append([model, *cells, tables.cell(metric, summed_up(protocol, row, metric))])
-            body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-            parts.append(f"### {task_id}, {tables.heading(metric)}\n\n{body}")
-    return "\n\n".join([*parts, tables.FOOTNOTE]) + "\n"
+            rows = [
+                [
+                    model,
+                    *(tables.cell(metric, row.get(name, {}).get(metric, [])) for name in names),
+                    tables.cell(metric, summed_up(protocol, row, metric)),
+                ]
+                for model, row in models.items()
+            ]
+            header = ["", *names, AVERAGE if protocol == "patterns" else AREA]
+            parts.append(tables.Table(header, rows, f"{task_id}, {tables.heading(metric)}"))
+    return tables.Tables(parts, tables.FOOTNOTE)
 
 
-def figure(protocol: str, found: Robustness, path: str | os.PathLike) -> None:
+def markdown(protocol: str, measured: Robustness) -> str:
+    """The same as Markdown."""
+    return tables.as_markdown(tables_of(protocol, measured))
+
+
+def figure(protocol: str, measured: Robustness, path: str | os.PathLike) -> None:
     """Writes one PNG: a panel a task and metric, of the first two metrics, a line a model.
 
     Bands are one standard deviation over seeds.
     """
     panels = [
         (task_id, metric)
-        for task_id, models in found.items()
+        for task_id, models in measured.items()
         for metric in list(next(iter(next(iter(models.values())).values())))[:2]
     ]
     columns = min(2, len(panels))
     rows = math.ceil(len(panels) / columns)
     drawing = Figure(figsize=(6.4 * columns, 4.0 * rows + 0.6), dpi=DPI, layout="constrained")
     grid = drawing.subplots(rows, columns, squeeze=False).flat
-    models = list(dict.fromkeys(model for of in found.values() for model in of))
+    models = list(dict.fromkeys(model for rows in measured.values() for model in rows))
     hues = {model: HUES[place % len(HUES)] for place, model in enumerate(models)}
     for (task_id, metric), axes in zip(panels, grid, strict=False):
-        for place, (model, row) in enumerate(found[task_id].items()):
-            shift = 0.5 * (place + 0.5) / len(found[task_id]) - 0.25
+        for place, (model, row) in enumerate(measured[task_id].items()):
+            shift = 0.5 * (place + 0.5) / len(measured[task_id]) - 0.25
             _line(axes, protocol, row, metric, hues[model], shift)
         axes.set_title(f"{task_id}: {tables.heading(metric)}", fontsize=FONT + 1)
-        axes.set_xlabel("modalities there" if protocol == "patterns" else "missing rate")
+        axes.set_xlabel("modalities present" if protocol == "patterns" else "missing rate")
         axes.grid(color=ABSENT)
         axes.spines[["top", "right"]].set_visible(False)
     for left_over in grid:
@@ -191,15 +219,21 @@ def figure(protocol: str, found: Robustness, path: str | os.PathLike) -> None:
 def _line(axes: Axes, protocol: str, row, metric: str, hue: str, shift: float) -> None:
     """A model's curve; under patterns its points, shifted to the side of other models'."""
     names = [name for name in row if row[name].get(metric)]
-    scale = 1.0 if metric in tables.PLAIN else 100.0
+    scale = tables.scale(metric)
     mean = scale * np.array([fmean(row[name][metric]) for name in names])
     spread = scale * np.array([tables.deviation(row[name][metric]) for name in names])
     if protocol == "patterns":
         places = [list(row).index(name) for name in names]
         axes.errorbar(
-            np.array(places) + shift, mean, spread, color=hue, marker="o", markersize=5,
-            linestyle="none", capsize=2,
-        )  # fmt: skip
+            np.array(places) + shift,
+            mean,
+            spread,
+            color=hue,
+            marker="o",
+            markersize=5,
+            linestyle="none",
+            capsize=2,
+        )
         axes.set_xticks(range(len(row)), list(row), rotation=25, ha="right", fontsize=FONT - 1)
         return
     rates = [float(name) for name in names]

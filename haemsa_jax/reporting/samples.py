@@ -1,15 +1,21 @@
-"""What networks say of every sample, as a table for people: with words, and without a modality."""
+"""Predictions of every sample as a CSV table: with its words, and without each modality.
+
+Texts that a spreadsheet would take for formulas are written with a leading quote
+(haemsa_jax/spreadsheet.py), which `largest_errors` takes off again.
+"""
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from haemsa_jax.config import TaskSpec
-from haemsa_jax.training.evaluation import TaskEvaluation
+from haemsa_jax.reporting.writing import draft_of
+from haemsa_jax.spreadsheet import original, safe_cell
+from haemsa_jax.tasks import kind_of
+from haemsa_jax.training.measurement.evaluation import TaskEvaluation
 
 WITHOUT = "without "  # begins the columns of a prediction that a modality was kept from
 ERROR = "error "
@@ -36,15 +42,16 @@ class Misled:
 
 
 def write(
-    path: Path, evaluated: Mapping[str, TaskEvaluation],
+    path: Path,
+    evaluated: Mapping[str, TaskEvaluation],
     without: Mapping[str, Mapping[str, TaskEvaluation]],
-) -> None:  # fmt: skip
+) -> None:
     """One row a task and sample.
 
     Predictions are means over networks (seeds, of several runs one after the other); behind them
-    stands what each says: a number, or a probability a class. An error is |truth - prediction| of a
-    regression, what is missing to certainty about the true class, and of several labels the mean of
-    that.
+    stands the prediction of each: a number, or a probability a class. An error is
+    |truth - prediction| of a regression, what is missing to certainty about the true class, and of
+    several labels the mean of that.
 
     Args:
       path: of the CSV file.
@@ -54,26 +61,32 @@ def write(
     networks = max(len(task.predictions) for task in evaluated.values())
     head = ["task", "id", "words", "truth", "prediction", "error"]
     head += [column for m in without for column in (WITHOUT + m, ERROR + WITHOUT + m)]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(
-            file, [*head, *(f"network {k}" for k in range(networks))], restval=""
-        )
-        writer.writeheader()
+    head += [f"network {k}" for k in range(networks)]
+    with draft_of(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(map(safe_cell, head))
         for task_id, task in evaluated.items():
-            columns = {
-                "": (_mean(task), errors(task)),
-                **{WITHOUT + m: (_mean(of[task_id]), errors(of[task_id]))
-                   for m, of in without.items() if task_id in of},
-            }  # fmt: skip
-            for n, name in enumerate(task.ids):
-                row = {"task": task_id, "id": name, "words": task.words[n]}
-                row["truth"] = _said(task.spec, task.truth[n], true=True)
-                for column, (means, away) in columns.items():
-                    row[column or "prediction"] = _said(task.spec, means[n])
-                    row[(ERROR + column).strip()] = f"{away[n]:.4f}"
-                for k, said in enumerate(task.predictions):
-                    row[f"network {k}"] = json.dumps(np.round(said[n], 6).tolist())
-                writer.writerow(row)
+            of_task = {m: each[task_id] for m, each in without.items() if task_id in each}
+            for row in _rows(task_id, task, of_task):
+                writer.writerow(safe_cell(row.get(column, "")) for column in head)
+
+
+def _rows(
+    task_id: str, task: TaskEvaluation, without: Mapping[str, TaskEvaluation]
+) -> Iterator[dict[str, str]]:
+    """By column the cells of every sample of a task."""
+    kind = kind_of(task.spec.kind)
+    columns = {"": task, **{WITHOUT + m: each for m, each in without.items()}}
+    shown = {column: (_mean(each), errors(each)) for column, each in columns.items()}
+    for n, name in enumerate(task.ids):
+        row = {"task": task_id, "id": name, "words": task.words[n]}
+        row["truth"] = kind.label_words(task.spec, task.truth[n])
+        for column, (means, away) in shown.items():
+            row[column or "prediction"] = kind.prediction_words(task.spec, means[n])
+            row[(ERROR + column).strip()] = f"{away[n]:.4f}"
+        for k, predictions in enumerate(task.predictions):
+            row[f"network {k}"] = json.dumps(np.round(predictions[n], 6).tolist())
+        yield row
 
 
 def largest_errors(path: Path, count: int) -> dict[str, list[Misled]]:
@@ -85,7 +98,10 @@ def largest_errors(path: Path, count: int) -> dict[str, list[Misled]]:
     """
     tasks: dict[str, list[dict[str, str]]] = {}
     with path.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
+        reader = csv.reader(file)
+        head = [original(cell) for cell in next(reader)]
+        for cells in reader:
+            row = dict(zip(head, map(original, cells), strict=True))
             tasks.setdefault(row["task"], []).append(row)
     return {
         task_id: [
@@ -102,38 +118,25 @@ def _misled(row: Mapping[str, str]) -> Misled:
         for column, value in row.items()
         if column.startswith(ERROR + WITHOUT) and value
     }
-    modality = min(others, key=others.get, default="")
+    modality = min(others, key=lambda name: others[name], default="")
     if not modality or others[modality] >= error:
         modality = ""
     without = row[WITHOUT + modality] if modality else ""
-    told = (row[name] for name in ("id", "words", "truth", "prediction"))
-    return Misled(*told, error, modality, without)
+    return Misled(
+        id=row["id"],
+        words=row["words"],
+        truth=row["truth"],
+        prediction=row["prediction"],
+        error=error,
+        modality=modality,
+        without=without,
+    )
 
 
 def errors(task: TaskEvaluation) -> np.ndarray:
     """float[N], of the mean prediction over seeds."""
-    means = _mean(task)
-    if task.spec.kind == "classification":
-        return 1.0 - means[np.arange(len(means)), task.truth]
-    away = np.abs(means - task.truth)
-    return away if task.spec.kind == "regression" else away.mean(axis=-1)
+    return kind_of(task.spec.kind).errors(task.spec, _mean(task), task.truth)
 
 
 def _mean(task: TaskEvaluation) -> np.ndarray:
     return task.predictions.mean(axis=0)
-
-
-def _said(spec: TaskSpec, value, true: bool = False) -> str:
-    """A label or a prediction in words: a number, a class, or labels with their probabilities."""
-    if spec.kind == "regression":
-        return f"{float(value):.4g}"
-    if spec.kind == "classification":
-        if true:
-            return spec.classes[int(value)]
-        return f"{spec.classes[int(np.argmax(value))]} {np.max(value):.2f}"
-    likely = [(name, p) for name, p in zip(spec.classes, value, strict=True) if p >= 0.5]
-    return _labels(likely, true)
-
-
-def _labels(likely: Sequence[tuple[str, float]], true: bool) -> str:
-    return ", ".join(name if true else f"{name} {p:.2f}" for name, p in likely) or "none"

@@ -1,54 +1,83 @@
-"""Results as tables: Markdown for a file, aligned text for a terminal.
+"""Tables: one type, written as Markdown, as aligned text and by the page's template.
 
 `Results` is task id -> row name -> metric name -> one value a seed. It is plain JSON as it stands,
-and that is how raw results are kept; the tables are made from it.
+and that is how raw results are kept; their tables are made from it.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean
 
 import numpy as np
 
-from haemsa_jax.training.metrics import BY_CLASS, HIGHER_IS_BETTER
+from haemsa_jax.tasks.metrics import BY_CLASS, PER_CENT, metric_of
 
 Results = Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]
 
-NAMES = {
-    "mae": "MAE",
-    "corr": "Corr",
-    "acc7": "Acc-7",
-    "acc5": "Acc-5",
-    "acc3": "Acc-3",
-    "acc2_has0": "Acc-2 has0",
-    "f1_has0": "F1 has0",
-    "acc2_non0": "Acc-2 non0",
-    "f1_non0": "F1 non0",
-    "accuracy": "Acc",
-    "f1_weighted": "F1 weighted",
-    "f1_macro": "F1 macro",
-    "wacc_mean": "WAcc",
-    "f1_mean": "F1",
-    BY_CLASS: "F1",
-}
-PLAIN = ("mae", "corr")  # three decimals as they are; all others in per cent
+
+@dataclass(frozen=True)
+class Table:
+    """Cells as they are shown; the first column stands to the left, numbers to the right.
+
+    Attributes:
+      header: names of the columns.
+      rows: as many cells each; what they hold is text, never Markdown or HTML.
+      title: empty for none.
+      best: (row, column) of the cells that are marked.
+      left: columns that stand to the left.
+      prose: those of them that hold running text.
+    """
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    title: str = ""
+    best: frozenset[tuple[int, int]] = frozenset()
+    left: frozenset[int] = frozenset({0})
+    prose: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Tables that belong together, and a note below the last of them; empty for none."""
+
+    tables: Sequence[Table]
+    note: str = ""
+
+
 MISSING = "-"
 FOOTNOTE = "±: sample standard deviation over seeds."
 
 
+def model_label(model: str) -> str:
+    """A registered model's name in tables, such as `late fusion network`."""
+    return "HAEMSA" if model == "haemsa" else f"{model.replace('_', ' ')} network"
+
+
 def heading(metric: str) -> str:
     """Name, unit and better direction of a metric, such as `Acc-7 % ↑`."""
-    return f"{NAMES[metric]}{unit(metric)} {arrow(metric)}"
+    return f"{metric_of(metric).display}{unit(metric)} {arrow(metric)}"
 
 
 def unit(metric: str) -> str:
     """What follows a printed value."""
-    return "" if metric in PLAIN else " %"
+    given = metric_of(metric).unit
+    return f" {given}" if given else ""
+
+
+def scale(metric: str) -> float:
+    """By what a value is multiplied before it is printed: fractions are shown in per cent."""
+    return 100.0 if metric_of(metric).unit == PER_CENT else 1.0
+
+
+def decimals(metric: str) -> int:
+    """How many are printed."""
+    return 1 if metric_of(metric).unit == PER_CENT else 3
 
 
 def arrow(metric: str) -> str:
     """The direction that is better."""
-    return "↑" if HIGHER_IS_BETTER[metric] else "↓"
+    return "↑" if metric_of(metric).higher_is_better else "↓"
 
 
 def cell(metric: str, values: Sequence[float]) -> str:
@@ -64,41 +93,96 @@ def deviation(values: Sequence[float]) -> float:
     return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
+def of_results(results: Results) -> Tables:
+    """A table a task, the best mean of each column marked."""
+    tables = [_of_task(task_id, rows) for task_id, rows in results.items()]
+    seeds = [len(v) for rows in results.values() for row in rows.values() for v in row.values()]
+    return Tables(tables, FOOTNOTE if max(seeds, default=0) > 1 else "")
+
+
 def markdown(results: Results) -> str:
     """One Markdown table a task, the best mean of each column in bold."""
-    return _document(results, title="### {}", table=_markdown_table)
+    return as_markdown(of_results(results))
 
 
 def text(results: Results) -> str:
     """One aligned table a task for the terminal, the best mean of each column starred."""
-    return _document(results, title="{}", table=_text_table)
+    return as_text(of_results(results))
 
 
-def _document(results, title, table) -> str:
-    parts = [f"{title.format(task)}\n\n{table(rows)}" for task, rows in results.items()]
-    seeds = [len(v) for rows in results.values() for row in rows.values() for v in row.values()]
-    if max(seeds, default=0) > 1:
-        parts.append(FOOTNOTE)
-    return "\n\n".join(parts) + "\n"
+def as_markdown(tables: Tables) -> str:
+    """Headings and pipe tables; what would be markup in a cell is escaped."""
+    parts = []
+    for table in tables.tables:
+        rule = ["---" if column in table.left else "---:" for column in range(len(table.header))]
+        lines = [[escaped(cell) for cell in table.header], rule]
+        lines += _marked(table, "**{}**", escaped)
+        body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        parts.append(f"### {escaped(table.title)}\n\n{body}" if table.title else body)
+    return "\n\n".join([*parts, *filter(None, [tables.note])]) + "\n"
+
+
+def as_text(tables: Tables) -> str:
+    """Aligned columns for a terminal."""
+    parts = []
+    for table in tables.tables:
+        lines = [[_one_line(cell) for cell in table.header], *_marked(table, "*{}", _one_line)]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        lines.insert(1, ["-" * width for width in widths])
+        body = "\n".join(_aligned(line, widths, table.left) for line in lines)
+        parts.append(f"{_one_line(table.title)}\n\n{body}" if table.title else body)
+    return "\n\n".join([*parts, *filter(None, [tables.note])]) + "\n"
+
+
+def _marked(table: Table, mark: str, clean) -> Iterable[list[str]]:
+    for row, cells in enumerate(table.rows):
+        yield [
+            mark.format(clean(cell)) if (row, column) in table.best else clean(cell)
+            for column, cell in enumerate(cells)
+        ]
+
+
+def _aligned(cells: Sequence[str], widths: Sequence[int], left: frozenset[int]) -> str:
+    padded = [
+        cell.ljust(width) if column in left else cell.rjust(width)
+        for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    ]
+    return "  ".join(padded).rstrip()
+
+
+def _one_line(cell: str) -> str:
+    """Without line breaks and control characters, which terminals and tables obey."""
+    return "".join(x if x.isprintable() else " " for x in cell)
+
+
+def escaped(cell: str) -> str:
+    """Text that Markdown shows as it is: no columns, no HTML, no links of its own."""
+    for markup in ("\\", "|", "<"):
+        cell = cell.replace(markup, f"\\{markup}")
+    return _one_line(cell).replace("](", "]\\(")
+
+
+def _of_task(task_id: str, rows: Mapping[str, Mapping[str, Sequence[float]]]) -> Table:
+    metrics = list(dict.fromkeys(metric for row in rows.values() for metric in row))
+    best = {metric: _best(metric, rows) for metric in metrics}
+    return Table(
+        header=["", *map(heading, metrics)],
+        rows=[
+            [_row_name(name, row), *(cell(metric, row.get(metric, ())) for metric in metrics)]
+            for name, row in rows.items()
+        ],
+        title=task_id,
+        best=frozenset(
+            (row, column)
+            for row, name in enumerate(rows)
+            for column, metric in enumerate(metrics, start=1)
+            if name in best[metric]
+        ),
+    )
 
 
 def _number(metric: str, value: float) -> str:
-    return f"{value:.3f}" if metric in PLAIN else f"{100 * value:.1f}"
-
-
-def _grid(rows, mark) -> tuple[list[str], list[list[str]]]:
-    """Headings and body, row names first; `mark` is put on the best cells."""
-    metrics = list(dict.fromkeys(metric for row in rows.values() for metric in row))
-    best = {metric: _best(metric, rows) for metric in metrics}
-    body = [
-        [_row_name(name, row)]
-        + [
-            (mark if name in best[metric] else str)(cell(metric, row.get(metric, ())))
-            for metric in metrics
-        ]
-        for name, row in rows.items()
-    ]
-    return ["", *map(heading, metrics)], body
+    return f"{scale(metric) * value:.{decimals(metric)}f}"
 
 
 def _row_name(name: str, row) -> str:
@@ -110,27 +194,10 @@ def _best(metric: str, rows) -> set[str]:
     """Rows whose mean, as printed, is the best; none where there is nothing to compare."""
     if metric == BY_CLASS:  # rows are classes, none of which is better than another
         return set()
-    sign = 1 if HIGHER_IS_BETTER[metric] else -1
+    sign = 1 if metric_of(metric).higher_is_better else -1
     means = {name: fmean(row[metric]) for name, row in rows.items() if row.get(metric)}
     means = {name: sign * value for name, value in means.items() if not math.isnan(value)}
     if len(means) < 2:
         return set()
     top = _number(metric, max(means.values()))
     return {name for name, value in means.items() if _number(metric, value) == top}
-
-
-def _markdown_table(rows) -> str:
-    headings, body = _grid(rows, mark="**{}**".format)
-    rule = ["---"] + ["---:"] * (len(headings) - 1)
-    return "\n".join("| " + " | ".join(line) + " |" for line in [headings, rule, *body])
-
-
-def _text_table(rows) -> str:
-    headings, body = _grid(rows, mark="*{}".format)
-    widths = [max(map(len, column)) for column in zip(headings, *body, strict=True)]
-    lines = [
-        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
-        for line in [headings, *body]
-    ]
-    lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join(line.rstrip() for line in lines)

@@ -1,0 +1,1 @@
+"""Training, by subject: objective, engine, persistence, measurement."""

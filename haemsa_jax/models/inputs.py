@@ -1,0 +1,103 @@
+"""What every model begins with: what a task may read, as tokens of width D and their masks."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from haemsa_jax.config import NetworkConfig, encoder_name, stem_name
+from haemsa_jax.encoders.interface import built, encoder_of
+from haemsa_jax.models.layers import Array
+from haemsa_jax.models.model import Rates
+from haemsa_jax.models.stems import Stem
+from haemsa_jax.sample import Sample
+from haemsa_jax.structure import interface
+from haemsa_jax.structure.parts import Structure, task_masks, task_numbers
+
+
+class Tokens(NamedTuple):
+    """A sample as a model sees it.
+
+    Attributes:
+      tokens: per modality that the data set's tasks read float[..., T_m, D], zeros where masked.
+      masks: per modality bool[..., T_m], without what the task may not read.
+      offsets: per modality int[..., T_m].
+      presence: bool[..., U] over the modalities that are built.
+      readable: bool[..., U], what the task may read, be it there or not.
+    """
+
+    tokens: dict[str, Array]
+    masks: dict[str, Array]
+    offsets: dict[str, Array]
+    presence: Array
+    readable: Array
+
+
+class Inputs(nn.Module):
+    """Stems of all data sets and the encoders of raw input that are within.
+
+    Meant to share the scope of the model that has it (`nn.share_scope`), so that stems are named
+    alike in all models.
+    """
+
+    config: NetworkConfig
+
+    def setup(self):
+        config = self.config
+        self.stems = {
+            (dataset, m): Stem(config, name=stem_name(dataset, m))
+            for dataset in config.widths
+            for m in config.stems_of(dataset)
+        }
+        self.encoders = {m: built(config, m) for m in config.encoded()}
+        # Encoders differ tenfold in the scale of their vectors.
+        self.encoder_norms = {
+            m: nn.LayerNorm(use_scale=False, use_bias=False, name=f"norm_of_{encoder_name(m)}")
+            for m in config.encoded()
+        }
+
+    def __call__(
+        self,
+        sample: Sample,
+        structure: Structure,
+        rates: Rates,
+        dataset: str,
+        longest: Mapping[str, Array] | None = None,
+    ) -> Tokens:
+        """Tokens of one data set's samples, with any leading axes."""
+        config = self.config
+        names, built = config.stems_of(dataset), config.built_modalities
+        # What the task may not read is, for it, absent: masked before anything else.
+        readable = task_masks(config, structure, "modalities", built)[sample.task] > 0
+        masks = {m: sample.masks[m] & readable[..., built.index(m), None] for m in names}
+        if any(config.context_of(dataset)):
+            past, future = (
+                task_numbers(config, structure, side)[sample.task][..., None]
+                for side in ("past", "future")
+            )
+            for m, mask in masks.items():
+                offset = sample.offsets[m]
+                masks[m] = mask & (-offset <= past) & (offset <= future)
+        features = dict(sample.features)
+        for m in config.encoded(dataset):
+            vectors = encoder_of(config.encoders[m]).encode(
+                self.encoders[m],
+                features[m],
+                masks[m],
+                dropout=rates.encoder,
+                longest=(longest or {}).get(m),
+                marked=sample.offsets[m] == 0,
+                adapters=1.0 * jnp.asarray(structure.get(interface.encoder(m), 1.0)),
+            )
+            features[m] = self.encoder_norms[m](vectors)
+        tokens = {
+            m: self.stems[dataset, m](features[m], mask, sample.offsets[m], rates.inputs)
+            for m, mask in masks.items()
+        }
+        absent = jnp.zeros(sample.task.shape, bool)
+        presence = jnp.stack(
+            [masks[m].any(axis=-1) if m in masks else absent for m in built], axis=-1
+        )
+        offsets = {m: sample.offsets[m] for m in names}
+        return Tokens(tokens, masks, offsets, presence, readable)

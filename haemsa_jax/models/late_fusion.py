@@ -1,0 +1,110 @@
+"""A late-fusion network: a perceptron a modality, joined once at the end.
+
+What the field compares with first (LF-DNN of thuiar/MMSA; Cambria et al. 2017): no modality sees
+another before the last layers.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from haemsa_jax.config import NetworkConfig
+from haemsa_jax.config.checks import require_each
+from haemsa_jax.models.heads import Readout
+from haemsa_jax.models.inputs import Inputs
+from haemsa_jax.models.layers import Array, Dense, Dropout, masked_mean
+from haemsa_jax.models.model import Outputs, Rates, register
+from haemsa_jax.sample import Sample
+from haemsa_jax.structure.axes import each
+from haemsa_jax.structure.genes import Gene
+from haemsa_jax.structure.interface import interface, modality
+from haemsa_jax.structure.parts import Declaration, Part, Structure
+
+
+@dataclass(frozen=True)
+class LateFusionConfig(NetworkConfig):
+    """Its sizes, beside those of every model.
+
+    Attributes:
+      layers: hidden layers of each modality's perceptron, at most.
+    """
+
+    layers: int = 3
+
+    model: ClassVar[str] = "late_fusion"
+
+    def __post_init__(self):
+        super().__post_init__()
+        require_each(self, "network", ("layers",), lambda x: x > 0, "must be positive")
+
+    @property
+    def representations(self) -> tuple[str, ...]:
+        """Names of what `Outputs.representations` offers."""
+        return ("summaries",)
+
+    def counts(self, m: str) -> tuple[str, ...]:
+        """How many layers a modality's perceptron can have."""
+        return self.labels(f"layers/{m}", tuple(str(n + 1) for n in range(self.layers)))
+
+
+@register
+class LateFusion(nn.Module):
+    """Mean tokens of the target and of its context, a perceptron a modality, one joint layer."""
+
+    config: LateFusionConfig
+
+    @staticmethod
+    def declare(config: LateFusionConfig) -> Declaration:
+        """Its layers are parts, how many of them are used is a gene a modality."""
+        genes, parts = [], []
+        for m in config.built_modalities:
+            counts, below = config.counts(m), modality(m)
+            genes.append(Gene(f"layers/{m}", "layers", "choice", "hidden layers", counts))
+            for n in range(int(counts[-1])):
+                needed = next(count for count in counts if int(count) > n)
+                opened = ((f"layers/{m}", needed),)
+                name, module = f"layers/{m}/{n}", ((f"layer_{m}_{n}",),)
+                parts.append(
+                    Part(name=name, kind="layer", opened=opened, reads=((below,),), modules=module)
+                )
+                below = name
+        return interface(config, auxiliary=True) + Declaration(tuple(genes), tuple(parts))
+
+    @nn.compact
+    def __call__(
+        self,
+        sample: Sample,
+        structure: Structure,
+        rates: Rates,
+        dataset: str,
+        longest: Mapping[str, Array] | None = None,
+    ) -> Outputs:
+        """Run one data set's samples, with any leading axes."""
+        config, built = self.config, self.config.built_modalities
+        structure = jax.tree.map(jnp.asarray, dict(structure))
+        reader = Inputs(config, name="inputs")
+        nn.share_scope(self, reader)
+        inputs = reader(sample, structure, rates, dataset, longest)
+        empty = jnp.zeros((*inputs.presence.shape[:-1], config.width))
+        summaries = {m: empty for m in built}
+        for m, tokens in inputs.tokens.items():
+            mask = inputs.masks[m]
+            target = masked_mean(tokens, mask & (inputs.offsets[m] == 0))
+            x = target + masked_mean(tokens, mask)
+            used = jnp.asarray([float(n) for n in config.counts(m)])[structure[f"layers/{m}"]]
+            for n in range(int(config.counts(m)[-1])):
+                hidden = nn.gelu(Dense(config.width, name=f"layer_{m}_{n}")(x))
+                x = jnp.where(used > n, Dropout()(hidden, rates.inner), x)
+            summaries[m] = jnp.where(mask.any(axis=-1, keepdims=True), x, 0.0)
+        together = jnp.concatenate([summaries[m] for m in built], axis=-1)
+        rows = each(map(modality, built), config.width)
+        joined = nn.gelu(Dense(config.width, rows=rows, name="joint")(together))
+        joined = Dropout()(joined, rates.inner)
+        alone = jnp.stack([summaries[m] for m in built], axis=-2)
+        readout = Readout(config, name="readout")
+        nn.share_scope(self, readout)
+        return readout(joined, {"summaries": alone}, inputs.presence, {}, rates.inner, dataset)

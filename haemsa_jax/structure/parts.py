@@ -1,0 +1,300 @@
+"""Parts: what a model can open or shut, declared once, by the modules that it is made of.
+
+A model declares its genes (what can be chosen), its parts (what a choice opens, what it reads and
+whose parameters it has) and its gates (what the network weighs by itself). Masks, size, price,
+specialisation, description, drawing, diagnosis, ablation and warm start are traversals of that
+declaration, in the modules beside this one; none of them knows a model.
+
+A *structure* says for every gene what is chosen, as arrays of static shape, so that thousands of
+structures share one compiled program: `{gene: float[labels] | int[] | float[]}`.
+"""
+
+import functools
+import operator
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from haemsa_jax.config import NetworkConfig
+from haemsa_jax.errors import InputError
+from haemsa_jax.structure.genes import Gene
+
+Array = jax.Array
+Structure = Mapping[str, Array]
+TASK = "{task}"  # in the name of a gene that every task has of its own
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Something that a model can open or shut, or that follows from what is open.
+
+    Attributes:
+      name: unique, such as `local/text/0/attention`.
+      kind: `modality`, `expert`, `link`, `operator` and so on; reports group by it.
+      opened: (gene, label) pairs, one of which must be chosen; none for what is always open. Of a
+        choice a label is chosen where it or a later one is. `{task}` in a gene is each task's own.
+      reads: groups of parts: of each group the task must use at least one.
+      tasks: tasks that it can serve; None for all.
+      needs: parts that the network as a whole must use, whoever of its tasks does.
+      several: parts of which the network must use more than one, as a gate among them.
+      modules: paths in the parameter tree that are its own.
+      counted: whether its parameters count as the network's size.
+      everywhere: whether it runs on samples of every data set, whatever their tasks read.
+    """
+
+    name: str
+    kind: str
+    opened: tuple[tuple[str, str], ...] = ()
+    reads: tuple[tuple[str, ...], ...] = ()
+    tasks: tuple[str, ...] | None = None
+    needs: tuple[str, ...] = ()
+    several: tuple[str, ...] = ()
+    modules: tuple[tuple[str, ...], ...] = ()
+    counted: bool = True
+    everywhere: bool = False
+
+
+@dataclass(frozen=True)
+class Gating:
+    """A gate: what one entry of `Outputs.gates` weighs.
+
+    Attributes:
+      name: the entry's.
+      level: what it gates, such as `local`, `links` or `fusion`.
+      parts: names of the parts on its last axis.
+      labels: their names for people.
+    """
+
+    name: str
+    level: str
+    parts: tuple[str, ...]
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """All of one model: genes, parts (each behind what it reads) and gates."""
+
+    genes: tuple[Gene, ...]
+    parts: tuple[Part, ...]
+    gates: tuple[Gating, ...] = ()
+
+    @functools.cached_property
+    def gene(self) -> Mapping[str, Gene]:
+        """Genes by name."""
+        return {gene.name: gene for gene in self.genes}
+
+    @functools.cached_property
+    def part(self) -> Mapping[str, Part]:
+        """Parts by name."""
+        return {part.name: part for part in self.parts}
+
+    def of_kind(self, *kinds: str) -> tuple[Part, ...]:
+        """Parts of these kinds, in order."""
+        return tuple(part for part in self.parts if part.kind in kinds)
+
+    def __add__(self, other: "Declaration") -> "Declaration":
+        return Declaration(
+            self.genes + other.genes, self.parts + other.parts, self.gates + other.gates
+        )
+
+    def checked(self) -> "Declaration":
+        """Itself.
+
+        Raises:
+          InputError: two parts share a name, or one reads what does not stand before it.
+        """
+        before: set[str] = set()
+        for part in self.parts:
+            if part.name in before:
+                raise InputError(f"there are two parts {part.name!r}; each needs its own name")
+            wanted = {*part.needs, *part.several, *(name for group in part.reads for name in group)}
+            if missing := sorted(wanted - before):
+                raise InputError(
+                    f"part {part.name!r} reads {', '.join(missing)}, which no part before it is"
+                )
+            before.add(part.name)
+        return self
+
+
+def declare(network: NetworkConfig) -> Declaration:
+    """The declaration of a network's model, of what the configuration has built."""
+    return _declared(network)
+
+
+@functools.lru_cache(maxsize=512)
+def _declared(network: NetworkConfig) -> Declaration:
+    from haemsa_jax.models.model import model_of  # late: models declare their parts by this module
+
+    return model_of(network).declare(network).checked()
+
+
+def default_structure(network: NetworkConfig) -> dict[str, Array]:
+    """Everything open: every label of every mask, the last of every choice."""
+    return {gene.name: gene.whole for gene in declare(network).genes}
+
+
+def opened(declaration: Declaration, part: Part, structure: Structure, task_id: str) -> Any:
+    """{0, 1}, whether the genes open a part to a task, be it of use or not."""
+    if not part.opened:
+        return np.float32(1.0)
+    chances: list[Any] = [np.float32(0.0)]
+    for name, label in part.opened:
+        gene = declaration.gene.get(name.replace(TASK, task_id))
+        if gene is None or label not in gene.labels:
+            continue
+        place, value = gene.labels.index(label), structure[gene.name]
+        chances.append(value[place] if gene.kind == "mask" else 1.0 * (value >= place))
+    return functools.reduce(_larger, chances)
+
+
+def usage(
+    network: NetworkConfig, structure: Structure, tasks: Iterable[str] | None = None
+) -> dict[str, Any]:
+    """Which parts a structure uses, {0, 1} by part. Pure; NumPy in, NumPy out.
+
+    Args:
+      network: the configuration.
+      structure: without leading axes.
+      tasks: for whose sake; all of the network's by default.
+    """
+    declaration = declare(network)
+    tasks = tuple(network.tasks if tasks is None else tasks)
+    of_task: dict[str, dict[str, Any]] = {task_id: {} for task_id in tasks}
+    used: dict[str, Any] = {}
+    for part in declaration.parts:
+        chances = [np.float32(0.0)]
+        for task_id in tasks:
+            here = of_task[task_id]
+            if part.tasks is not None and task_id not in part.tasks:
+                here[part.name] = np.float32(0.0)
+                continue
+            groups = [
+                functools.reduce(_larger, [here[name] for name in group], np.float32(0.0))
+                for group in part.reads
+            ]
+            here[part.name] = _product([opened(declaration, part, structure, task_id), *groups])
+            chances.append(here[part.name])
+        whole = _product([functools.reduce(_larger, chances), *(used[x] for x in part.needs)])
+        if part.several:
+            count = sum(used[name] for name in part.several)
+            whole = whole * (1.0 * (count > 1))
+        used[part.name] = whole
+    return used
+
+
+def running(network: NetworkConfig, structure: Structure, dataset: str) -> dict[str, Any]:
+    """Which of the parts that the network uses run on samples of a data set, {0, 1} by part.
+
+    That is more than its tasks use: what another data set's tasks have opened runs here, too, where
+    there is something to read.
+    """
+    declaration, tasks = declare(network), network.tasks_of(dataset)
+    whole, runs = usage(network, structure), {}
+    for part in declaration.parts:
+        if part.kind == "modality":
+            read = [opened(declaration, part, structure, task_id) for task_id in tasks]
+            runs[part.name] = functools.reduce(_larger, read)
+            continue
+        own = np.float32(part.tasks is None or bool({*part.tasks} & {*tasks}))
+        groups = [] if part.everywhere else part.reads
+        given = [functools.reduce(_larger, [runs[x] for x in group]) for group in groups]
+        runs[part.name] = _product([whole[part.name] * own, *given])
+    return runs
+
+
+def modalities_of(declaration: Declaration, name: str) -> set[str]:
+    """Modalities without any of which a part has nothing to read, by name."""
+    part = declaration.part[name]
+    if part.kind == "modality":
+        return {name.partition("/")[2]}
+    alone = [group[0] for group in part.reads if len(group) == 1]
+    return {m for below in alone for m in modalities_of(declaration, below)}
+
+
+def _larger(left: Any, right: Any) -> Any:
+    traced = isinstance(left, jax.Array) or isinstance(right, jax.Array)
+    return jnp.maximum(left, right) if traced else np.maximum(left, right)
+
+
+def _product(values: list[Any]) -> Any:
+    return functools.reduce(operator.mul, values)
+
+
+def carried(network: NetworkConfig, structure: Structure, small: NetworkConfig) -> dict[str, Any]:
+    """A structure as another configuration of the same model has it: labels go by their names.
+
+    Args:
+      network: whose structure it is.
+      structure: with any leading axes.
+      small: the other, with some of the labels or other tasks.
+
+    Returns:
+      What the genes of `small` say; what `network` does not know is open.
+    """
+    genes, carried_over = declare(network).gene, {}
+    for gene in declare(small).genes:
+        known = genes.get(gene.name)
+        if known is None or not set(gene.labels) <= set(known.labels):
+            carried_over[gene.name] = gene.whole
+            continue
+        value, places = structure[gene.name], [known.labels.index(x) for x in gene.labels]
+        if gene.kind == "mask":
+            carried_over[gene.name] = value[..., np.array(places, int)]
+        elif gene.kind == "choice":
+            # Where the choice itself is gone, the next lower one that is left.
+            reached = sum(1 * (value >= place) for place in places)
+            carried_over[gene.name] = _larger(reached - 1, 0)
+        else:
+            carried_over[gene.name] = value
+    return carried_over
+
+
+def task_masks(
+    network: NetworkConfig, structure: Structure, prefix: str, axis: tuple[str, ...]
+) -> Array:
+    """float[K, len(axis)]: what the gene `prefix/TASK` of every task opens; 0 for other labels."""
+    genes, rows = declare(network).gene, []
+    for task_id in network.tasks:
+        gene, row = genes.get(f"{prefix}/{task_id}"), jnp.zeros(len(axis))
+        if gene is not None:
+            row = row.at[np.array([axis.index(x) for x in gene.labels])].set(structure[gene.name])
+        rows.append(row)
+    return jnp.stack(rows)
+
+
+def task_numbers(network: NetworkConfig, structure: Structure, prefix: str) -> Array:
+    """float[K]: the number that the choice `prefix/TASK` of every task names; 0 without one."""
+    genes, numbers = declare(network).gene, []
+    for task_id in network.tasks:
+        gene = genes.get(f"{prefix}/{task_id}")
+        if gene is None:
+            numbers.append(jnp.zeros(()))
+        else:
+            numbers.append(jnp.asarray([float(x) for x in gene.labels])[structure[gene.name]])
+    return jnp.stack(numbers)
+
+
+def shut(network: NetworkConfig, structure: Structure, parts: Iterable[str]) -> dict[str, Any]:
+    """The structure with the labels taken out that open these parts. On the host.
+
+    Raises:
+      InputError: a part is opened by no mask.
+    """
+    declaration, changed = declare(network), dict(structure)
+    for name in parts:
+        part, hit = declaration.part[name], False
+        for template, label in part.opened:
+            for task_id in network.tasks:
+                gene = declaration.gene.get(template.replace(TASK, task_id))
+                if gene is not None and gene.kind == "mask" and label in gene.labels:
+                    mask = np.array(changed[gene.name])
+                    mask[..., gene.labels.index(label)] = 0.0
+                    changed[gene.name], hit = mask, True
+        if not hit:
+            raise InputError(f"part {name!r} is opened by no mask, and cannot be shut alone")
+    return changed

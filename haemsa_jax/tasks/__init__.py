@@ -1,0 +1,25 @@
+"""Task kinds and metrics, both registries that users may add to."""
+
+from haemsa_jax.tasks.classification import Classification
+from haemsa_jax.tasks.kind import Summary, TaskKind, kind_of, kinds, register
+from haemsa_jax.tasks.metrics import Metric, metric_of, register_metric
+from haemsa_jax.tasks.multilabel import Multilabel
+from haemsa_jax.tasks.regression import Regression
+
+register(Regression())
+register(Classification())
+register(Multilabel())
+
+__all__ = [
+    "Classification",
+    "Metric",
+    "Multilabel",
+    "Regression",
+    "Summary",
+    "TaskKind",
+    "kind_of",
+    "kinds",
+    "metric_of",
+    "register",
+    "register_metric",
+]

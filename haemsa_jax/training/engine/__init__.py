@@ -1,0 +1,1 @@
+"""How it is minimised: state, batches, optimiser, step, devices, loop."""

@@ -1,0 +1,98 @@
+"""Batches drawn from data that live on the device: a pure function of (data, seed, step)."""
+
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from haemsa_jax.config import NetworkConfig, TrainConfig, dataset_of
+from haemsa_jax.data.batches import DeviceSplit, gather, shuffled_positions
+from haemsa_jax.training.engine.batch import Batch
+from haemsa_jax.training.random_streams import stream
+
+Array = jax.Array
+
+
+def batch_sizes(counts: Mapping[str, int], config: TrainConfig, devices: int = 1) -> dict[str, int]:
+    """Samples of each task in one step, by the temperature of sampling.
+
+    Args:
+      counts: labelled training samples of every task.
+      config: with the batch size, which is the mean over tasks, and the temperature.
+      devices: each size is a multiple of it.
+    """
+    power = 1.0 / config.sampling_temperature if config.sampling_temperature else 0.0
+    shares = {task_id: count**power for task_id, count in counts.items()}
+    each = config.batch_size * len(counts) / sum(shares.values()) / devices
+    return {task_id: devices * max(1, round(each * share)) for task_id, share in shares.items()}
+
+
+def steps_per_epoch(counts: Mapping[str, int], sizes: Mapping[str, int]) -> int:
+    """Steps until every task has seen each of its samples once."""
+    return max(-(-count // sizes[task_id]) for task_id, count in counts.items())
+
+
+def label_counts(network: NetworkConfig, data: Mapping[str, DeviceSplit]) -> dict[str, int]:
+    """Labelled training samples of every task."""
+    return {
+        task_id: len(data[dataset_of(task_id)].rows[task.name])
+        for task_id, task in network.tasks.items()
+    }
+
+
+def drawn_places(
+    seed: Array, index: int, step: Array, size: int, count: int, lengths: Array | None
+) -> Array:
+    """int[size], places among the `count` rows of a task, the `index`th, that its batch has."""
+    order = jax.random.fold_in(stream(seed, "batch"), index)
+    return shuffled_positions(order, step, size, count, lengths)
+
+
+def make_draw(
+    network: NetworkConfig, config: TrainConfig, *, axis: str | None = None, devices: int = 1
+) -> Callable[..., Batch]:
+    """Batches of all tasks, or a device's share of them.
+
+    Args:
+      network: tasks and context.
+      config: the batch size and how tasks share it.
+      axis: name of the mapped device axis; None for the whole batch.
+      devices: the sizes of tasks' batches are multiples of it.
+
+    Returns:
+      draw(data, seed, step) -> `Batch`, with `data` a dict of data set name to training
+      `DeviceSplit`, `seed` a key and `step` int[].
+    """
+
+    def draw(data: Mapping[str, DeviceSplit], seed: Array, step: Array) -> Batch:
+        device, parts = (0, 1) if axis is None else (jax.lax.axis_index(axis), devices)
+        sizes = batch_sizes(label_counts(network, data), config, devices)
+        samples, labels, weights, places, utterances, before = {}, {}, {}, {}, {}, 0
+        for dataset in network.widths:
+            split, rows, place, asked = data[dataset], [], [], []
+            for task_id in network.tasks_of(dataset):
+                index, name = network.task_index(task_id), network.tasks[task_id].name
+                size, share = sizes[task_id], sizes[task_id] // parts
+                count, lengths = split.rows[name].shape[0], split.lengths.get(name)
+                chosen = drawn_places(seed, index, step, size, count, lengths)
+                chosen = jax.lax.dynamic_slice(chosen, (device * share,), (share,))
+                rows.append(split.rows[name][chosen])
+                place.append(before + device * share + jnp.arange(share))
+                asked += [index] * share
+                before += size
+            rows, asked = jnp.concatenate(rows), np.array(asked, np.int32)
+            context = network.context_of(dataset)
+
+            def sample_of(row, task, split=split, context=context):
+                return gather(split, row, task, *context)
+
+            samples[dataset] = jax.vmap(sample_of)(rows, asked)
+            places[dataset], utterances[dataset] = jnp.concatenate(place), rows
+            for task_id in network.tasks_of(dataset):
+                labels[task_id] = split.labels[network.tasks[task_id].name][rows]
+                drawn = asked == network.task_index(task_id)
+                weights[task_id] = jnp.asarray(drawn, jnp.float32)
+        return Batch(samples, labels, weights, places, utterances)
+
+    return draw

@@ -1,0 +1,1 @@
+"""What is measured: normalization from training data, predictions, validation, evaluation."""

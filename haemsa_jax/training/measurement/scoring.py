@@ -1,0 +1,31 @@
+"""From raw outputs to what people read, and to metrics."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from haemsa_jax.config import NetworkConfig, TaskSpec, dataset_of
+from haemsa_jax.data.dataset import Dataset
+from haemsa_jax.tasks import kind_of, metrics
+
+
+def probabilities(task: TaskSpec, outputs: np.ndarray) -> np.ndarray:
+    """Raw outputs float[n, C] as a person reads them, in float64.
+
+    Label units float64[n] for a regression, mostly probabilities float64[n, C] otherwise.
+    """
+    return kind_of(task.kind).readable(task, outputs.astype(np.float64))
+
+
+def measure(task: TaskSpec, predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Metrics of what `probabilities` returns, in float64."""
+    values = metrics.compute(task, predictions, labels, np.ones(len(labels), bool))
+    return {name: float(value) for name, value in values.items()}
+
+
+def label_reference(network: NetworkConfig, datasets: Mapping[str, Dataset], task_id: str) -> float:
+    """`TaskKind.reference` on the training labels."""
+    task = network.tasks[task_id]
+    split = datasets[dataset_of(task_id)].splits["train"]
+    labels = split.labels[task.name][split.labelled[task.name]]
+    return kind_of(task.kind).reference(task, labels)

@@ -1,0 +1,88 @@
+"""What is trained and how: what must agree for a run to be resumed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from haemsa_jax.config import (
+    NetworkConfig,
+    TrainConfig,
+    from_json,
+    network_from_json,
+    to_json,
+)
+from haemsa_jax.errors import InputError
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What is trained and how; all that must agree for a run to be resumed.
+
+    Attributes:
+      network, train: the configuration.
+      origin: where structure and first weights come from, or the search that made them, as JSON
+        values; empty for everything open and random weights.
+      data: what the networks must know of their data, as `describe_data` returns it.
+    """
+
+    network: NetworkConfig
+    train: TrainConfig
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values, as they come back from a checkpoint."""
+        return {
+            "network": to_json(self.network), "train": to_json(self.train),
+            "origin": dict(self.origin), "data": dict(self.data),
+        }  # fmt: skip
+
+
+def experiment_from_json(values: Mapping[str, Any]) -> Experiment:
+    """Inverse of `Experiment.to_json`.
+
+    Raises:
+      InputError: something is missing or unknown, as where another version wrote it.
+    """
+    try:
+        network = network_from_json(values["network"])
+        train = from_json(TrainConfig, values["train"])
+        return Experiment(network, train, values["origin"], values["data"])
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"its configuration lacks or garbles {error}: another version of haemsa_jax wrote it; "
+            "train again, or use that version"
+        ) from error
+
+
+def check_same(directory: Path, saved: dict[str, Any], wanted: Experiment) -> None:
+    """A run resumes only what it began."""
+    wanted = wanted.to_json()
+    differences = list(_differences(saved, wanted))
+    # Rows of masks and queries are numbered by task.
+    orders = [list(config["network"]["tasks"]) for config in (saved, wanted)]
+    if sorted(orders[0]) == sorted(orders[1]) and orders[0] != orders[1]:
+        differences.append(
+            f"network.tasks: {', '.join(orders[0])} there, {', '.join(orders[1])} asked"
+        )
+    if differences:
+        raise InputError(
+            f"{directory} holds a checkpoint of another configuration: {'; '.join(differences)}. "
+            "Give the same flags to resume, another --run_dir, or --overwrite to begin anew"
+        )
+
+
+def _differences(saved: Any, wanted: Any, path: str = ""):
+    """`name: saved -> wanted` of every leaf that differs."""
+    if isinstance(saved, dict) and isinstance(wanted, dict):
+        for name in sorted({*saved, *wanted}):
+            inner = f"{path}.{name}" if path else name
+            yield from _differences(saved.get(name), wanted.get(name), inner)
+    elif _plain(saved) != _plain(wanted):
+        yield f"{path}: {saved} there, {wanted} asked"
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no tuples."""
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,36 @@
+"""Which code wrote a checkpoint, and whether this code reads it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import flax
+import jax
+
+from haemsa_jax.errors import InputError
+from haemsa_jax.version import __version__
+
+FORMAT = 2  # of the trees of arrays and of the metadata; 1 had no number
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that decide what a checkpoint means."""
+    return {"haemsa_jax": __version__, "jax": jax.__version__, "flax": flax.__version__}
+
+
+def check_format(path: Path, metadata: Mapping[str, Any]) -> None:
+    """A checkpoint must be of the format that this version reads.
+
+    Raises:
+      InputError: it is of another.
+    """
+    written = metadata.get("format", 1)
+    if written == FORMAT:
+        return
+    by = metadata.get("versions", {}).get("haemsa_jax")
+    way_out = f"install haemsa-jax=={by}" if by else "use the version that wrote it"
+    raise InputError(
+        f"{path} is a checkpoint of format {written}, written by haemsa_jax "
+        f"{by or '0.1.0 or older'}; haemsa_jax {__version__} reads format {FORMAT}: train again "
+        f"with --overwrite or another --run_dir, or {way_out}"
+    )

@@ -1,0 +1,98 @@
+"""What a checkpoint knows: versions, format and the content of the data."""
+
+import dataclasses
+import re
+
+import flax
+import jax
+import numpy as np
+import pytest
+
+from haemsa_jax import TrainConfig, __version__, load_trained, make_train
+from haemsa_jax.data.fingerprint import fingerprint
+from haemsa_jax.errors import InputError
+from haemsa_jax.training.persistence import checkpoint, log, versions
+from haemsa_jax.training.persistence.checkpoint import Checkpoints
+
+CONFIG = TrainConfig(seeds=2, epochs=2, batch_size=16, learning_rate=1e-2)
+ONE = jax.local_devices()[:1]
+
+
+@pytest.fixture(scope="module")
+def train(lone, solo):
+    return make_train(lone, CONFIG, {"talks": solo}, ONE)
+
+
+@pytest.fixture(scope="module")
+def run(train, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("run")
+    rows = []
+    return directory, train(directory, observe=rows.append), rows
+
+
+def test_training_in_memory_is_training_in_a_directory(train, run, tmp_path, monkeypatch):
+    directory, trained, rows = run
+    monkeypatch.chdir(tmp_path)
+    seen = []
+    here = train(observe=seen.append)
+    assert not list(tmp_path.iterdir())
+    assert seen == rows == log.read(directory)
+    assert here.progress == trained.progress
+    kept = load_trained(directory)
+    for one in (here, trained):
+        assert one.experiment == kept.experiment
+        for field in ("params", "constants", "structures"):
+            jax.tree.map(
+                np.testing.assert_array_equal, getattr(one, field), getattr(kept, field)
+            )  # fmt: skip
+    assert all(isinstance(x, np.ndarray) for x in jax.tree.leaves(here.params))
+
+
+def test_it_says_who_wrote_it(run, solo):
+    for kind in ("latest", "best"):
+        with Checkpoints(run[0], kind) as checkpoints:
+            metadata = checkpoints.metadata()
+        assert metadata["format"] == versions.FORMAT
+        assert metadata["versions"] == {
+            "haemsa_jax": __version__, "jax": jax.__version__, "flax": flax.__version__
+        }  # fmt: skip
+        splits = {name: solo.splits[name] for name in ("train", "validation")}
+        assert metadata["experiment"]["data"]["talks"]["fingerprint"] == fingerprint(splits)
+
+
+@pytest.mark.parametrize("written", [{"versions": {"haemsa_jax": "0.9.7"}, "format": 9}, {}])
+def test_another_format_is_refused(train, run, tmp_path, monkeypatch, written):
+    """Both where it is read and where a training would go on from it."""
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "FORMAT", written.get("format", 1))
+        patch.setattr(checkpoint, "versions", lambda: written.get("versions", {}))
+        patch.setattr(checkpoint, "check_format", lambda *_: None)
+        train(tmp_path)
+    by = written.get("versions", {}).get("haemsa_jax", "0.1.0 or older")
+    words = re.escape(f"format {written.get('format', 1)}, written by haemsa_jax {by}; ")
+    words += f"haemsa_jax {__version__} reads format {versions.FORMAT}: train again"
+    for use in (load_trained, train):
+        with pytest.raises(InputError, match=words):
+            use(tmp_path)
+
+
+def test_other_data_do_not_resume(lone, solo, run):
+    first = solo.splits["train"]
+    features = {"text": first.features["text"] + np.float32(1e-3)}
+    splits = {**solo.splits, "train": dataclasses.replace(first, features=features)}
+    other = dataclasses.replace(solo, splits=splits)
+    with pytest.raises(InputError, match=r"data\.talks\.fingerprint: \w{16} there, \w{16} asked"):
+        make_train(lone, CONFIG, {"talks": other}, ONE)(run[0])
+
+
+def test_a_fingerprint_tells_contents_apart(solo):
+    split = solo.splits["train"]
+    whole = fingerprint({"train": split})
+    assert whole == fingerprint({"train": dataclasses.replace(split)})
+    labels = {**split.labels, "mood": (split.labels["mood"] + 1) % 3}
+    for other in (
+        {"validation": split},
+        {"train": dataclasses.replace(split, labels=labels)},
+        {"train": dataclasses.replace(split, group=split.group + 1)},
+    ):
+        assert fingerprint(other) != whole

@@ -1,0 +1,142 @@
+"""What all launchers share: being commands, overwriting, devices, errors as one line."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+
+import pytest
+from absl import flags
+from conftest import ROOT
+
+from haemsa_jax.errors import InputError
+from launch import cli
+from launch.emptying import empty
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+# Not programs, but what these share.
+SHARED = {"__init__", "cli", "emptying", "interrupt", "processes", "progress", "tasks", "words"}
+
+
+def test_every_launcher_is_a_command():
+    programs = {path.stem for path in (ROOT / "launch").glob("*.py")} - SHARED
+    modules = {program: f"haemsa_launch.{program}:run" for program in programs}
+    commands = PROJECT["project"]["scripts"]
+    assert commands == {f"haemsa-{p.replace('_', '-')}": module for p, module in modules.items()}
+    for program in programs:
+        tree = ast.parse((ROOT / "launch" / f"{program}.py").read_text())
+        functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+        assert "run" in functions and not ast.unparse(functions["run"].args), program
+
+
+def test_the_folder_of_launchers_is_the_package_of_the_commands():
+    (call,) = [
+        node for node in ast.walk(ast.parse((ROOT / "setup.py").read_text()))
+        if isinstance(node, ast.keyword) and node.arg == "package_dir"
+    ]  # fmt: skip
+    folders = ast.literal_eval(call.value)
+    assert folders["haemsa_launch"] == "launch"
+    assert all((ROOT / folder / "__init__.py").is_file() for folder in folders.values())
+
+
+def test_a_command_is_noted_as_it_was_started(tmp_path, monkeypatch):
+    for program in ("/repo/launch/train.py", "/venv/bin/haemsa-train"):
+        monkeypatch.setattr(sys, "argv", [program, "--run_dir=a b"])
+        cli.note_command(tmp_path)
+        cli.note_command(tmp_path)
+    assert (tmp_path / "commands.txt").read_text().splitlines() == [
+        "python -m launch.train '--run_dir=a b'", "haemsa-train '--run_dir=a b'",
+    ]  # fmt: skip
+
+
+def test_a_command_shows_its_own_help(launch, environment):
+    code = "from launch.export_encoder import run; run()"
+    command = subprocess.run(
+        [environment["PYTHON"], "-c", code, "--help"], cwd=ROOT, env=environment, text=True,
+        capture_output=True, check=False,
+    )  # fmt: skip
+    module = launch("export_encoder", "--help").stdout
+    assert "Writes a run's text encoder" in module and "--output" in module
+    assert command.stdout.splitlines()[:10] == module.splitlines()[:10]
+    assert command.stdout.count("\n  --") == module.count("\n  --")
+
+
+@pytest.mark.parametrize("mark", ["commands.txt", "log.jsonl", "search/3/_CHECKPOINT_METADATA"])
+def test_a_run_is_overwritten(tmp_path, mark):
+    for name in (mark, "best.json", "best/5/data"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    empty(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["thesis.tex", "runs/one/log.jsonl", "search/notes.txt"])
+def test_a_directory_that_is_no_run_is_not_overwritten(tmp_path, name):
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text("")
+    with pytest.raises(InputError, match="holds no run, which is all that --overwrite deletes"):
+        empty(tmp_path)
+    assert (tmp_path / name).is_file()
+
+
+def test_of_links_the_target_is_emptied_and_nothing_else(tmp_path):
+    elsewhere, run, link = (tmp_path / name for name in ("elsewhere", "run", "link"))
+    for directory in (elsewhere, run, run / "best"):
+        directory.mkdir()
+    (elsewhere / "kept").write_text("")
+    (run / "log.jsonl").write_text("")
+    (run / "shortcut").symlink_to(elsewhere)
+    link.symlink_to(run)
+    empty(link)
+    assert link.is_symlink() and run.is_dir() and not list(run.iterdir())
+    assert (elsewhere / "kept").is_file()
+
+
+def test_overwriting_what_is_no_run_is_refused(launch, spoken_dir, tmp_path):
+    (tmp_path / "thesis.tex").write_text("")
+    flags = "--tasks=cmu_mosi/standard", f"--data_dir={spoken_dir}", f"--run_dir={tmp_path}"
+    done = launch("train", *flags, "--text=minilm", "--overwrite")
+    assert done.returncode == 2 and f"--run_dir={tmp_path} holds no run" in done.stderr
+    assert (tmp_path / "thesis.tex").is_file()
+
+
+@pytest.mark.parametrize(("verbosity", "shown"), [(0, False), (1, True)])
+def test_a_traceback_where_it_is_asked_for(launch, tmp_path, verbosity, shown):
+    done = launch("report", f"--run_dir={tmp_path / 'none'}", f"--verbosity={verbosity}")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert ("Traceback" in done.stderr) == shown
+
+
+def split(monkeypatch, count: int, xla_flags: str) -> str:
+    """What XLA is told where `--devices=count`."""
+    values = flags.FlagValues()
+    flags.DEFINE_integer("devices", count, "", flag_values=values)
+    values(["program"])
+    updated = []
+    monkeypatch.setattr(cli.flags, "FLAGS", values)
+    monkeypatch.setattr(cli.jax.config, "update", lambda *told: updated.append(told))
+    monkeypatch.setenv("XLA_FLAGS", xla_flags)
+    cli._split_processor()
+    assert bool(updated) == ("device_count" not in xla_flags)
+    return cli.os.environ["XLA_FLAGS"]
+
+
+def test_parts_of_a_processor_wait_for_each_other(monkeypatch):
+    told = split(monkeypatch, 2, "--xla_force_host_platform_device_count=2")
+    assert told.startswith(
+        "--xla_force_host_platform_device_count=2 --xla_cpu_collective_call_warn"
+    )
+    assert "--xla_cpu_collective_call_terminate_timeout_seconds=7200" in told
+    own = "--xla_cpu_collective_call_terminate_timeout_seconds=5"
+    told = split(monkeypatch, 2, own)
+    assert told.count("terminate_timeout") == 1 and told.startswith(own)
+    assert "--xla_cpu_collective_timeout_seconds=7200" in told
+    assert split(monkeypatch, 1, "") == ""
+
+
+def test_xla_knows_these_limits(launch, data_dir, tmp_path):
+    """It ends a process that names a flag which it does not know."""
+    given = "--tasks=planted", f"--data_dir={data_dir}", f"--run_dir={tmp_path}"
+    done = launch("train", *given, "--devices=2", "--batch_size=13", XLA_FLAGS="")
+    assert "batch_size=13 does not divide over 2 devices" in done.stderr
