@@ -24,7 +24,7 @@ from haemsa_jax.structure.specialise import specialised_config
 from haemsa_jax.training.engine import loop, parallel
 from haemsa_jax.training.engine.blocks import make_block
 from haemsa_jax.training.engine.drawing import make_draw
-from haemsa_jax.training.engine.loop import make_train
+from haemsa_jax.training.engine.loop import Start, make_train
 from haemsa_jax.training.engine.optimizer import learning_rate, make_optimizer
 from haemsa_jax.training.engine.reports import NonFiniteLossError
 from haemsa_jax.training.engine.state import (
@@ -396,6 +396,12 @@ def test_of_what_a_task_may_read_one_modality_stays(slim, pair):
         assert present["text"].sum() > 0.8 * len(present["text"])  # where it was recorded
         assert not present["audio"].any()
     assert 0.2 < seen(slim, opened)["audio"].mean() < 0.8
+
+
+def test_a_structure_of_another_network_is_refused(lone, slim, datasets):
+    start = Start(default_structure(slim), {}, {})
+    with pytest.raises(InputError, match=r"of another network: it differs in .*links"):
+        make_train(lone, CONFIG, datasets, jax.local_devices()[:1], start=start)
 
 
 def test_metadata_is_plain_json(whole):

@@ -66,7 +66,8 @@ def figure(
     """
     columns = max([1, *collections.Counter(_rows(declare(network))).values()])
     drawing = Figure(figsize=(9 + 1.5 * columns, 6.2), dpi=DPI, layout="constrained")
-    draw(drawing.subplots(), network, structure, gates, title="gate weights, mean over samples")
+    title = "gate weights, mean over samples" if declare(network).gates else "the network"
+    draw(drawing.subplots(), network, structure, gates, title=title)
     drawing.savefig(path)
 
 
@@ -216,7 +217,8 @@ class _Drawing:
                     start, end = (self.bank + 0.095, y), (self.tasks - 0.085, self.heads[t])
                     _arrow(self.axes, start, end, FAINT, True, thick)
         if not count:
-            self.axes.text(self.bank, 0.5, self.network.model, ha="center", fontsize=FONT)
+            name = self.network.model.replace("_", " ")
+            self.axes.text(self.bank, 0.5, name, ha="center", fontsize=FONT)
             for t in self.heads:
                 end = (self.tasks - 0.085, self.heads[t])
                 _arrow(self.axes, (self.bank + 0.095, 0.5), end, FAINT, True)

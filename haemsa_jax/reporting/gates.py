@@ -57,7 +57,8 @@ def _blocks(axes: Axes, gatings: Sequence[Gating], weights) -> None:
 
 def _pairs(axes: Axes, gating: Gating, weights) -> None:
     pairs = [label.split(">") for label in gating.labels]
-    names = list(dict.fromkeys(name for pair in pairs for name in pair))
+    # Targets are declared in the order of the modality axis.
+    names = list(dict.fromkeys([target for _, target in pairs] + [source for source, _ in pairs]))
     table = np.full((len(names), len(names)), np.nan)
     for (source, target), weight in zip(pairs, weights, strict=True):
         table[names.index(target), names.index(source)] = weight

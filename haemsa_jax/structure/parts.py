@@ -138,6 +138,22 @@ def default_structure(network: NetworkConfig) -> dict[str, Array]:
     return {gene.name: gene.whole for gene in declare(network).genes}
 
 
+def check_structure(network: NetworkConfig, structure: Structure) -> None:
+    """Refuses a structure that was made for another network.
+
+    Raises:
+      InputError: genes are missing, unknown, or have another number of labels.
+    """
+    wanted = {gene.name: np.shape(gene.whole) for gene in declare(network).genes}
+    given = {name: np.shape(value) for name, value in structure.items()}
+    if wanted != given:
+        names = sorted(name for name in {*wanted, *given} if wanted.get(name) != given.get(name))
+        raise InputError(
+            f"the structure is of another network: it differs in {', '.join(names)}; take "
+            "default_structure(network), or `carried` from the other"
+        )
+
+
 def opened(declaration: Declaration, part: Part, structure: Structure, task_id: str) -> Any:
     """{0, 1}, whether the genes open a part to a task, be it of use or not."""
     if not part.opened:

@@ -18,6 +18,7 @@ from haemsa_jax.config import NetworkConfig, TrainConfig, check_together
 from haemsa_jax.data.dataset import Dataset, splits_of
 from haemsa_jax.data.description import describe_data
 from haemsa_jax.models import default_structure
+from haemsa_jax.structure.parts import check_structure
 from haemsa_jax.training.engine import parallel, reports
 from haemsa_jax.training.engine.blocks import make_agreement_of_members, make_block
 from haemsa_jax.training.engine.drawing import batch_sizes, label_counts, steps_per_epoch
@@ -116,12 +117,13 @@ def make_train(
       a run of another configuration or data, and NonFiniteLossError.
 
     Raises:
-      InputError: the batch does not divide over the devices.
+      InputError: the batch does not divide over the devices, or the start is of another network.
     """
     devices = devices or jax.local_devices()
     parallel.check_divisible(config.batch_size, len(devices))
     check_together(network, config)
     start = start or Start(default_structure(network), {}, {})
+    check_structure(network, start.structure)
     programs = _make_programs(
         network, config, datasets, devices, checkpoint_every, start, gradients, resident
     )
