@@ -30,11 +30,10 @@ from absl import flags
 from tqdm import tqdm
 
 import haemsa_datasets
-from haemsa_jax.data import SPLITS
 from haemsa_jax.data.missing import PROTOCOLS
 from haemsa_jax.errors import InputError
 from haemsa_jax.reporting import protocols, results, robustness, tables
-from haemsa_jax.reporting.runs import load_runs, vectors_of
+from haemsa_jax.reporting.runs import load_runs, splits_for, vectors_of
 
 from . import cli, words
 
@@ -72,9 +71,10 @@ def main() -> None:
     split, resident = _SPLIT.value, flags.FLAGS.resident_mib << 20
     runs = load_runs([Path(name) for name in _RUN_DIR.value])
     network, out = runs[0].network, Path(_OUT_DIR.value or _RUN_DIR.value[0])
-    splits = SPLITS if _BASELINES.value or _PROTOCOL.value else (split,)
+    fitted = _BASELINES.value or _PROTOCOL.value
+    splits = splits_for(split, fitted=fitted)
     datasets = {name: _load(name, splits, network.encoders) for name in network.widths}
-    yardsticks = vectors_of(datasets, network, _load) if _BASELINES.value else None
+    yardsticks = vectors_of(datasets, network, _load, splits) if _BASELINES.value else None
     if _PROTOCOL.value:
         _evaluate_protocol(runs, datasets, yardsticks or {}, out)
         return

@@ -20,6 +20,7 @@ from haemsa_jax.errors import InputError
 from haemsa_jax.models import default_structure
 from haemsa_jax.reporting import architecture, samples, tables
 from haemsa_jax.reporting.page import page
+from haemsa_jax.reporting.runs import splits_for
 from haemsa_jax.reporting.sections import SECTIONS
 from haemsa_jax.reporting.writing import draft_of, write_text
 from haemsa_jax.structure.parts import declare, shut
@@ -80,6 +81,19 @@ def test_the_largest_errors_and_what_misled(predictions):
     assert (second.modality, second.without) == ("text", "0.5")
     # Nothing was left out of the other task.
     assert found["talks:mood"][0].modality == ""
+
+
+@pytest.mark.parametrize("text", ["", "a,b\n1,2\n", "task,id,words,truth,prediction,error\nx,y\n"])
+def test_a_damaged_file_of_predictions_is_named(tmp_path, text):
+    (tmp_path / "test_predictions.csv").write_text(text)
+    with pytest.raises(InputError, match=r"test_predictions\.csv is no file of predictions"):
+        samples.largest_errors(tmp_path / "test_predictions.csv", 2)
+
+
+def test_no_other_test_split_is_read_than_that_asked_for():
+    assert splits_for("validation", fitted=True) == ("train", "validation")
+    assert splits_for("validation", fitted=False) == ("validation",)
+    assert splits_for("test", fitted=True) == ("train", "validation", "test")
 
 
 def test_several_labels_in_words(tmp_path):

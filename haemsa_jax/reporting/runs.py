@@ -89,8 +89,21 @@ def evaluator(
         raise InputError(f"{run.directory}: {error}") from error
 
 
+def splits_for(split: str, *, fitted: bool) -> tuple[str, ...]:
+    """The splits that a measurement on one of them reads: no other test split than that asked for.
+
+    Args:
+      split: that is measured.
+      fitted: whether yardsticks are fitted, or what is lost is replaced, from the training split.
+    """
+    return tuple(x for x in SPLITS if x == split or (fitted and x != "test"))
+
+
 def vectors_of(
-    datasets: Mapping[str, Dataset], network: NetworkConfig, load: Load
+    datasets: Mapping[str, Dataset],
+    network: NetworkConfig,
+    load: Load,
+    splits: Sequence[str] = SPLITS,
 ) -> dict[str, Dataset]:
     """The data as yardsticks read them: where a network reads numbers of tokens, vectors.
 
@@ -98,12 +111,13 @@ def vectors_of(
       datasets: by name, as the network reads them.
       network: which may hold encoders; then those that are published make the vectors.
       load: reads a data set.
+      splits: that are read.
     """
     frozen = {
         modality: dataclasses.replace(spec, mode="frozen") if spec.within else spec
         for modality, spec in network.encoders.items()
     }
     return {
-        name: load(name, SPLITS, frozen) if network.encoded(name) else dataset
+        name: load(name, splits, frozen) if network.encoded(name) else dataset
         for name, dataset in datasets.items()
     }

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from haemsa_jax.errors import InputError
 from haemsa_jax.reporting.writing import draft_of
 from haemsa_jax.spreadsheet import original, safe_cell
 from haemsa_jax.tasks import kind_of
@@ -97,12 +98,20 @@ def largest_errors(path: Path, count: int) -> dict[str, list[Misled]]:
       count: samples a task.
     """
     tasks: dict[str, list[dict[str, str]]] = {}
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.reader(file)
-        head = [original(cell) for cell in next(reader)]
-        for cells in reader:
-            row = dict(zip(head, map(original, cells), strict=True))
-            tasks.setdefault(row["task"], []).append(row)
+    csv.field_size_limit(2**31 - 1)  # words of a sample may be longer than the module expects
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.reader(file)
+            head = [original(cell) for cell in next(reader)]
+            for cells in reader:
+                row = dict(zip(head, map(original, cells), strict=True))
+                row["error"] = str(float(row["error"]))
+                tasks.setdefault(row["task"], []).append(row)
+    except (StopIteration, KeyError, ValueError, csv.Error) as error:
+        raise InputError(
+            f"{path} is no file of predictions as launch.evaluate writes it "
+            f"({type(error).__name__} {error}); evaluate again"
+        ) from error
     return {
         task_id: [
             _misled(row) for row in sorted(rows, key=lambda row: -float(row["error"]))[:count]
