@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import bare
+from conftest import as_model, bare
 from jax.flatten_util import ravel_pytree
 
 from haemsa_jax.config import OPTIONS, TrainConfig
@@ -194,6 +194,26 @@ def test_the_state_holds_arrays_only(lone):
     state = abstract_trees(Experiment(lone, CONFIG))[0]
     for leaf in jax.tree.leaves(state):
         assert not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+@pytest.mark.parametrize("name", ["late_fusion", "recurrent"])
+def test_other_models_resume_and_spread(name, lone, datasets, tmp_path):
+    """Stopped and resumed bit for bit; eight devices give what one does."""
+    network = as_model(name, lone)
+    config = dataclasses.replace(CONFIG, seeds=1, epochs=2, evaluate_every=1)
+    runs = {
+        count: make_train(network, config, datasets, jax.local_devices()[:count])
+        for count in (1, 8)
+    }
+    whole = runs[1]()
+    stopped = runs[1](tmp_path, stop=lambda: True)
+    assert 0 < stopped.progress["step"] < whole.progress["step"]
+    resumed = runs[1](tmp_path)
+    jax.tree.map(np.testing.assert_array_equal, resumed.params, whole.params)
+    spread = runs[8]()
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), spread.params, whole.params
+    )
 
 
 def test_early_stopping(lone, datasets, tmp_path):
