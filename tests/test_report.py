@@ -200,6 +200,12 @@ def test_a_table_escapes_what_would_be_markdown():
     row = next(line for line in table.splitlines() if "loud" in line and line.startswith("|"))
     assert len(re.findall(r"(?<!\\)\|", row)) == 3
     assert "[x](y)" not in table
+    assert "| \\*loud\\* \\`x\\` |" in tables.markdown({"a": {"*loud* `x`": {"mae": [1.0]}}})
+
+
+def test_commands_of_any_bytes_are_shown(tmp_path):
+    (tmp_path / "commands.txt").write_bytes(b"python -m launch.train --data_dir=/caf\xe9\n")
+    assert "launch.train --data_dir=/caf\ufffd" in page(tmp_path)
 
 
 def test_a_file_of_another_form_is_refused(tmp_path):

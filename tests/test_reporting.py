@@ -68,6 +68,12 @@ def test_text():
     )
 
 
+def test_a_bound_is_no_competitor():
+    rows = {"ours": {"mae": [1.0]}, "median": {"mae": [2.0]}, tables.BEST_POSSIBLE: {"mae": [0.5]}}
+    assert "| **1.000** |" in tables.markdown({"a": rows})
+    assert "**0.500**" not in tables.markdown({"a": rows})
+
+
 def test_one_seed_has_no_spread_and_nan_is_never_the_best():
     rows = {"a": {"mae": [math.nan]}, "b": {"mae": [0.5]}, "c": {"mae": [0.7]}}
     table = tables.markdown({"toy:valence": rows})

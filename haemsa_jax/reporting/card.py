@@ -13,6 +13,16 @@ from haemsa_jax.training.persistence.trained import Trained
 COMMANDS = "commands.txt"  # those that made a run directory, one a line
 
 
+def commands_of(run_dir: Path) -> list[str]:
+    """Commands that made a run directory, oldest first; none where they were not kept.
+
+    Paths may hold any bytes. What is not UTF-8 is shown as replacement characters, for a card or a
+    page is worth more than one letter.
+    """
+    path = run_dir / COMMANDS
+    return path.read_text("utf-8", errors="replace").splitlines() if path.is_file() else []
+
+
 def model_card(
     trained: Trained,
     run_dir: Path,
@@ -91,10 +101,8 @@ def _inputs(
 
 
 def _origin(trained: Trained, run_dir: Path, dataset: str, networks: int) -> Iterator[str]:
-    experiment, path = trained.experiment, run_dir / COMMANDS
-    commands = ["(the command was not kept)"]
-    if path.is_file():
-        commands = path.read_text("utf-8").splitlines()
+    experiment = trained.experiment
+    commands = commands_of(run_dir) or ["(the command was not kept)"]
     yield "\n".join(f"    {command}" for command in commands)
     kind = "members of one search, the best first" if trained.ranked else "seeds"
     others = [task_id for task_id in experiment.network.tasks if dataset_of(task_id) != dataset]

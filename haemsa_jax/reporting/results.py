@@ -112,7 +112,9 @@ def results_of(
             name, task_name = dataset_of(task_id), task.spec.name
             measured = baselines.evaluate(yardsticks[name], task_name, split=split)
             best = best_possible(name, task_name)
-            for row, values in {**measured, **({"best possible": best} if best else {})}.items():
+            if best:
+                measured = {**measured, tables.BEST_POSSIBLE: best}
+            for row, values in measured.items():
                 rows[row] = {metric: [value] for metric, value in values.items()}
         results[task_id] = rows
     for task_id, task in evaluated.tasks.items():

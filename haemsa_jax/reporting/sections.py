@@ -16,7 +16,7 @@ from typing import Any
 from haemsa_jax.data import SPLITS
 from haemsa_jax.data.missing import PROTOCOLS
 from haemsa_jax.reporting import ablation, robustness, samples, tables
-from haemsa_jax.reporting.card import COMMANDS
+from haemsa_jax.reporting.card import commands_of
 from haemsa_jax.reporting.reading import from_json
 from haemsa_jax.reporting.tables import Table, Tables
 from haemsa_jax.structure.ablation import ABLATIONS
@@ -156,9 +156,9 @@ def _search(run_dir: Path) -> Iterator[Block]:
 
 
 def _configuration(run_dir: Path) -> Iterator[Block]:
-    path = run_dir / COMMANDS
-    if path.is_file():
-        yield Block("code", path.read_text("utf-8").strip())
+    commands = commands_of(run_dir)
+    if commands:
+        yield Block("code", "\n".join(commands))
     if (run_dir / BEST).is_dir():
         for title, values in load_experiment(run_dir).to_json().items():
             if values:

@@ -13,6 +13,7 @@ import numpy as np
 
 from haemsa_jax.tasks.metrics import BY_CLASS, PER_CENT, metric_of
 
+BEST_POSSIBLE = "best possible"  # a bound, not a competitor: never marked as the best
 Results = Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]
 
 
@@ -156,8 +157,8 @@ def _one_line(cell: str) -> str:
 
 
 def escaped(cell: str) -> str:
-    """Text that Markdown shows as it is: no columns, no HTML, no links of its own."""
-    for markup in ("\\", "|", "<"):
+    """Text that Markdown shows as it is: no columns, HTML, emphasis, code or links of its own."""
+    for markup in ("\\", "|", "<", "*", "`"):
         cell = cell.replace(markup, f"\\{markup}")
     return _one_line(cell).replace("](", "]\\(")
 
@@ -195,7 +196,8 @@ def _best(metric: str, rows) -> set[str]:
     if metric == BY_CLASS:  # rows are classes, none of which is better than another
         return set()
     sign = 1 if metric_of(metric).higher_is_better else -1
-    means = {name: fmean(row[metric]) for name, row in rows.items() if row.get(metric)}
+    competing = {name: row for name, row in rows.items() if name != BEST_POSSIBLE}
+    means = {name: fmean(row[metric]) for name, row in competing.items() if row.get(metric)}
     means = {name: sign * value for name, value in means.items() if not math.isnan(value)}
     if len(means) < 2:
         return set()
