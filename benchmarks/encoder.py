@@ -54,8 +54,8 @@ def main(argv: list[str]) -> None:
     median = {name: float(np.median(values)) for name, values in seconds.items()}
     for name, value in median.items():
         print(f"{name:26}{1e3 * value:10.1f} ms{shape[0] / value:10.1f} texts/s", end="")
-        mine = median.get(name.replace("transformers", "HAEMSA"))
-        print(f"   ratio of rates {value / mine:.2f}" if mine != value else "")
+        baseline = median.get(name.replace("transformers", "HAEMSA"))
+        print(f"   ratio of rates {value / baseline:.2f}" if baseline != value else "")
 
 
 def ours(pretrained, params, ids, mask, precision):
@@ -65,8 +65,8 @@ def ours(pretrained, params, ids, mask, precision):
     adapters, _ = split_adapters(jax.jit(adapted.init)(key, ids, mask)["params"])
 
     def loss(encoder, params):  # of samples one by one and mapped, as a network reads them
-        said = jax.vmap(lambda *text: encoder.apply({"params": params}, *text))(ids, mask)
-        return (said**2).mean()
+        encoded = jax.vmap(lambda *text: encoder.apply({"params": params}, *text))(ids, mask)
+        return (encoded**2).mean()
 
     forward = jax.jit(lambda params: plain.apply({"params": params}, ids, mask))
     by_all = jax.jit(jax.grad(lambda params: loss(plain, params)))

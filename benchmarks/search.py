@@ -295,10 +295,10 @@ def torch_rate(torch, limit: int) -> float:
             # Each task has a batch of its own, as above.
             rows = torch.arange(step * 2 * _BATCH.value, (step + 1) * 2 * _BATCH.value) % len(score)
             half = _BATCH.value
-            said = model([x[rows] for x in features])
+            outputs = model([x[rows] for x in features])
             optimiser.zero_grad()
-            loss = nn.functional.huber_loss(said[0][:half, 0], score[rows[:half]])
-            loss = loss + nn.functional.cross_entropy(said[1][half:], mood[rows[half:]])
+            loss = nn.functional.huber_loss(outputs[0][:half, 0], score[rows[:half]])
+            loss = loss + nn.functional.cross_entropy(outputs[1][half:], mood[rows[half:]])
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimiser.step()

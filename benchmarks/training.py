@@ -56,8 +56,8 @@ def main(argv: list[str]) -> None:
         print(f"torch {torch.__version__}, late fusion of {other:,} parameters\n")
     print(f"{'':34}{'HAEMSA':>12}{'torch':>12}{'ratio':>8}")
     for name, value in ours.items():
-        there = theirs.get(name)
-        beside = f"{there:12,.2f}{value / there:8.2f}" if there else ""
+        torch_rate = theirs.get(name)
+        beside = f"{torch_rate:12,.2f}{value / torch_rate:8.2f}" if torch_rate else ""
         print(f"{name:34}{value:12,.2f}{beside}")
 
 

@@ -24,7 +24,7 @@ from absl import flags
 from haemsa_jax.config import TrainConfig, dataset_of, slug
 from haemsa_jax.data import SPLITS, Dataset
 from haemsa_jax.errors import InputError
-from haemsa_jax.evolution.outcome import Found, check_fits, read_genome
+from haemsa_jax.evolution.outcome import SavedGenome, check_fits, read_genome
 from haemsa_jax.reporting import ablation, robustness
 from haemsa_jax.reporting.tables import Tables, as_markdown
 from haemsa_jax.reporting.writing import draft_of, write_text
@@ -62,12 +62,12 @@ def main() -> None:
     for name in _ABLATE.value or ():
         if name not in ABLATIONS:
             raise InputError(f"--ablate={name} is unknown; choose from {', '.join(ABLATIONS)}")
-    places = [slug("+".join(found.experiment.network.widths)) for found in genomes]
+    places = [slug("+".join(source.experiment.network.widths)) for source in genomes]
     if len({*places}) < len(places):
         raise InputError(f"--genome: two genomes are on the same data sets, {', '.join(places)}")
-    prepared = [_variants(found, len(devices)) for found in genomes]
+    prepared = [_variants(source, len(devices)) for source in genomes]
     measured, counted = {}, {}
-    directory = cli.run_directory(*(found.path for found in genomes))
+    directory = cli.run_directory(*(source.path for source in genomes))
     with Interrupt() as interrupt:
         for (variants, datasets), place in zip(prepared, places, strict=True):
             for model, networks in variants.items():
@@ -96,17 +96,19 @@ def _named(model: str, number: int) -> str:
     return f"{model}_{number}" if model == "multitask" else model
 
 
-def _variants(found: Found, devices: int) -> tuple[dict[str, list[Variant]], dict[str, Dataset]]:
+def _variants(
+    source: SavedGenome, devices: int
+) -> tuple[dict[str, list[Variant]], dict[str, Dataset]]:
     """Everything to train on the tasks of one genome, the whole first, and all their data."""
-    datasets, network = tasks.from_flags(SPLITS, found.experiment.network)
-    check_fits(found, network)
-    train = cli.from_flags(TrainConfig, found.train)
-    unevolved = cli.from_flags(TrainConfig, found.experiment.train)
+    datasets, network = tasks.from_flags(SPLITS, source.experiment.network)
+    check_fits(source, network)
+    train = cli.from_flags(TrainConfig, source.train)
+    unevolved = cli.from_flags(TrainConfig, source.experiment.train)
     counts = {
         task_id: int(datasets[dataset_of(task_id)].splits["train"].labelled[task.name].sum())
         for task_id, task in network.tasks.items()
     }
-    structure = found.structure
+    structure = source.structure
     variants = {WHOLE: [specialised(network, structure, train)]}
     tasks.check_context(variants[WHOLE][0].network)
     for name in _ABLATE.value or possible(network):
@@ -141,9 +143,9 @@ def _measure(runs: dict[str, list[Path]], datasets: dict[str, Dataset]) -> robus
 
 def _write(directory: Path, measured: robustness.Robustness, counted: dict) -> None:
     """Raw values, tables and the picture."""
-    found = ablation.tables_of(measured, WHOLE)
+    measured_tables = ablation.tables_of(measured, WHOLE)
     sizes = ablation.sizes_table(counted, ABLATIONS)
-    table = as_markdown(Tables([sizes, *found.tables], found.note))
+    table = as_markdown(Tables([sizes, *measured_tables.tables], measured_tables.note))
     path = directory / "ablation.json"
     write_text(path, json.dumps({"metrics": measured, "sizes": counted}, indent=1))
     write_text(path.with_suffix(".md"), table)

@@ -144,13 +144,13 @@ def devices() -> list[jax.Device]:
             raise InputError(f"--devices={flags.FLAGS.devices} is for one process; of several all "
                              "devices are used: leave it away")  # fmt: skip
         return jax.devices()
-    there, count = jax.local_devices(), flags.FLAGS.devices
-    if not 0 <= count <= len(there):
+    available, count = jax.local_devices(), flags.FLAGS.devices
+    if not 0 <= count <= len(available):
         raise InputError(
-            f"--devices={count}, but JAX finds {len(there)} ({there[0].platform}); give a number "
-            f"from 1 to {len(there)}, or 0 for all"
+            f"--devices={count}, but JAX finds {len(available)} ({available[0].platform}); "
+            f"give a number from 1 to {len(available)}, or 0 for all"
         )
-    return there[: count or None]
+    return available[: count or None]
 
 
 def _split_processor() -> None:

@@ -83,26 +83,26 @@ def main() -> None:
     if cli.leads():
         print(_plan(network, problem, config, len(devices)), flush=True)
 
-    def run(blind: bool) -> SearchResult:
-        name = "random search" if blind else config.algorithm
+    def run(random_search: bool) -> SearchResult:
+        name = "random search" if random_search else config.algorithm
         with SearchBar(name, config.generations) as bar:
             return run_search(
-                search, key, data, directory, experiment, blind, _BLOCK.value,
-                _YARDSTICK.value and not blind, bar, interrupt,
+                search, key, data, directory, experiment, random_search, _BLOCK.value,
+                _YARDSTICK.value and not random_search, bar, interrupt,
             )  # fmt: skip
 
     with Interrupt() as interrupt:
-        found, beside = run(blind=False), None
-        _save(directory, found, experiment, problem, data)
-        ended = _after(found, config)
+        result, beside = run(random_search=False), None
+        _save(directory, result, experiment, problem, data)
+        ended = _after(result, config)
         if _YARDSTICK.value and not interrupt():
-            beside = run(blind=True)
+            beside = run(random_search=True)
             if interrupt():  # half a yardstick measures nothing
                 ended = f"in the random search, {_after(beside, config)}"
                 beside = None
         stopped = interrupt()
     if cli.leads():
-        _show(directory, found, beside, problem, experiment)
+        _show(directory, result, beside, problem, experiment)
     if stopped:
         interrupt.end(ended)
 
@@ -121,7 +121,7 @@ def _plan(network: NetworkConfig, problem: Problem, config: SearchConfig, device
 
 
 def _show(
-    directory: Path, found: SearchResult, beside, problem: Problem, experiment: Experiment
+    directory: Path, result: SearchResult, beside, problem: Problem, experiment: Experiment
 ) -> None:
     """Everything for people, once."""
     network = experiment.network
@@ -129,9 +129,9 @@ def _show(
         genes, objectives = problem.table.names, problem.objectives
         outcome.save_history(directory / "random.npz", beside.history, genes, objectives)
     cli.note_command(directory)
-    evolution_figure(found, beside, problem, network, directory / "report.png")
-    print(describe(network, experiment.train, found.genome))
-    _tell(found, beside, problem)
+    evolution_figure(result, beside, problem, network, directory / "report.png")
+    print(describe(network, experiment.train, result.genome))
+    _tell(result, beside, problem)
     print(f"written: {directory}: best.json, history.npz, report.png, best", flush=True)
 
 
@@ -139,15 +139,15 @@ def _after(result: SearchResult, config: SearchConfig) -> str:
     return f"after {len(result.history.best)} of {config.generations} generations"
 
 
-def _save(directory: Path, found: SearchResult, experiment, problem: Problem, data) -> None:
-    trained = outcome.population(found, experiment, data["constants"])
-    outcome.save(directory, found, trained, problem.objectives, cli.leads())
+def _save(directory: Path, result: SearchResult, experiment, problem: Problem, data) -> None:
+    trained = outcome.population(result, experiment, data["constants"])
+    outcome.save(directory, result, trained, problem.objectives, cli.leads())
 
 
-def _tell(found: SearchResult, beside: SearchResult | None, problem: Problem) -> None:
+def _tell(evolved: SearchResult, beside: SearchResult | None, problem: Problem) -> None:
     print(f"\n{'cost on validation, 0 is perfect':42}{'evolved':>10}", end="")
     print(f"{'random':>10}" if beside else "")
-    results = [found, beside] if beside else [found]
+    results = [evolved, beside] if beside else [evolved]
     rows = {"fitness": [result.fitness for result in results]}
     for place, name in enumerate(problem.objectives):
         rows[name] = [_best(result.history.costs[..., place], result) for result in results]
@@ -156,7 +156,7 @@ def _tell(found: SearchResult, beside: SearchResult | None, problem: Problem) ->
     ]
     for name, values in rows.items():
         print(f"{name:42}" + "".join(f"{value:10.3f}" for value in values))
-    diverged = found.history.diverged
+    diverged = evolved.history.diverged
     print(f"diverged: {diverged.sum()} of {diverged.size} members")
 
 

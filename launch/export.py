@@ -32,14 +32,19 @@ def main() -> None:
     config = export(
         trained, _OUTPUT.value, given.dataset, given.networks, _tokens(), _PLATFORMS.value
     )
-    told = config["interface"]
+    interface = config["interface"]
     card = model_card(
-        trained, run_dir, told["dataset"], told["networks"], told["reads"], told["tokens"]
+        trained,
+        run_dir,
+        interface["dataset"],
+        interface["networks"],
+        interface["reads"],
+        interface["tokens"],
     )
     (Path(_OUTPUT.value) / "MODEL_CARD.md").write_text(card, "utf-8")
-    read = {m for task in told["reads"].values() for m in task}
-    said = ", ".join(f"{m} [{n} tokens]" for m, n in told["tokens"].items() if m in read)
-    print(f"reads {said}; for {', '.join(config['jax']['platforms'])}")
+    read = {m for task in interface["reads"].values() for m in task}
+    lengths = ", ".join(f"{m} [{n} tokens]" for m, n in interface["tokens"].items() if m in read)
+    print(f"reads {lengths}; for {', '.join(config['jax']['platforms'])}")
     print(f"written: {_OUTPUT.value}: model.stablehlo, weights.safetensors, MODEL_CARD.md, ...")
 
 

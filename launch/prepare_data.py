@@ -27,10 +27,10 @@ def main() -> None:
     # Every name is looked up before the first is prepared, which may take minutes.
     paths = {name: prepared_path(name, _DATA_DIR.value) for name in _DATASET.value}
     for name, path in paths.items():
-        found = haemsa_datasets.prepare(
+        summary = haemsa_datasets.prepare(
             name, _RAW_DIR.value, _DATA_DIR.value, _OVERWRITE.value, report=_report
         )
-        _report(to_table(name, found, path))
+        _report(to_table(name, summary, path))
 
 
 def _report(line: str) -> None:

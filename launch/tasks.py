@@ -104,27 +104,27 @@ def from_flags(
             f"--past and --future are for dialogues, of which there are none in "
             f"{', '.join(datasets)}; leave them away"
         )
-    asked = [
+    numbers_given = [
         numbers if base is None or given[flag].present else {}
         for flag, numbers in (("past", past), ("future", future))
     ]
-    context = context_of(talking, asked, base)
+    context = context_of(talking, numbers_given, base)
     return datasets, cli.network_from_flags(
         base, defaults, widths=widths, tasks=tasks, context=context, encoders=encoders
     )
 
 
 def context_of(
-    talking: Iterable[str], asked: Sequence[Mapping[str, int]], base: NetworkConfig | None
+    talking: Iterable[str], wanted: Sequence[Mapping[str, int]], base: NetworkConfig | None
 ) -> dict[str, tuple[int, int]]:
     """Utterances before and after the target by data set: as asked, or those of `base`, or none.
 
     Args:
       talking: data sets of dialogues.
-      asked: by data set how many before, and how many after.
+      wanted: by data set how many before, and how many after.
       base: a network whose numbers stay where nothing is asked.
     """
-    past, future = asked
+    past, future = wanted
     context = {}
     for name in talking:
         before, after = base.context_of(name) if base is not None else (0, 0)
@@ -139,12 +139,14 @@ def _text(base: EncoderSpec | None) -> EncoderSpec | None:
         "mode": "text_mode", "rank": "adapter_rank", "precision": "text_precision",
         "max_tokens": "max_tokens",
     }  # fmt: skip
-    asked = [flag for flag in named.values() if given[flag].present]
+    given_flags = [flag for flag in named.values() if given[flag].present]
     if base is None and not given.text:
-        if asked:
-            raise InputError(f"--{asked[0]} is about a text encoder; name one by --text as well")
+        if given_flags:
+            raise InputError(
+                f"--{given_flags[0]} is about a text encoder; name one by --text as well"
+            )
         return None
-    if not given.text and not asked:
+    if not given.text and not given_flags:
         return base
     values = {
         field: given[flag].value if base is None or given[flag].present else getattr(base, field)
@@ -163,10 +165,10 @@ def check_context(network: NetworkConfig) -> None:
     for place, flag in enumerate(("past", "future")):
         if not flags.FLAGS[flag].present:
             continue
-        for name, asked in per_dataset(flag, flags.FLAGS[flag].value, talking).items():
-            if asked > network.context_of(name)[place]:
+        for name, count in per_dataset(flag, flags.FLAGS[flag].value, talking).items():
+            if count > network.context_of(name)[place]:
                 raise InputError(
-                    f"--{flag}: {asked} utterances are asked for, but of {name} the genome reads "
+                    f"--{flag}: {count} utterances are asked for, but of {name} the genome reads "
                     f"{network.context_of(name)[place]}; leave the flag away, or give less"
                 )
 
@@ -178,7 +180,7 @@ def patterns(entries: Sequence[str], modalities: Sequence[str]) -> list[tuple[st
         "leave_one_out": [tuple(m for m in modalities if m != gone) for gone in modalities],
         "single": [(m,) for m in modalities],
     }
-    found = []
+    parsed = []
     for entry in entries:
         chosen = set(entry.split("+"))
         if entry not in named and not chosen <= {*modalities}:
@@ -186,13 +188,13 @@ def patterns(entries: Sequence[str], modalities: Sequence[str]) -> list[tuple[st
                 f"--patterns={entry}: expected {', '.join(named)}, or modalities joined by + out "
                 f"of {', '.join(modalities)}"
             )
-        found += named.get(entry, [tuple(m for m in modalities if m in chosen)])
-    found = list(dict.fromkeys(pattern for pattern in found if pattern))
-    if not found:
+        parsed += named.get(entry, [tuple(m for m in modalities if m in chosen)])
+    parsed = list(dict.fromkeys(pattern for pattern in parsed if pattern))
+    if not parsed:
         raise InputError(
             f"--patterns={','.join(entries)}: no pattern has a modality of {', '.join(modalities)}"
         )
-    return found
+    return parsed
 
 
 def restricted(network: NetworkConfig, names: str) -> NetworkConfig:

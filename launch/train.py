@@ -17,7 +17,7 @@ from absl import flags
 
 from haemsa_jax.config import NetworkConfig, TrainConfig
 from haemsa_jax.errors import InputError
-from haemsa_jax.evolution.outcome import Found, begin, read_genome
+from haemsa_jax.evolution.outcome import SavedGenome, begin, read_genome
 from haemsa_jax.models import default_structure, overlaid
 from haemsa_jax.reporting.figures import training_figure
 from haemsa_jax.structure.warm_start import take
@@ -55,21 +55,21 @@ define_process_flags()
 
 def main() -> None:
     devices = cli.devices()
-    found = _found()
+    source = _saved_genome()
     datasets, network = tasks.from_flags(
-        ("train", "validation"), found and found.experiment.network
+        ("train", "validation"), source and source.experiment.network
     )
-    config = cli.from_flags(TrainConfig, found and found.train)
+    config = cli.from_flags(TrainConfig, source and source.train)
     if _TASK_WEIGHTS.value:
         weights = tasks.task_weights(_TASK_WEIGHTS.value, network.tasks)
         config = dataclasses.replace(config, task_weights=weights)
     if _MODALITIES.value is not None:
         network = tasks.restricted(network, _MODALITIES.value)
     start = Start(default_structure(network), {}, {})
-    if found and _MODALITIES.value is not None:
+    if source and _MODALITIES.value is not None:
         raise InputError("--modalities and --genome both say what tasks read; give one of them")
-    if found:
-        network, start = begin(found, network, inherit=_WEIGHTS.value == "inherited")
+    if source:
+        network, start = begin(source, network, inherit=_WEIGHTS.value == "inherited")
         tasks.check_context(network)
     start = dataclasses.replace(start, params=overlaid(words.weights(network), start.params))
     if _INIT_FROM.value is not None:
@@ -78,7 +78,7 @@ def main() -> None:
         network, config, datasets, devices, flags.FLAGS.checkpoint_every, start, _GRADIENTS.value,
         flags.FLAGS.resident_mib << 20,
     )  # fmt: skip
-    reads = [found.path] if found else []
+    reads = [source.path] if source else []
     directory = cli.run_directory(*reads, *filter(None, [_INIT_FROM.value]))
     with Interrupt() as interrupt, TrainingBar() as bar:
         progress = train(directory, observe=bar, stop=interrupt).progress
@@ -95,13 +95,13 @@ def _tell(directory: Path, config: TrainConfig, progress: dict) -> None:
     chosen = zip(progress["best_score"], progress["best_step"], strict=True)
     for seed, (score, step) in enumerate(chosen, start=config.seed):
         when = f"at step {step} of {progress['step']}"
-        said = f"best validation score {score:.4f} (higher is better) {when}"
-        print(f"seed {seed}: {said if step else 'not validated yet'}")
+        summary = f"best validation score {score:.4f} (higher is better) {when}"
+        print(f"seed {seed}: {summary if step else 'not validated yet'}")
     best = "best, " if any(progress["best_step"]) else ""
     print(f"written: {directory}: {best}latest, log.jsonl, training.png", flush=True)
 
 
-def _found() -> Found | None:
+def _saved_genome() -> SavedGenome | None:
     if _GENOME.value is not None:
         return read_genome(_GENOME.value)
     if _WEIGHTS.value == "inherited":

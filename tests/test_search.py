@@ -47,7 +47,7 @@ def test_it_finds_what_is_planted(data):
     config = dataclasses.replace(CONFIG, population=32, generations=25, steps=10, price=0.1)
     search = make_search(make_problem(), config, jax.local_devices()[:1])
     found = [search(jax.random.key(seed), data) for seed in range(8)]
-    random = [search(jax.random.key(seed), data, blind=True) for seed in range(8)]
+    random = [search(jax.random.key(seed), data, random_search=True) for seed in range(8)]
     said = [TABLE.to_json(result.genome) for result in found]
     # One search in a dozen never meets the right activation.
     assert sum(of["activation"] == "square" for of in said) >= 7
@@ -106,8 +106,8 @@ def test_fixed_genes_keep_the_default(data):
     default = make_problem().default
     still = TABLE.places(["units", "activation", "rate"])
     assert still.tolist() == [False] * 3 + [True] * 8
-    for blind in (False, True):
-        genomes = search(jax.random.key(0), data, blind).history.genomes
+    for at_random in (False, True):
+        genomes = search(jax.random.key(0), data, at_random).history.genomes
         np.testing.assert_array_equal(
             genomes[..., still], np.broadcast_to(default[still], genomes[..., still].shape)
         )
@@ -189,7 +189,7 @@ def test_a_second_search_compiles_nothing(search, result):
             "jax._src.compiler.backend_compile_and_load",
             lambda *a, **k: pytest.fail("a second search compiled a program"),
         )
-        other = search(jax.random.key(5), make_data(1), blind=True)
+        other = search(jax.random.key(5), make_data(1), random_search=True)
     assert not np.array_equal(other.history.fitness, result.history.fitness)
 
 
@@ -327,8 +327,8 @@ def test_a_genome_that_is_not_a_number_counts_as_diverged(search, data):
 
 
 def test_a_random_search_is_random_and_costs_the_same(search, data, result):
-    blind = search(jax.random.key(0), data, blind=True)
-    history = blind.history
+    at_random = search(jax.random.key(0), data, random_search=True)
+    history = at_random.history
     assert history.genomes.shape == result.history.genomes.shape
     np.testing.assert_array_equal(history.genomes[0], result.history.genomes[0])
     np.testing.assert_allclose(history.fitness[0], result.history.fitness[0], rtol=1e-6)
@@ -342,7 +342,7 @@ def test_a_random_search_is_random_and_costs_the_same(search, data, result):
 def test_without_inheritance_a_random_search_draws_anew(data):
     config = dataclasses.replace(CONFIG, inherit="none", head_start=0)
     search = make_search(make_problem(), config, jax.local_devices()[:1])
-    history = search(jax.random.key(0), data, blind=True).history
+    history = search(jax.random.key(0), data, random_search=True).history
     assert len(np.unique(history.genomes.reshape(-1, TABLE.size), axis=0)) == 6 * 8
     assert (history.parents == -1).all()
     # Around the default in every generation, as far as the first one.
@@ -365,8 +365,8 @@ def test_a_search_that_was_stopped_goes_on(search, result, data, tmp_path):
     assert rows[-1]["best"] == result.fitness
     again = run_search(**run)
     assert same(again.history, result.history)
-    blind = run_search(**run, blind=True)
-    assert not np.array_equal(blind.history.genomes, result.history.genomes)
+    at_random = run_search(**run, random_search=True)
+    assert not np.array_equal(at_random.history.genomes, result.history.genomes)
 
 
 def test_a_state_is_kept_by_names(search, data):
@@ -389,9 +389,9 @@ def test_a_blind_search_beside_begins_with_what_is_common(search, result, data, 
     shutil.rmtree(tmp_path / "search")
     assert same(run_search(**run, beside=True).history, result.history)
     assert [row["generation"] for row in rows] == [1, 1, 5, 6]
-    blind = run_search(**run, blind=True)
+    at_random = run_search(**run, random_search=True)
     assert [row["generation"] for row in rows[4:]] == [1, 5, 6]
-    assert same(blind.history, search(jax.random.key(0), data, blind=True).history)
+    assert same(at_random.history, search(jax.random.key(0), data, random_search=True).history)
 
 
 def test_a_search_that_starts_from_a_mean_has_no_generation_in_common(data, tmp_path):
@@ -400,8 +400,8 @@ def test_a_search_that_starts_from_a_mean_has_no_generation_in_common(data, tmp_
     run = {"search": search, "key": jax.random.key(0), "data": data, "directory": tmp_path}
     run |= {"experiment": EXPERIMENT, "block": 1}
     run_search(**run, beside=True)
-    blind = run_search(**run, blind=True)
-    assert same(blind.history, search(jax.random.key(0), data, blind=True).history)
+    at_random = run_search(**run, random_search=True)
+    assert same(at_random.history, search(jax.random.key(0), data, random_search=True).history)
 
 
 def test_it_goes_on_on_other_devices(search, result, data, tmp_path):

@@ -39,24 +39,24 @@ def register_directory(directory: str | Path) -> tuple[str, ...]:
       InputError: the directory holds no data set, or one of a name that is there already.
     """
     path = Path(directory).expanduser().absolute()
-    found = [
+    directories = [
         folder.parent.name
         for folder in sorted(path.glob("*/*_dataset_builder.py"))
         if folder.name == f"{folder.parent.name}_dataset_builder.py"
     ]
-    if not found:
+    if not directories:
         raise InputError(
             f"{path} holds no data set; expected folders NAME with a NAME_dataset_builder.py"
         )
     if str(path) not in haemsa_datasets.__path__:
-        taken = [name for name in found if name in folders()]
+        taken = [name for name in directories if name in folders()]
         if taken:
             raise InputError(
                 f"{path}: there is a data set {taken[0]!r} already; give the folder another name"
             )
         haemsa_datasets.__path__.append(str(path))
         importlib.invalidate_caches()
-    return tuple(name for folder in found for name in _names_of(folder))
+    return tuple(name for folder in directories for name in _names_of(folder))
 
 
 def names() -> tuple[str, ...]:

@@ -56,8 +56,8 @@ def _check_features(sample: Sample, widths: Mapping[str, int]) -> None:
             raise InputError(
                 f"{sample.origin}: {modality} features have shape {shape}; expected (T, {width})"
             )
-    there = [len(features) for features in sample.features.values()] if widths else [sample.words]
-    if not any(there):
+    lengths = [len(features) for features in sample.features.values()] if widths else [sample.words]
+    if not any(lengths):
         raise InputError(
             f"{sample.origin}: sample {sample.id!r} has no modality at all; at least one of "
             f"{', '.join(widths) or 'its words'} must be there, or the sample left out"

@@ -50,10 +50,10 @@ def read_table(path: Path, *columns: Sequence[str]) -> Iterator[tuple[str, dict[
       InputError: it is not UTF-8, lacks a column, or a row has more or fewer of them.
     """
     reader = csv.DictReader(io.StringIO(read_text(path, newline=""), newline=""))
-    there = reader.fieldnames or []
-    lacking = min(([name for name in names if name not in there] for names in columns), key=len)
+    header = reader.fieldnames or []
+    lacking = min(([name for name in names if name not in header] for names in columns), key=len)
     if lacking:
-        raise InputError(f"{path}: column {lacking[0]!r} is missing; it has {', '.join(there)}")
+        raise InputError(f"{path}: column {lacking[0]!r} is missing; it has {', '.join(header)}")
     for row in reader:
         origin = f"{path}, row {reader.line_num}"
         if None in row or None in row.values():

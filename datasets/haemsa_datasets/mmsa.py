@@ -85,10 +85,10 @@ def _read_split(path: Path, content: Any, key: str, about: Card) -> list[Sample]
         raise InputError(
             f"{where}: {len(labels)} regression_labels; expected {len(fields['id'])}, one a sample"
         )
-    told = [{task: label} for label in labels]
+    targets = [{task: label} for label in labels]
     if len(about.tasks) > 1:
         emotions = _emotions(where, fields, about.tasks[1])
-        told = [{**a, about.tasks[1].name: b} for a, b in zip(told, emotions, strict=True)]
+        targets = [{**a, about.tasks[1].name: b} for a, b in zip(targets, emotions, strict=True)]
     samples = []
     for row, name in enumerate(fields["id"]):
         origin = f"{where}, sample {row}"
@@ -99,7 +99,7 @@ def _read_split(path: Path, content: Any, key: str, about: Card) -> list[Sample]
                 group=video,
                 turn=turn,
                 features={m: features[m][row][masks[m][row]] for m in widths},
-                labels=told[row],
+                labels=targets[row],
                 words=str(fields["raw_text"][row]),
                 origin=origin,
             )

@@ -86,13 +86,13 @@ def to_table(name: str, metadata: Mapping[str, Any], path: Path) -> str:
         + [[split, count, summary["groups"][split]] for split, count in summary["samples"].items()]
     )
     lines += ["", *_columns(_modality_rows(metadata)), "", *_columns(_label_rows(summary)), ""]
-    for modality, found in summary["replaced"].items():
-        if found["values"]:
+    for modality, replaced in summary["replaced"].items():
+        if replaced["values"]:
             lines.append(
-                f"{modality}: {found['values']} values of {found['samples']} samples were not "
-                "finite and are replaced by the training split's mean of their column"
+                f"{modality}: {replaced['values']} values of {replaced['samples']} samples were "
+                "not finite and are replaced by the training split's mean of their column"
             )
-    if not any(found["values"] for found in summary["replaced"].values()):
+    if not any(replaced["values"] for replaced in summary["replaced"].values()):
         lines.append("no feature value had to be replaced (all are finite)")
     return "\n".join([*lines, f"written to {path}"])
 

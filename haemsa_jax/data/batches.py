@@ -90,8 +90,8 @@ def _neighbours(group: np.ndarray, rows: np.ndarray, past: int, future: int) -> 
 
 def rows_read(split: DeviceSplit, rows: np.ndarray, past: int, future: int) -> np.ndarray:
     """int[n], the rows that are the samples of `rows` or in their windows, in order."""
-    found = np.unique(_neighbours(split.group, np.unique(rows), past, future))
-    return found[found >= 0]
+    neighbours = np.unique(_neighbours(split.group, np.unique(rows), past, future))
+    return neighbours[neighbours >= 0]
 
 
 def piece(
@@ -108,7 +108,7 @@ def piece(
       past, future: context of a sample.
       capacity: rows of every piece, so that one program reads them all.
     """
-    wanted = np.concatenate([split.rows[name][mine] for name, mine in places.items()])
+    wanted = np.concatenate([split.rows[name][chosen] for name, chosen in places.items()])
     keep = rows_read(split, wanted, past, future)
     slot = np.zeros(len(split.group), np.int32)
     slot[keep] = np.arange(len(keep))

@@ -120,10 +120,10 @@ def _check_split(where: str, dataset: Dataset, split: Split) -> None:
     if len(split.ids) != count:
         raise InputError(f"{where}: {len(split.ids)} ids for {count} samples; each needs one")
     for name in ("words", "speakers"):
-        there = len(getattr(split, name))
-        if there not in (0, count):
+        length = len(getattr(split, name))
+        if length not in (0, count):
             raise InputError(
-                f"{where}: {there} {name} for {count} samples; give every sample one, empty where "
+                f"{where}: {length} {name} for {count} samples; give every sample one, empty where "
                 "it is not known, or none at all"
             )
     for what, arrays in (("features", split.features), ("the mask", split.masks)):

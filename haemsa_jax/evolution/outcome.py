@@ -37,7 +37,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Found:
+class SavedGenome:
     """A genome as a file says it.
 
     Attributes:
@@ -108,7 +108,7 @@ def save(
     place = np.unravel_index(history.winner(), history.fitness.shape)
     count = jax.jit(lambda genome: size(network, decode(network, genome, config)[0]))
     counted = count(result.genome)
-    told = {
+    saved = {
         "format": FORMAT,
         "genome": values,
         "described": describe(network, config, result.genome).splitlines(),
@@ -120,7 +120,7 @@ def save(
         "diverged": int(history.diverged.sum()),
         "experiment": experiment.to_json(),
     }
-    (directory / GENOME).write_text(json.dumps(told, indent=1))
+    (directory / GENOME).write_text(json.dumps(saved, indent=1))
     save_history(directory / HISTORY, history, table.names, objectives)
 
 
@@ -130,7 +130,7 @@ def save_history(path: Path, history: History, genes: Sequence[str], objectives:
     np.savez_compressed(path, **arrays, genes=np.array(genes), objectives=np.array(objectives))
 
 
-def read_genome(path: str | Path) -> Found:
+def read_genome(path: str | Path) -> SavedGenome:
     """A genome file, such as a search's `best.json`.
 
     Raises:
@@ -139,56 +139,58 @@ def read_genome(path: str | Path) -> Found:
     path = Path(path)
     path = path / GENOME if path.is_dir() else path
     try:
-        told = json.loads(path.read_text("utf-8"))
+        saved = json.loads(path.read_text("utf-8"))
     except OSError as error:
         raise InputError(f"cannot read the genome {path}: {error.strerror}") from error
     except ValueError as error:
         raise InputError(f"the genome {path} is not JSON: {error}") from error
-    if not isinstance(told, dict) or told.get("format") != FORMAT:
+    if not isinstance(saved, dict) or saved.get("format") != FORMAT:
         raise InputError(f"{path} is not a genome file of format {FORMAT}, as launch.evolve writes")
     try:
-        found = Found(path, experiment_from_json(told["experiment"]), told["genome"])
+        source = SavedGenome(path, experiment_from_json(saved["experiment"]), saved["genome"])
     except (KeyError, TypeError) as error:
         raise InputError(f"the genome {path} lacks or garbles {error}") from error
     try:
-        gene_table(found.experiment.network, found.experiment.train).from_json(found.values)
+        gene_table(source.experiment.network, source.experiment.train).from_json(source.values)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    return found
+    return source
 
 
-def check_fits(found: Found, network: NetworkConfig) -> None:
+def check_fits(source: SavedGenome, network: NetworkConfig) -> None:
     """Refuses a supernet that has other parts to open and shut than the genome's own.
 
     Raises:
       InputError: it has.
     """
-    of = found.experiment.network
+    of = source.experiment.network
     if list(network.tasks) != list(of.tasks):
         raise InputError(
-            f"the genome {found.path} is for the tasks {', '.join(of.tasks)} in this order, not "
+            f"the genome {source.path} is for the tasks {', '.join(of.tasks)} in this order, not "
             f"for {', '.join(network.tasks)}"
         )
     if network.model != of.model:
         raise InputError(
-            f"model={network.model}, but the genome {found.path} is for model={of.model}; leave "
+            f"model={network.model}, but the genome {source.path} is for model={of.model}; leave "
             "the flag away, or search with it"
         )
     genes = [{gene.name: gene.labels for gene in declare(config).genes} for config in (network, of)]
     for field in fields_of(of.model):
-        asked, kept = getattr(network, field.name), getattr(of, field.name)
-        if asked != kept and genes[0] != genes[1]:
+        wanted, kept = getattr(network, field.name), getattr(of, field.name)
+        if wanted != kept and genes[0] != genes[1]:
             raise InputError(
-                f"{field.name}={asked}, but the genome {found.path} is for {field.name}={kept}; "
+                f"{field.name}={wanted}, but the genome {source.path} is for {field.name}={kept}; "
                 "leave the flag away, or search with it"
             )
 
 
-def begin(found: Found, network: NetworkConfig, inherit: bool) -> tuple[NetworkConfig, Start]:
+def begin(
+    source: SavedGenome, network: NetworkConfig, inherit: bool
+) -> tuple[NetworkConfig, Start]:
     """The specialised network of a genome and where its training starts.
 
     Args:
-      found: the genome.
+      source: the genome.
       network: the supernet that it is cut from; not the search's own where shapes are changed.
       inherit: start from the weights that the search left beside the genome file, rather than from
         random ones.
@@ -197,24 +199,24 @@ def begin(found: Found, network: NetworkConfig, inherit: bool) -> tuple[NetworkC
       InputError: the genome is for another supernet; there are no such weights, or they are of
         another shape.
     """
-    check_fits(found, network)
-    structure = found.structure
-    origin = {"genome": dict(found.values), "weights": "random"}
+    check_fits(source, network)
+    structure = source.structure
+    origin = {"genome": dict(source.values), "weights": "random"}
     if not inherit:
         small = specialised_config(network, structure)
         return small, Start(carried(network, structure, small), {}, origin)
-    trained = load_trained(found.path.parent)
+    trained = load_trained(source.path.parent)
     if trained.experiment.network != network:
         raise InputError(
-            f"the weights in {found.path.parent} are those of another network than the flags ask "
+            f"the weights in {source.path.parent} are those of another network than the flags ask "
             "for; leave the network's flags away, or train from random weights"
         )
     params, best = jax.tree.map(lambda x: x[0], (trained.params, trained.structures))
     # The file's numbers are rounded to what people read.
     same = jax.tree.map(lambda a, b: np.allclose(a, b, rtol=1e-5), best, structure)
     if not jax.tree.all(same):
-        raise InputError(f"{found.path} is not the best genome of the weights beside it")
+        raise InputError(f"{source.path} is not the best genome of the weights beside it")
     small = specialise(network, params, trained.constants, best)
-    origin = {**origin, "weights": str(found.path.parent)}
+    origin = {**origin, "weights": str(source.path.parent)}
     first = variables_of(small.params, small.constants)["params"]  # an encoder is there whole
     return small.network, Start(small.structure, first, origin)

@@ -58,7 +58,7 @@ def make_problem(
       InputError: no pattern has a modality of one of the data sets, or an encoder would be trained
         whole.
     """
-    asked, weights = _objectives(network, config, patterns)
+    objectives, weights = _objectives(network, config, patterns)
     module = build(network)
     step = make_train_step(network, config, total_steps=search.schedule)
     draw = make_draw(network, config)
@@ -85,14 +85,14 @@ def make_problem(
         costs = {}
         for dataset in network.widths:
             first = network.tasks_of(dataset)[0]
-            of_data = [pattern for task_id, pattern in asked if task_id == first]
+            of_data = [pattern for task_id, pattern in objectives if task_id == first]
             costs |= _costs(network, module, variables, structure, data, dataset, of_data)
-        return jnp.stack([costs[objective] for objective in asked])
+        return jnp.stack([costs[objective] for objective in objectives])
 
     def share(genome):
         return _active(network, decode(network, genome, config)[0]) / everything
 
-    names = tuple(f"{task_id}|{'+'.join(pattern)}" for task_id, pattern in asked)
+    names = tuple(f"{task_id}|{'+'.join(pattern)}" for task_id, pattern in objectives)
     table, default = gene_table(network, config), default_genome(network, config)
     return Problem(table, default, names, init, train, evaluate, share, weights)
 
@@ -112,9 +112,11 @@ def _objectives(
         name: patterns_of(network, name, patterns or [network.modalities])
         for name in network.widths
     }
-    asked = [(t, pattern) for t in network.tasks for pattern in patterns[dataset_of(t)]]
-    shares = np.array([1 / len(patterns[dataset_of(t)]) for t, _ in asked]) / len(network.tasks)
-    return asked, None if len({*shares}) == 1 else shares.astype(np.float32)
+    objectives = [(t, pattern) for t in network.tasks for pattern in patterns[dataset_of(t)]]
+    shares = np.array([1 / len(patterns[dataset_of(t)]) for t, _ in objectives]) / len(
+        network.tasks
+    )
+    return objectives, None if len({*shares}) == 1 else shares.astype(np.float32)
 
 
 def patterns_of(
@@ -178,20 +180,20 @@ def _costs(
     """
     split: DeviceSplit = data["validation"][dataset]
     tasks = network.tasks_of(dataset)
-    asked = [(task_id, pattern) for task_id in tasks for pattern in patterns]
+    objectives = [(task_id, pattern) for task_id in tasks for pattern in patterns]
     rows = [split.rows[network.tasks[task_id].name] for task_id in tasks]
     chunks = -(-max(map(len, rows)) // CHUNK)
     chunk = -(-max(map(len, rows)) // chunks)
     # The last chunk is filled up, and cut off again below.
     rows = [jnp.pad(r, (0, chunks * chunk - len(r)), mode="edge") for r in rows]
     rows = jnp.repeat(jnp.stack(rows), len(patterns), axis=0).reshape(-1, chunk)
-    index = np.repeat([network.task_index(task_id) for task_id, _ in asked], chunks)
-    there = [[m in pattern for m in network.modalities] for _, pattern in asked]
-    there = np.repeat(np.array(there), chunks, axis=0)
+    index = np.repeat([network.task_index(task_id) for task_id, _ in objectives], chunks)
+    visible = [[m in pattern for m in network.modalities] for _, pattern in objectives]
+    visible = np.repeat(np.array(visible), chunks, axis=0)
 
     def some(item):
-        rows, task, there = item
-        allowed = {m: there[network.modalities.index(m)] for m in network.widths[dataset]}
+        rows, task, visible = item
+        allowed = {m: visible[network.modalities.index(m)] for m in network.widths[dataset]}
 
         def one(row):
             sample = restrict(gather(split, row, task, *network.context_of(dataset)), allowed)
@@ -199,11 +201,11 @@ def _costs(
 
         return jax.vmap(one)(rows)
 
-    said = jax.lax.map(some, (rows, jnp.asarray(index, jnp.int32), jnp.asarray(there)))
+    logits = jax.lax.map(some, (rows, jnp.asarray(index, jnp.int32), jnp.asarray(visible)))
     costs = {}
-    for place, (task_id, pattern) in enumerate(asked):
-        mine = said[task_id].reshape(len(asked), chunks * chunk, -1)[place]
-        costs[task_id, pattern] = _cost(network, split, data["references"], task_id, mine)
+    for place, (task_id, pattern) in enumerate(objectives):
+        own = logits[task_id].reshape(len(objectives), chunks * chunk, -1)[place]
+        costs[task_id, pattern] = _cost(network, split, data["references"], task_id, own)
     return costs
 
 

@@ -19,7 +19,7 @@ from haemsa_jax.training.persistence.checkpoint import BEST, Checkpoints, bytes_
 from haemsa_jax.training.persistence.experiment import Experiment
 from haemsa_jax.training.persistence.run_directory import check_directory, check_kept
 
-SEARCH, BLIND = "search", "random"
+SEARCH, RANDOM = "search", "random"
 
 
 def run_search(
@@ -28,7 +28,7 @@ def run_search(
     data: Any,
     directory: str | os.PathLike,
     experiment: Experiment,
-    blind: bool = False,
+    random_search: bool = False,
     block: int = 1,
     beside: bool = False,
     observe: Callable[[dict[str, Any]], None] = lambda row: None,
@@ -40,13 +40,13 @@ def run_search(
       search: what `make_search` returns.
       key: root of its random streams.
       data: as its problem takes it.
-      directory: of the run; the state lies in `search/`, or `random/` of a blind search.
+      directory: of the run; the state lies in `search/`, or `random/` of a random search.
       experiment: what must agree for the search to be resumed.
-      blind: search at random.
+      random_search: draw genomes at random.
       block: generations between two looks and checkpoints; changes nothing in the result.
-      beside: a blind search will follow in this directory. Where the algorithm starts from a
+      beside: a random search will follow in this directory. Where the algorithm starts from a
         population, both have the first generation, with its head start, in common: it is left where
-        the blind search goes on from it.
+        the random search goes on from it.
       observe: called after each block, and where a search goes on, with `generation`, `best`,
         `median` (of the generation's fitness), `diverged` (so far) and `rate`, members trained in a
         second; NaN where that would measure compiling.
@@ -55,13 +55,13 @@ def run_search(
     Raises:
       InputError: the directory cannot be written, or holds a search of another configuration.
     """
-    directory, name = Path(directory), BLIND if blind else SEARCH
+    directory, name = Path(directory), RANDOM if random_search else SEARCH
     abstract = _leaves(search.abstract(data))
     check_directory(directory, 2 * bytes_of(abstract))
-    check_kept(directory, experiment, SEARCH, BLIND, BEST)
+    check_kept(directory, experiment, SEARCH, RANDOM, BEST)
     parallel.meet()  # nobody begins what others still look for
     data = search.place(data)
-    state = search.start(key, data, blind)
+    state = search.start(key, data, random_search)
     with Checkpoints(directory, name) as saved:
         if saved.metadata() is not None:
             state = _with_leaves(state, saved.load(abstract))
@@ -89,9 +89,9 @@ def _save_common_start(
     directory: Path, whole: SearchState, done: int, experiment: Experiment
 ) -> None:
     """The first generation, where the random search goes on from it."""
-    with Checkpoints(directory, BLIND) as other:
+    with Checkpoints(directory, RANDOM) as other:
         if other.metadata() is None:  # or the kill came just after
-            leaves = _leaves(whole.replace(blind=np.array(True)))
+            leaves = _leaves(whole.replace(random_search=np.array(True)))
             other.save(done, leaves, experiment, {"generation": done})
 
 

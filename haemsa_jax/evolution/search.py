@@ -41,7 +41,7 @@ class Search:
     Attributes:
       place: (data) -> data on all devices, for those who call the others many times; otherwise each
         call puts it there.
-      start: (key, data, blind=False) -> SearchState; `blind` starts a random search.
+      start: (key, data, random_search=False) -> SearchState; `random_search` draws all genomes.
       advance: (state, key, data, count) -> SearchState, `count` generations on. Into how many calls
         a search is cut changes nothing.
       abstract: (data) -> shapes of the state, to restore one.
@@ -63,9 +63,9 @@ class Search:
     devices: list[jax.Device]
     populated: bool
 
-    def __call__(self, key: Array, data: Any, blind: bool = False) -> SearchResult:
+    def __call__(self, key: Array, data: Any, random_search: bool = False) -> SearchResult:
         """The whole search."""
-        state = self.start(key, data, blind)
+        state = self.start(key, data, random_search)
         return self.result(self.advance(state, key, data, self.config.generations), data)
 
 
@@ -105,8 +105,8 @@ def make_search(
     def place(data):
         return parallel.replicate(data, devices)
 
-    def start(key, data, blind=False):
-        return begin(key, data, np.bool_(blind))
+    def start(key, data, random_search=False):
+        return begin(key, data, np.bool_(random_search))
 
     def advance(state, key, data, count):
         left = config.generations - int(state.generation)
@@ -161,11 +161,11 @@ def _draw(problem: Problem, config: SearchConfig) -> Callable[[Array], Array]:
 
 
 def _make_start(problem: Problem, config: SearchConfig, algorithm, populated: bool, devices: int):
-    """start(key, data, blind) -> SearchState before the first generation."""
+    """start(key, data, random_search) -> SearchState before the first generation."""
     size, genes = config.population, problem.table.size
     params, draw = algorithm.default_params, _draw(problem, config)
 
-    def start(key, data, blind):
+    def start(key, data, random_search):
         first, init, members = jax.random.split(jax.random.fold_in(key, 0), 3)
         genomes = jax.vmap(draw)(jax.random.split(first, size)).at[0].set(problem.default)
         nobody = jnp.full(size, jnp.inf)
@@ -188,7 +188,7 @@ def _make_start(problem: Problem, config: SearchConfig, algorithm, populated: bo
         )
         state = SearchState(
             generation=jnp.int32(0),
-            blind=blind,
+            random_search=random_search,
             algorithm=state,
             living=Living(genomes, nobody, jnp.full(size, -1, jnp.int32)),
             champion=(weights[0], genomes[0], jnp.float32(jnp.inf)),
@@ -218,24 +218,24 @@ def _make_generation(
 
     def generation(state: SearchState, key: Array, data: Any) -> SearchState:
         now = state.generation
-        ask, tell, blind = jax.random.split(jax.random.fold_in(key, 1 + now), 3)
+        ask, tell, draws = jax.random.split(jax.random.fold_in(key, 1 + now), 3)
         living, members = state.living, state.members
         nobody = ~jnp.isfinite(living.fitness).any()  # lives yet, or all have diverged
-        genomes, asked = algorithm.ask(ask, state.algorithm, params)
+        genomes, asked_state = algorithm.ask(ask, state.algorithm, params)
         if populated:
             # Such an algorithm has no say before its first population is measured.
             genomes = jnp.where(now == 0, living.genomes, genomes)
         genomes = jnp.where(now == 0, genomes.at[0].set(problem.default), genomes)
-        drawn = jax.vmap(draw)(jax.random.split(blind, size))
+        drawn = jax.vmap(draw)(jax.random.split(draws, size))
         at_random = living.genomes if inherits else jnp.where(now == 0, living.genomes, drawn)
-        genomes = jnp.where(state.blind, at_random, genomes)
+        genomes = jnp.where(state.random_search, at_random, genomes)
         genomes = jnp.where(fixed, problem.default, genomes)
 
-        slots = _parents(config.inherit, asked, genomes, living, state.blind)
-        mine = parallel.member_slice(share)
+        slots = _parents(config.inherit, asked_state, genomes, living, state.random_search)
+        local = parallel.member_slice(share)
         old = parallel.all_members(members, devices)
         taken = jnp.where(slots >= 0, jnp.isfinite(living.fitness[slots]), False)
-        start = jnp.where(taken[mine][:, None], old[slots[mine]], state.fresh)
+        start = jnp.where(taken[local][:, None], old[slots[local]], state.fresh)
         # Without inheritance every generation is the same training from the start.
         extra = jnp.where(now == 0, config.head_start, 0)
         begun = (now * config.steps + config.head_start - extra) if inherits else jnp.int32(0)
@@ -247,7 +247,7 @@ def _make_generation(
             return ravel_pytree(member)[0], problem.evaluate(member, genome, data)
 
         everybody = in_turns(live, (0, 0), together)
-        children, costs = parallel.all_members(everybody(start, genomes[mine]), devices)
+        children, costs = parallel.all_members(everybody(start, genomes[local]), devices)
 
         sizes = jax.vmap(problem.size)(genomes)
         cost = costs.mean(axis=-1) if problem.weights is None else costs @ problem.weights
@@ -260,16 +260,18 @@ def _make_generation(
         worst = jnp.max(jnp.where(jnp.isfinite(known), known, -jnp.inf))
         fitness = jnp.where(diverged, jnp.where(jnp.isfinite(worst), worst, 1.0), raw)
 
-        told, _ = algorithm.tell(tell, genomes, fitness, asked, params)
+        told_state, _ = algorithm.tell(tell, genomes, fitness, asked_state, params)
         if populated:
             founded = algorithm.init(tell, genomes, fitness, params)
-            told = jax.tree.map(lambda a, b: jnp.where(nobody, a, b), founded, told)
+            told_state = jax.tree.map(lambda a, b: jnp.where(nobody, a, b), founded, told_state)
         ids = now * size + jnp.arange(size, dtype=jnp.int32)
         pool = jax.tree.map(
             lambda a, b: jnp.concatenate([a, b]),
             living, Living(genomes, raw, ids),
         )  # fmt: skip
-        stay = jnp.where(state.blind, size + jnp.arange(size), _survivors(told, pool, size, nobody))
+        stay = jnp.where(
+            state.random_search, size + jnp.arange(size), _survivors(told_state, pool, size, nobody)
+        )
         history = state.history
         row = History(
             genomes=genomes, fitness=fitness, costs=costs, sizes=sizes,
@@ -277,43 +279,50 @@ def _make_generation(
             living=pool.ids[stay], best=jnp.minimum(state.champion[2], jnp.min(pool.fitness)),
         )  # fmt: skip
         leader = jnp.argmin(pool.fitness[size:])
-        found = children[leader], genomes[leader], pool.fitness[size + leader]
-        better = found[2] < state.champion[2]
+        candidate = children[leader], genomes[leader], pool.fitness[size + leader]
+        better = candidate[2] < state.champion[2]
         return SearchState(
             generation=now + 1,
-            blind=state.blind,
-            algorithm=_strong(told),
+            random_search=state.random_search,
+            algorithm=_strong(told_state),
             living=jax.tree.map(lambda x: x[stay], pool),
-            champion=jax.tree.map(lambda a, b: jnp.where(better, a, b), found, state.champion),
+            champion=jax.tree.map(lambda a, b: jnp.where(better, a, b), candidate, state.champion),
             history=jax.tree.map(lambda rows, one: rows.at[now].set(one), history, row),
-            members=jnp.concatenate([old, children])[stay[mine]],
+            members=jnp.concatenate([old, children])[stay[local]],
             fresh=state.fresh,
         )
 
     return generation
 
 
-def _parents(inherit: str, asked: Any, genomes: Array, living: Living, blind: Array) -> Array:
+def _parents(
+    inherit: str, asked_state: Any, genomes: Array, living: Living, random_search: Array
+) -> Array:
     """int[P], the place in the pool each genome takes its weights from; -1 for none."""
     if inherit == "none":
         return jnp.full(len(genomes), -1)
     nearest = jnp.argmin(_distances(genomes, living.genomes, living.fitness), axis=1)
     parents = nearest
-    if inherit == "parent" and hasattr(asked, "parents"):
+    if inherit == "parent" and hasattr(asked_state, "parents"):
         # A parent that diverged has nothing to give.
-        parents = jnp.where(jnp.isfinite(living.fitness[asked.parents]), asked.parents, nearest)
-    return jnp.where(blind, jnp.arange(len(genomes)), parents)
+        parents = jnp.where(
+            jnp.isfinite(living.fitness[asked_state.parents]), asked_state.parents, nearest
+        )
+    return jnp.where(random_search, jnp.arange(len(genomes)), parents)
 
 
-def _survivors(told: Any, pool: Living, size: int, nobody: Array) -> Array:
+def _survivors(told_state: Any, pool: Living, size: int, nobody: Array) -> Array:
     """int[P], which of the pool of 2 P, parents then children, live on; children if `nobody` is."""
     children = size + jnp.arange(size)
-    if hasattr(told, "survivors"):
-        kept = told.survivors
-    elif hasattr(told, "population") and told.population.shape == pool.genomes[:size].shape:
+    if hasattr(told_state, "survivors"):
+        kept = told_state.survivors
+    elif (
+        hasattr(told_state, "population")
+        and told_state.population.shape == pool.genomes[:size].shape
+    ):
         # It keeps a population of its own: whoever of the pool it is, and the fitter of two equals.
         order = jnp.argsort(pool.fitness)
-        distances = _distances(told.population, pool.genomes[order], jnp.zeros(2 * size))
+        distances = _distances(told_state.population, pool.genomes[order], jnp.zeros(2 * size))
         kept = order[jnp.argmin(distances, axis=1)]
     else:
         kept = children

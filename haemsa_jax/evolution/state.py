@@ -157,7 +157,8 @@ class SearchState:
 
     Attributes:
       generation: int[], generations done.
-      blind: bool[], search at random: the yardstick, with everything but the algorithm the same.
+      random_search: bool[], genomes are drawn at random: the yardstick, with everything but the
+        algorithm the same.
       algorithm: evosax's state.
       living: the pool.
       champion: member, genome and fitness of the best so far, whether it lives or not.
@@ -168,7 +169,7 @@ class SearchState:
     """
 
     generation: Array
-    blind: Array
+    random_search: Array
     algorithm: Any
     living: Living
     champion: tuple[Array, Array, Array]

@@ -80,7 +80,7 @@ def export(
     config = {
         "interface": {
             "dataset": dataset, "widths": dict(widths), "tokens": lengths,
-            "context": [past, future], "tasks": {task.name: _told(task) for task in tasks},
+            "context": [past, future], "tasks": {task.name: _task_json(task) for task in tasks},
             "networks": trained.count,
             "reads": {name: list(read) for name, read in read_by_task(trained, dataset).items()},
         },
@@ -128,28 +128,28 @@ def make_exportable(network: NetworkConfig, dataset: str, shape, names: Sequence
         )
         split = DeviceSplit(features, masks, group, {}, {}, {})
         raw = predict(*trees, split, windows * span + past)["predictions"]
-        found = {}
+        tasks = {}
         for task_id in network.tasks_of(dataset):
             task = network.tasks[task_id]
             each = kind_of(task.kind).readable(task, raw[task.name])
             several = each.shape[0] > 1
             spread = jnp.std(each, axis=0, ddof=1) if several else jnp.zeros_like(each[0])
-            found[task.name] = {"mean": each.mean(axis=0), "spread": spread}
-        return found
+            tasks[task.name] = {"mean": each.mean(axis=0), "spread": spread}
+        return tasks
 
     return forward
 
 
-def _told(task: TaskSpec) -> dict[str, Any]:
+def _task_json(task: TaskSpec) -> dict[str, Any]:
     return {"kind": task.kind, "classes": list(task.classes), "range": task.range}
 
 
-def _lengths(trained: Trained, dataset: str, asked: Mapping[str, int]) -> dict[str, int]:
+def _lengths(trained: Trained, dataset: str, wanted: Mapping[str, int]) -> dict[str, int]:
     """Tokens of an utterance by modality."""
     network = trained.experiment.network
     known = trained.experiment.data[dataset]["tokens"]
     lengths = {m: known[m] for m in network.widths[dataset]}
-    for m, count in asked.items():
+    for m, count in wanted.items():
         if m not in lengths or count < 1:
             raise InputError(
                 f"tokens {m}={count}: expected a positive number for one of {', '.join(lengths)}"

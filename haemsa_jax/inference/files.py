@@ -84,18 +84,18 @@ def _json_lines(path: Path, modalities: Mapping[str, int], folder: Path) -> Iter
             if not line.strip():
                 continue
             try:
-                said = json.loads(line)
+                values = json.loads(line)
             except ValueError as error:
                 yield Row(f"line {number}", str(number), None, None, f"it is not JSON: {error}")
                 continue
-            if not isinstance(said, dict):
+            if not isinstance(values, dict):
                 yield Row(f"line {number}", str(number), None, None, "it is no JSON object")
                 continue
-            yield _row(f"line {number}", number, said, folder)
+            yield _row(f"line {number}", number, values, folder)
 
 
-def _row(place: str, number: int, said: dict[str, Any], folder: Path) -> Row:
-    utterance = dict(said)
+def _row(place: str, number: int, values: dict[str, Any], folder: Path) -> Row:
+    utterance = dict(values)
     name, dialogue, transcript = (
         None if value is None or str(value) == "" else str(value)
         for value in (utterance.pop(key, None) for key in (ID, DIALOGUE, TRANSCRIPT))
@@ -141,14 +141,14 @@ def _csv(path: Path, modalities: Mapping[str, int], folder: Path) -> Iterator[Ro
                     "transcript or audio, and any of id, dialogue, speaker (features come as "
                     ".jsonl or .npz)"
                 )
-            for number, said in enumerate(reader, start=1):
+            for number, cells in enumerate(reader, start=1):
                 place = f"line {reader.line_num}"
-                if None in said or None in said.values():
+                if None in cells or None in cells.values():
                     error = f"it has not the {len(columns)} columns of the first line"
                     yield Row(place, str(number), None, None, error)
                 else:
-                    there = {name: x for name, x in said.items() if x != ""}
-                    yield _row(place, number, there, folder)
+                    filled = {name: x for name, x in cells.items() if x != ""}
+                    yield _row(place, number, filled, folder)
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8: {error}") from error
     except csv.Error as error:
@@ -174,16 +174,16 @@ def _npz(path: Path, modalities: Mapping[str, int], folder: Path) -> Iterator[Ro
                 f"{path}: {m}{MASK} has shape {arrays[m + MASK].shape}, {m} {arrays[m].shape}"
             )
     for row in range(next(iter(counts.values()))):
-        said = {name: x[row] for name, x in arrays.items() if not name.endswith(MASK)}
-        for m in {*modalities} & {*said}:
-            if said[m].dtype.kind == "U":
-                said[m] = str(said[m]) or None
+        values = {name: x[row] for name, x in arrays.items() if not name.endswith(MASK)}
+        for m in {*modalities} & {*values}:
+            if values[m].dtype.kind == "U":
+                values[m] = str(values[m]) or None
             elif m + MASK in arrays:
-                there = arrays[m + MASK][row].astype(bool)
-                said[m] = said[m][there] if there.any() else None
-        if SPEAKER in said:
-            said[SPEAKER] = str(said[SPEAKER])
-        yield _row(f"row {row}", row, said, folder)
+                mask = arrays[m + MASK][row].astype(bool)
+                values[m] = values[m][mask] if mask.any() else None
+        if SPEAKER in values:
+            values[SPEAKER] = str(values[SPEAKER])
+        yield _row(f"row {row}", row, values, folder)
 
 
 def _decoded(array: np.ndarray) -> np.ndarray:
@@ -211,11 +211,11 @@ def pieces(rows: Iterator[Row], size: int) -> Iterator[tuple[str | None, list[Ro
             last = row.dialogue
         return last
 
-    for dialogue, mine in itertools.groupby(rows, whose):
+    for dialogue, members in itertools.groupby(rows, whose):
         if dialogue is not None:
-            yield dialogue, list(mine)
+            yield dialogue, list(members)
             continue
-        while piece := list(itertools.islice(mine, size)):
+        while piece := list(itertools.islice(members, size)):
             yield None, piece
 
 
@@ -248,17 +248,17 @@ class Writer:
     def __exit__(self, *_):
         self.file.close()
 
-    def write(self, row: Row, said: Prediction) -> None:
+    def write(self, row: Row, prediction: Prediction) -> None:
         """One row."""
         if not self.table:
-            self.file.write(json.dumps({ID: row.id, **said.to_json()}) + "\n")
+            self.file.write(json.dumps({ID: row.id, **prediction.to_json()}) + "\n")
             return
         cells: list[str | float] = [row.id]
         for name, task in self.tasks.items():
-            if name not in said.tasks:
+            if name not in prediction.tasks:
                 cells += [""] * len(_columns(task))
                 continue
-            of = said.tasks[name]
+            of = prediction.tasks[name]
             value = "+".join(of.value) if isinstance(of.value, tuple) else of.value
             cells += [value, *(of.probabilities.values() if task.classes else [of.spread])]
         self.csv.writerow(map(safe_cell, cells))

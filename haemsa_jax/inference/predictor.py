@@ -177,9 +177,9 @@ class Predictor:
         """
         read = self._read(utterances)
         return [
-            said
+            prediction
             for start in range(0, len(read), BATCH)
-            for said in self._run(read[start : start + BATCH], None)
+            for prediction in self._run(read[start : start + BATCH], None)
         ]
 
     def predict_dialogue(self, utterances: Sequence[Utterance | None]) -> list[Prediction | None]:
@@ -191,12 +191,12 @@ class Predictor:
         """
         read = self._read(utterances)
         past, future = self.network.context_of(self.dataset)
-        said = []
+        predictions = []
         for start in range(0, len(read), BATCH):
             end = min(start + BATCH, len(read))
             first = max(0, start - past)
-            said += self._run(read[first : end + future], (start - first, end - first))
-        return said
+            predictions += self._run(read[first : end + future], (start - first, end - first))
+        return predictions
 
     def read(self, utterance: Utterance) -> Utterance:
         """A sample as `predict` reads it, which can stand in its place; predicts nothing.
@@ -233,19 +233,21 @@ class Predictor:
     def _run(self, read, span: tuple[int, int] | None) -> list[Prediction]:
         """Predictions of utterances: all, strangers to each other, or a span of one dialogue."""
         rows = np.arange(len(read)) if span is None else np.arange(*span)
-        there, asked = power_of_two(len(read)), power_of_two(len(rows))
-        groups = np.full(there, -1, np.int32)
+        capacity, batch = power_of_two(len(read)), power_of_two(len(rows))
+        groups = np.full(capacity, -1, np.int32)
         groups[: len(read)] = np.arange(len(read)) if span is None else 0
         split = self._reader.stack(read, self._reader.lengths(read), groups)
-        padded = np.zeros(asked, np.int32)
+        padded = np.zeros(batch, np.int32)
         padded[: len(rows)] = rows
-        said = jax.device_get(self._program(split, padded)(*self._placed, split, padded))
+        outputs = jax.device_get(self._program(split, padded)(*self._placed, split, padded))
         past, future = (0, 0) if span is None else self.network.context_of(self.dataset)
-        told = []
+        predictions = []
         for place, row in enumerate(rows):
             seen = {m for one in read[max(0, row - past) : row + future + 1] for m in one}
-            told.append(self._told(read[row], seen, said, place) if read[row] else None)
-        return told
+            predictions.append(
+                self._prediction(read[row], seen, outputs, place) if read[row] else None
+            )
+        return predictions
 
     def _program(self, split: DeviceSplit, rows: np.ndarray):
         key = len(rows), *(x.shape for x in split.features.values())
@@ -257,14 +259,16 @@ class Predictor:
                     self._compiled[key] = lowered.compile()
         return self._compiled[key]
 
-    def _told(self, read, seen: set[str], said: dict[str, Any], place: int) -> Prediction:
+    def _prediction(self, read, seen: set[str], outputs: dict[str, Any], place: int) -> Prediction:
         """Of one utterance, in whose window are the modalities `seen`."""
         tasks = {}
         for number, (name, task) in enumerate(self.tasks.items()):
             if not seen & {*self._reads[name]}:
                 continue
-            raw = said["predictions"][name][:, place]
-            gates = {level: x[:, number, place].mean(axis=0) for level, x in said["gates"].items()}
+            raw = outputs["predictions"][name][:, place]
+            gates = {
+                level: x[:, number, place].mean(axis=0) for level, x in outputs["gates"].items()
+            }
             tasks[name] = _task(task, probabilities(task, raw), _named(self.network, gates, read))
         return Prediction(tasks, tuple(read))
 
@@ -331,10 +335,10 @@ def _named(network: NetworkConfig, gates: Mapping[str, np.ndarray], read) -> dic
 
 def chosen_networks(trained: Trained, networks: int | None) -> Trained:
     """Those whose predictions are averaged: so many, or all seeds, or a search's best."""
-    there = trained.count
-    wanted = (1 if trained.ranked else there) if networks is None else networks
-    if not 1 <= wanted <= there:
-        raise InputError(f"networks={networks} are asked for, but the run holds {there}")
+    count = trained.count
+    wanted = (1 if trained.ranked else count) if networks is None else networks
+    if not 1 <= wanted <= count:
+        raise InputError(f"networks={networks} are asked for, but the run holds {count}")
     params, structures = jax.tree.map(lambda x: x[:wanted], (trained.params, trained.structures))
     return dataclasses.replace(trained, params=params, structures=structures)
 

@@ -59,9 +59,9 @@ class Model:
         return jax.tree.map(np.asarray, self._call(self._weights, features, masks))
 
     def _padded(self, name, values, mask, shape):
-        full, there = np.zeros(shape, np.float32), np.zeros(shape[:3], bool)
+        full, valid = np.zeros(shape, np.float32), np.zeros(shape[:3], bool)
         if values is None:
-            return full, there
+            return full, valid
         if values.ndim == 3 and shape[1] == 1:
             values = values[:, None]
         mask = np.ones(values.shape[:-1], bool) if mask is None else mask.astype(bool)
@@ -81,8 +81,8 @@ class Model:
                 f"{bad[0].tolist()}; replace values that are not finite, or mask them"
             )
         full[:, :, : values.shape[2]] = values
-        there[:, :, : values.shape[2]] = mask
-        return full, there
+        valid[:, :, : values.shape[2]] = mask
+        return full, valid
 
 
 def read_safetensors(path):
@@ -91,7 +91,7 @@ def read_safetensors(path):
         head = json.loads(file.read(int.from_bytes(file.read(8), "little")))
         body = file.read()
     kinds = {"F32": np.float32, "F16": np.float16, "I32": np.int32, "BOOL": np.bool_}
-    found = {}
+    tensors = {}
     for name, of in head.items():
         if name == "__metadata__":
             continue
@@ -99,5 +99,5 @@ def read_safetensors(path):
         kind = np.dtype(kinds[of["dtype"]])
         if len(body[start:end]) != kind.itemsize * math.prod(of["shape"]):
             raise ValueError(f"{path} is damaged at {name}")
-        found[name] = np.frombuffer(body[start:end], kind).reshape(of["shape"])
-    return found
+        tensors[name] = np.frombuffer(body[start:end], kind).reshape(of["shape"])
+    return tensors

@@ -75,10 +75,10 @@ def places(names: tuple[str, ...], all_names: tuple[str, ...]) -> np.ndarray:
     return np.array([all_names.index(name) for name in names], int)
 
 
-def spread(values: Array, there: np.ndarray, size: int, axis: int = -1) -> Array:
+def spread(values: Array, places: np.ndarray, size: int, axis: int = -1) -> Array:
     """Values of the parts that are built at their places on the whole axis, zeros elsewhere."""
     values = jnp.moveaxis(values, axis, -1)
-    whole = jnp.zeros((*values.shape[:-1], size), values.dtype).at[..., there].set(values)
+    whole = jnp.zeros((*values.shape[:-1], size), values.dtype).at[..., places].set(values)
     return jnp.moveaxis(whole, -1, axis)
 
 

@@ -72,15 +72,15 @@ def _shape(left, right, *, over, precision):
 
 
 def _to_left(change, left, right, *, over, precision):
-    mine, other = over
-    if mine == 1:
+    own, other = over
+    if own == 1:
         return _bind(change, right, (1, 1 - other), precision)
     return _bind(right, change, (1 - other, 1), precision)
 
 
 def _to_right(change, left, right, *, over, precision):
-    other, mine = over
-    if mine == 0:
+    other, own = over
+    if own == 0:
         return _bind(left, change, (1 - other, 0), precision)
     return _bind(change, left, (0, 1 - other), precision)
 
@@ -96,9 +96,11 @@ def _mapped(factors, axes, *, over, precision):
     before = many.ndim - 2 - over[side]
     size, free = many.shape[before : before + 2]
     merged = many.reshape(*many.shape[:before], size * free, *many.shape[before + 2 :])
-    said = _bind(*((merged, factors[1]) if side == 0 else (factors[0], merged)), over, precision)
-    before = said.ndim - 2 + side
-    return said.reshape(*said.shape[:before], size, free, *said.shape[before + 1 :]), before
+    product = _bind(*((merged, factors[1]) if side == 0 else (factors[0], merged)), over, precision)
+    before = product.ndim - 2 + side
+    return product.reshape(
+        *product.shape[:before], size, free, *product.shape[before + 1 :]
+    ), before
 
 
 _product = Primitive("product")

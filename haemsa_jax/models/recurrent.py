@@ -51,29 +51,29 @@ class Gru(nn.Module):
 
     width: int
 
-    def products(self, x: Array, there: Array, reverse: bool) -> int:
+    def products(self, x: Array, present: Array, reverse: bool) -> int:
         """Operations of the recurrent products."""
         return 6 * self.width**2 * math.prod(x.shape[:-1])
 
     @nn.compact
-    def __call__(self, x: Array, there: Array, reverse: bool) -> Array:
+    def __call__(self, x: Array, present: Array, reverse: bool) -> Array:
         """float[..., U, D], bool[..., U] -> states float[..., U, width]."""
         given = jnp.moveaxis(Dense(3 * self.width, name="input")(x), -2, 0)
         kernel = self.param("recurrent", nn.initializers.orthogonal(), (self.width, 3 * self.width))
         bias = self.param("bias", nn.initializers.zeros, (self.width,))
 
         def step(state, now):
-            given, there = now
+            given, present = now
             update, reset, new = jnp.split(given, 3, axis=-1)
             from_update, from_reset, from_new = jnp.split(state @ kernel, 3, axis=-1)
             update, reset = nn.sigmoid(update + from_update), nn.sigmoid(reset + from_reset)
             new = jnp.tanh(new + reset * (from_new + bias))
-            state = jnp.where(there[..., None], update * state + (1.0 - update) * new, state)
+            state = jnp.where(present[..., None], update * state + (1.0 - update) * new, state)
             return state, state
 
         start = jnp.zeros((*x.shape[:-2], self.width))
-        there = jnp.moveaxis(there, -1, 0)
-        return jnp.moveaxis(jax.lax.scan(step, start, (given, there), reverse=reverse)[1], 0, -2)
+        present = jnp.moveaxis(present, -1, 0)
+        return jnp.moveaxis(jax.lax.scan(step, start, (given, present), reverse=reverse)[1], 0, -2)
 
 
 @register
@@ -112,18 +112,18 @@ class Recurrent(nn.Module):
         offsets = np.arange(-past, future + 1)
         leading = inputs.presence.shape[:-1]
         empty = jnp.zeros((*leading, len(offsets), config.width))
-        vectors, there = {m: empty for m in built}, jnp.zeros((*leading, len(offsets)), bool)
+        vectors, present = {m: empty for m in built}, jnp.zeros((*leading, len(offsets)), bool)
         for m, tokens in inputs.tokens.items():
             own = inputs.offsets[m][..., None, :] == offsets[:, None]
             own = own & inputs.masks[m][..., None, :]
             vectors[m] = masked_mean(tokens[..., None, :, :], own)
-            there = there | own.any(axis=-1)
+            present = present | own.any(axis=-1)
         together = jnp.concatenate([vectors[m] for m in built], axis=-1)
         rows = each(map(modality, built), config.width)
         x = Dropout()(Dense(config.width, rows=rows, name="joint")(together), rates.inner)
         joined = jnp.zeros((*leading, config.width))
         for place, name in enumerate(config.directions):
-            states = Gru(config.width, name=name)(x, there, name == "backward")
+            states = Gru(config.width, name=name)(x, present, name == "backward")
             joined = joined + structure["directions"][place] * states[..., past, :]
         joined = Dropout()(joined, rates.inner)
         alone = jnp.stack([vectors[m][..., past, :] for m in built], axis=-2)

@@ -55,8 +55,8 @@ class Stem(nn.Module):
         mean = self.variable("constants", "mean", jnp.zeros, size).value
         std = self.variable("constants", "std", jnp.ones, size).value
         # Masked before any arithmetic: a NaN must not reach even a product with zero.
-        there = mask[..., None] & ~jnp.isnan(features)
-        x = (jnp.where(there, features, mean) - mean) / std
+        valid = mask[..., None] & ~jnp.isnan(features)
+        x = (jnp.where(valid, features, mean) - mean) / std
         x = Dropout(shared_axes=(-2,))(jnp.clip(x, -config.clip, config.clip), dropout)
         x = Dense(config.width, name="project")(x)
         reach = config.max_offset

@@ -149,9 +149,9 @@ def told_apart(vectors: np.ndarray, samples: np.ndarray) -> float | None:
     scale = vectors[present].std(axis=0) + 1e-9
     sides = []
     for side in (0, 1):
-        there = present & (samples % 2 == side)[:, None]
-        x = vectors[there] / scale
-        sides.append((np.c_[x, np.ones(len(x))], np.nonzero(there)[1]))
+        valid = present & (samples % 2 == side)[:, None]
+        x = vectors[valid] / scale
+        sides.append((np.c_[x, np.ones(len(x))], np.nonzero(valid)[1]))
     (x, which), (x_rest, which_rest) = sides
     gram = x.T @ x + RIDGE * np.eye(x.shape[1])
     weights = np.linalg.solve(gram, x.T @ np.eye(vectors.shape[1])[which])

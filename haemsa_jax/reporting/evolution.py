@@ -17,13 +17,13 @@ from haemsa_jax.structure.genes import Table
 
 
 def evolution_figure(
-    found: SearchResult, beside: SearchResult | None, problem: Problem, network: NetworkConfig,
+    result: SearchResult, beside: SearchResult | None, problem: Problem, network: NetworkConfig,
     path: str | os.PathLike,
 ) -> None:  # fmt: skip
     """Writes one PNG with four panels.
 
     Args:
-      found: the search.
+      result: the search.
       beside: the random search with the same budget, if there was one.
       problem: what was searched.
       network: the supernet.
@@ -32,20 +32,20 @@ def evolution_figure(
     figure = Figure(figsize=(17, 12.5), dpi=DPI, layout="constrained")
     figure.get_layout_engine().set(w_pad=0.15, h_pad=0.15)
     grid = figure.subplots(2, 2, gridspec_kw={"width_ratios": (1.15, 1), "height_ratios": (1, 1)})
-    _progress(grid[0, 0], found, beside)
-    _frequencies(grid[0, 1], found.history, problem.table)
+    _progress(grid[0, 0], result, beside)
+    _frequencies(grid[0, 1], result.history, problem.table)
     decoded = jax.jit(lambda genome: from_values(network, problem.table.decode(genome))[0])
-    best = jax.device_get(decoded(found.genome))
+    best = jax.device_get(decoded(result.genome))
     architecture.draw(grid[1, 0], network, best)
-    _genealogy(grid[1, 1], found.history, problem.table)
+    _genealogy(grid[1, 1], result.history, problem.table)
     figure.savefig(path)
 
 
 # --- fitness -------------------------------------------------------------------------------------
 
 
-def _progress(axes: Axes, found: SearchResult, beside: SearchResult | None) -> None:
-    runs = {"evolved": (found, HUES[0])}
+def _progress(axes: Axes, evolved: SearchResult, beside: SearchResult | None) -> None:
+    runs = {"evolved": (evolved, HUES[0])}
     if beside is not None:
         runs["random search"] = (beside, HUES[1])
     for name, (result, hue) in runs.items():
@@ -77,10 +77,10 @@ def gene_frequencies(history: History, table: Table) -> tuple[list[tuple[str, st
     """
     everybody = history.genomes.reshape(-1, table.size)
     living = everybody[history.living]  # [N, P, G]
-    said = jax.device_get(jax.jit(jax.vmap(jax.vmap(table.decode)))(living))
+    decoded = jax.device_get(jax.jit(jax.vmap(jax.vmap(table.decode)))(living))
     names, rows = [], []
     for gene in table.genes:
-        values = said[gene.name].mean(axis=1)
+        values = decoded[gene.name].mean(axis=1)
         if gene.kind == "mask":
             names += [(gene.name, label) for label in gene.labels]
             rows += [*values.T]
@@ -120,9 +120,9 @@ def short_names(table: Table) -> dict[str, str]:
         name: " ".join(filter(None, (kind, owner.rpartition(":")[2])))
         for name, (kind, _, owner) in split.items()
     }
-    said = list(short.values())
+    labels = list(short.values())
     return {
-        name: short[name] if said.count(short[name]) == 1 else f"{kind} {owner}"
+        name: short[name] if labels.count(short[name]) == 1 else f"{kind} {owner}"
         for name, (kind, _, owner) in split.items()
     }
 

@@ -142,14 +142,14 @@ def _curves(log_rows) -> dict[str, dict[str, tuple[list, list]]]:
 
 def _cosines(log_rows) -> dict[tuple[str, str], float]:
     """Of two tasks' gradients: mean over seeds and over the rows that tell."""
-    found: dict[tuple[str, str], list[float]] = {}
+    cosines: dict[tuple[str, str], list[float]] = {}
     for row in log_rows:
         for name, values in row.items():
             of, _, both = name.partition("/")
             if row.get("kind") == "tasks" and of == "cosine":
                 first, second = both.split("|")
-                found.setdefault((first, second), []).append(float(np.mean(values)))
-    return {pair: float(np.mean(values)) for pair, values in found.items()}
+                cosines.setdefault((first, second), []).append(float(np.mean(values)))
+    return {pair: float(np.mean(values)) for pair, values in cosines.items()}
 
 
 def _agreement(axes: Axes, cosines: Mapping[tuple[str, str], float]) -> None:

@@ -18,10 +18,10 @@ TITLES = {
 
 def levels(declaration: Declaration) -> dict[str, list[Gating]]:
     """A model's gates by level, in the order of their declaration."""
-    found: dict[str, list[Gating]] = {}
+    by_level: dict[str, list[Gating]] = {}
     for gating in declaration.gates:
-        found.setdefault(gating.level, []).append(gating)
-    return found
+        by_level.setdefault(gating.level, []).append(gating)
+    return by_level
 
 
 def draw(

@@ -169,10 +169,10 @@ def alone_for(
       devices: over which batches are spread.
     """
     sizes = batch_sizes(counts, train, devices)
-    joint, found = steps_per_epoch(counts, sizes), {}
+    joint, configs = steps_per_epoch(counts, sizes), {}
     for task_id, count in counts.items():
         longer = joint / steps_per_epoch({task_id: count}, sizes)
-        found[task_id] = dataclasses.replace(
+        configs[task_id] = dataclasses.replace(
             train,
             batch_size=sizes[task_id],
             sampling_temperature=0.0,
@@ -181,4 +181,4 @@ def alone_for(
             task_weighting="fixed",
             task_weights={},
         )
-    return found
+    return configs

@@ -12,7 +12,7 @@ from haemsa_jax.structure.parts import TASK, Structure, declare, opened, usage
 def idle(network: NetworkConfig, structure: Structure) -> dict[str, list[str]]:
     """By gene the labels of masks that are open without effect. On the host."""
     declaration, structure = declare(network), jax.device_get(dict(structure))
-    whole, found = usage(network, structure), {}
+    whole, labels = usage(network, structure), {}
     of_task = {task_id: usage(network, structure, (task_id,)) for task_id in network.tasks}
     for part in declaration.parts:
         for template, label in part.opened:
@@ -23,15 +23,15 @@ def idle(network: NetworkConfig, structure: Structure) -> dict[str, list[str]]:
                 now = of_task[task_id] if TASK in template else whole
                 is_open = opened(declaration, part, structure, task_id) > 0
                 if is_open and not now[part.name] > 0:
-                    found.setdefault(gene.name, []).append(label)
-    return found
+                    labels.setdefault(gene.name, []).append(label)
+    return labels
 
 
 def used_parts(network: NetworkConfig, structure: Structure) -> Mapping[str, Any]:
     """By task id, and under the empty name for the whole network, which parts are used: bool."""
     structure = jax.device_get(dict(structure))
-    found = {"": usage(network, structure)}
-    found |= {task_id: usage(network, structure, (task_id,)) for task_id in network.tasks}
+    usages = {"": usage(network, structure)}
+    usages |= {task_id: usage(network, structure, (task_id,)) for task_id in network.tasks}
     return {
-        name: {part: bool(value > 0) for part, value in of.items()} for name, of in found.items()
+        name: {part: bool(value > 0) for part, value in of.items()} for name, of in usages.items()
     }

@@ -200,14 +200,14 @@ class Table:
         """
         chosen = np.zeros(self.size, bool)
         for name in names:
-            mine = [gene.name for gene in self.genes if name in (gene.name, gene.level)]
-            if not mine:
+            matching = [gene.name for gene in self.genes if name in (gene.name, gene.level)]
+            if not matching:
                 levels = ", ".join(dict.fromkeys(gene.level for gene in self.genes))
                 raise InputError(
                     f"there is no gene {name!r}; choose from the levels {levels}, or the genes "
                     f"{', '.join(gene.name for gene in self.genes)}"
                 )
-            for gene in mine:
+            for gene in matching:
                 chosen[self.slices[gene]] = True
         return chosen
 
@@ -263,11 +263,11 @@ class Table:
             if gene.level != level:
                 level = gene.level
                 lines.append(f"{level}:")
-            said, without = values[gene.name], (idle or {}).get(gene.name, ())
+            value, without = values[gene.name], (idle or {}).get(gene.name, ())
             if without:
-                said = [label for label in said if label not in without]
+                value = [label for label in value if label not in without]
             brackets = f" (idle: {_words(without)})" if without else ""
-            lines.append(f"  {gene.name:{width}}  {_words(said)}{brackets}")
+            lines.append(f"  {gene.name:{width}}  {_words(value)}{brackets}")
         return "\n".join(lines)
 
 

@@ -58,12 +58,12 @@ def _genes(network: NetworkConfig) -> Iterator[Gene]:
 
 def windows(network: NetworkConfig, task_id: str) -> dict[str, tuple[str, ...]]:
     """How many neighbours a task may read on each side: none, all, or a power of two."""
-    found = {}
+    labels = {}
     for side, most in zip(SIDES, network.context_of(dataset_of(task_id)), strict=True):
         powers = [2**n for n in range(most.bit_length()) if 2**n < most]
         counts = tuple(map(str, sorted({0, *powers, most})))
-        found[side] = network.labels(f"{side}/{task_id}", counts)
-    return found
+        labels[side] = network.labels(f"{side}/{task_id}", counts)
+    return labels
 
 
 def _parts(network: NetworkConfig, auxiliary: bool) -> Iterator[Part]:

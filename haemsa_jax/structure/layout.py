@@ -87,7 +87,7 @@ def places(source: Axis, target: Axis) -> np.ndarray | None:
     Segments go by the parts they belong to, those of none by their order. None where one is missing
     or has another length.
     """
-    starts, found = {}, []
+    starts, indices = {}, []
     start = 0
     for key, size in _numbered(source):
         starts[key] = start, size
@@ -95,8 +95,8 @@ def places(source: Axis, target: Axis) -> np.ndarray | None:
     for key, size in _numbered(target):
         if starts.get(key, (0, -1))[1] != size:
             return None
-        found.append(np.arange(size) + starts[key][0])
-    return np.concatenate(found) if found else np.zeros(0, int)
+        indices.append(np.arange(size) + starts[key][0])
+    return np.concatenate(indices) if indices else np.zeros(0, int)
 
 
 def _numbered(axis: Axis):

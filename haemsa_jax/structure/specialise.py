@@ -82,14 +82,14 @@ def transplanted(
       arrays: by path, of the layout `before`.
       before, after: what `layout` gives of one collection.
     """
-    found = {}
+    kept = {}
     for path, wanted in after.items():
         array = np.asarray(arrays[path])
         for axis, (old, new) in enumerate(zip(before[path].axes, wanted.axes, strict=True)):
             if new and old != new:
                 array = np.take(array, places(old, new), axis=axis)
-        found[path] = array
-    return found
+        kept[path] = array
+    return kept
 
 
 def specialised_config(

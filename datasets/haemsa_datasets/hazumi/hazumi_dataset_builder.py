@@ -78,15 +78,15 @@ class Builder(HaemsaBuilder):
 def to_samples(session: Session) -> list[Sample]:
     """The exchanges of a session, in order of time; a modality is one token or none."""
     columns = {block: values.astype(np.float32) for block, values in session.columns.items()}
-    there = {modality: (columns[modality] != 0).any(axis=1) for modality in MODALITIES}
-    there["text"] = (columns["text"][:, -BERT_WIDTH:] != 0).any(axis=1)
+    presence = {modality: (columns[modality] != 0).any(axis=1) for modality in MODALITIES}
+    presence["text"] = (columns["text"][:, -BERT_WIDTH:] != 0).any(axis=1)
     return [
         Sample(
             id=f"{session.participant}_{turn + 1}",
             group=session.participant,
             turn=turn,
             features={
-                modality: columns[modality][turn : turn + there[modality][turn]]
+                modality: columns[modality][turn : turn + presence[modality][turn]]
                 for modality in MODALITIES
             },
             labels={

@@ -63,17 +63,17 @@ def _dialogue(path: Path, content: Any, video: str, widths: Mapping[str, int]) -
     missing = [name for name, part in parts.items() if video not in part]
     if missing:
         raise InputError(f"{where}: it has no {', '.join(missing)}")
-    mine = {name: part[video] for name, part in parts.items()}
-    counts = {name: len(values) for name, values in mine.items()}
+    dialogue = {name: part[video] for name, part in parts.items()}
+    counts = {name: len(values) for name, values in dialogue.items()}
     if len({*counts.values()}) != 1:
         raise InputError(f"{where}: the parts are of different lengths: {counts}")
     samples = []
     for turn in range(counts["labels"]):
         origin = f"{where}, utterance {turn}"
-        label = int(mine["labels"][turn])
+        label = int(dialogue["labels"][turn])
         if not 0 <= label < len(CLASSES):
             raise InputError(f"{origin}: label {label} is none of 0 to {len(CLASSES) - 1}")
-        features = {m: np.asarray(mine[m][turn], np.float32).reshape(1, -1) for m in widths}
+        features = {m: np.asarray(dialogue[m][turn], np.float32).reshape(1, -1) for m in widths}
         for modality, width in widths.items():
             if features[modality].shape[1] != width:
                 raise InputError(
@@ -83,7 +83,7 @@ def _dialogue(path: Path, content: Any, video: str, widths: Mapping[str, int]) -
         labels = {EMOTION.name: label}
         if (four := _FOUR[label]) is not None:
             labels[EMOTION4.name] = four
-        about = {"speaker": str(mine["speakers"][turn]), "words": str(mine["words"][turn])}
+        about = {"speaker": str(dialogue["speakers"][turn]), "words": str(dialogue["words"][turn])}
         samples.append(
             Sample(f"{video}_{turn}", video, turn, features, labels, origin=origin, **about)
         )

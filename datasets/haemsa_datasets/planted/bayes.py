@@ -112,9 +112,9 @@ def details(echo: float = 0.0) -> dict[str, dict]:
     """What a prepared data set says of its best scores: naturally, and by presence pattern."""
     patterns = natural_presence()
     by_presence = {
-        "+".join(name for name, there in zip(WIDTHS, pattern, strict=True) if there): best_scores(
-            {pattern: 1.0}, echo
-        )
+        "+".join(
+            name for name, present in zip(WIDTHS, pattern, strict=True) if present
+        ): best_scores({pattern: 1.0}, echo)
         for pattern in patterns
     }
     return {"bayes": best_scores(patterns, echo), "bayes_by_presence": by_presence}

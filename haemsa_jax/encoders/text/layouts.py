@@ -121,49 +121,51 @@ class Layout:
     def tensors(self, params: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """What `params` reads as these parameters, but for the kinds of tokens, by name."""
         flat = flatten_dict(params)
-        found = {}
+        tensors = {}
         for place in self.places():
             value = np.asarray(flat[place.path], np.float32)
             value = _turned(place, value if place.layer < 0 else value[place.layer])
-            found[place.tensor] = np.ascontiguousarray(value)
-        return found
+            tensors[place.tensor] = np.ascontiguousarray(value)
+        return tensors
 
 
-def describe(said: Mapping[str, Any], folder: Path) -> Layout:
+def describe(settings: Mapping[str, Any], folder: Path) -> Layout:
     """The layout that a `config.json` says.
 
     Raises:
       InputError: the architecture is another, or something is not said.
     """
-    kind = said.get("model_type")
+    kind = settings.get("model_type")
     if kind not in _NAMES:
         raise InputError(
             f"{folder / 'config.json'}: model_type {kind!r} is not supported; choose a model of "
             f"type {', '.join(_NAMES)}"
         )
-    if said.get("position_embedding_type", "absolute") != "absolute":
+    if settings.get("position_embedding_type", "absolute") != "absolute":
         raise InputError(
             f"{folder / 'config.json'}: position_embedding_type "
-            f"{said['position_embedding_type']!r} is not supported, only 'absolute'"
+            f"{settings['position_embedding_type']!r} is not supported, only 'absolute'"
         )
     try:
         config = BertConfig(
-            vocabulary=said["vocab_size"],
-            positions=said["max_position_embeddings"],
-            first_position=0 if kind == "bert" else said["pad_token_id"] + 1,
-            width=said["hidden_size"],
-            layers=said["num_hidden_layers"],
-            heads=said["num_attention_heads"],
-            hidden=said["intermediate_size"],
-            activation=said.get("hidden_act", "gelu"),
-            epsilon=said.get("layer_norm_eps", 1e-12),
-            buckets=said.get("relative_attention_num_buckets", 32) if kind == "mpnet" else 0,
+            vocabulary=settings["vocab_size"],
+            positions=settings["max_position_embeddings"],
+            first_position=0 if kind == "bert" else settings["pad_token_id"] + 1,
+            width=settings["hidden_size"],
+            layers=settings["num_hidden_layers"],
+            heads=settings["num_attention_heads"],
+            hidden=settings["intermediate_size"],
+            activation=settings.get("hidden_act", "gelu"),
+            epsilon=settings.get("layer_norm_eps", 1e-12),
+            buckets=settings.get("relative_attention_num_buckets", 32) if kind == "mpnet" else 0,
         )
     except KeyError as error:
         raise InputError(f"{folder / 'config.json'} does not say {error}") from error
     except TypeError as error:
         raise InputError(f"{folder / 'config.json'} garbles a number: {error}") from error
-    return Layout(config, _NAMES[kind], said.get("type_vocab_size", 2) if kind != "mpnet" else 0)
+    return Layout(
+        config, _NAMES[kind], settings.get("type_vocab_size", 2) if kind != "mpnet" else 0
+    )
 
 
 def prefix_of(tensors: Iterable[str]) -> str:

@@ -116,13 +116,13 @@ class _Layer(nn.Module):
         Theirs are those of queries and values, and so are ours.
         """
         dense = functools.partial(nn.Dense, dot_general=dense_product(self.precision))
-        said = dense(size, name=name)(x)
+        output = dense(size, name=name)(x)
         if not self.rank or name not in ADAPTED:
-            return said
+            return output
         thin = dense(self.rank, False, name=f"{name}{ADAPTERS[0]}")(x)
         zeros = nn.initializers.zeros
         wide = dense(size, False, kernel_init=zeros, name=f"{name}{ADAPTERS[1]}")
-        return said + adapters * wide(thin)
+        return output + adapters * wide(thin)
 
 
 @jax.custom_jvp
@@ -155,9 +155,9 @@ def split_adapters(params: Mapping[str, Any]) -> tuple[dict, dict]:
     """An encoder's parameters as those of its adapters, its mark among them, and the others."""
     flat = flatten_dict(params)
     own = (*ADAPTERS, MARK)
-    mine = {path: x for path, x in flat.items() if any(name.endswith(own) for name in path)}
-    others = {path: x for path, x in flat.items() if path not in mine}
-    return unflatten_dict(mine), unflatten_dict(others)
+    adapters = {path: x for path, x in flat.items() if any(name.endswith(own) for name in path)}
+    others = {path: x for path, x in flat.items() if path not in adapters}
+    return unflatten_dict(adapters), unflatten_dict(others)
 
 
 def fold_adapters(params: Mapping[str, Any], weight: float = 1.0) -> dict:
@@ -200,19 +200,19 @@ def encode_prefix(
     def cut(length):
         def branch(encoder, ids, front, marked):
             ids, front, marked = (x[..., :length] for x in (ids, front, marked))
-            said = encoder(ids, front, dropout, marked, adapters)
-            return jnp.pad(said, [(0, 0)] * (ids.ndim - 1) + [(0, total - length), (0, 0)])
+            encoded = encoder(ids, front, dropout, marked, adapters)
+            return jnp.pad(encoded, [(0, 0)] * (ids.ndim - 1) + [(0, total - length), (0, 0)])
 
         return branch
 
     choices = lengths(total)
     if longest is None or encoder.is_initializing() or len(choices) == 1:
-        said = cut(total)(encoder, ids, front, marked)
+        encoded = cut(total)(encoder, ids, front, marked)
     else:
         which = jnp.searchsorted(jnp.array(choices[:-1]), longest)
-        said = nn.switch(which, [cut(n) for n in choices], encoder, ids, front, marked)
+        encoded = nn.switch(which, [cut(n) for n in choices], encoder, ids, front, marked)
     back = jnp.argsort(order, axis=-1)
-    return jnp.take_along_axis(said, back[..., None], axis=-2)
+    return jnp.take_along_axis(encoded, back[..., None], axis=-2)
 
 
 def lengths(total: int) -> tuple[int, ...]:

@@ -130,13 +130,13 @@ def find_folder(name: str) -> Path:
     """
     if name in PACKAGES and not Path(name).is_dir():
         package, inside = PACKAGES[name]
-        found = importlib.util.find_spec(package)
-        if found is None or not found.submodule_search_locations:
+        spec = importlib.util.find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
             raise InputError(
                 f"the text encoder {name!r} is in the package {package.replace('_', '-')}, which "
                 "is not installed; `make` installs it, or name the folder of another model"
             )
-        return Path(found.submodule_search_locations[0]) / inside
+        return Path(spec.submodule_search_locations[0]) / inside
     if not Path(name).expanduser().is_dir():
         raise InputError(
             f"the text encoder {name!r} is no folder; give one with {', '.join(FILES)}, or a name: "
@@ -165,9 +165,9 @@ def read_pretrained(name: str | Path) -> Pretrained:
     folder = find_folder(str(name))
     for file in FILES:
         if not (folder / file).is_file():
-            there = ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
+            files = ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
             raise InputError(
-                f"{folder / file} is missing; the folder holds {there}. A model in another format "
+                f"{folder / file} is missing; the folder holds {files}. A model in another format "
                 "becomes these files with `save_pretrained` of Hugging Face's transformers"
             )
     layout = describe(_read_json(folder / CONFIG), folder)
@@ -200,13 +200,13 @@ def _read_weights(path: Path, layout: Layout) -> dict[str, Any]:
             def tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
                 if prefix + name not in names:
                     raise InputError(f"{path} has no tensor {prefix + name}")
-                found = np.asarray(file.get_tensor(prefix + name), np.float32)
-                if found.shape != shape:
+                value = np.asarray(file.get_tensor(prefix + name), np.float32)
+                if value.shape != shape:
                     raise InputError(
-                        f"{path}: tensor {prefix + name} is {found.shape}, but config.json asks "
+                        f"{path}: tensor {prefix + name} is {value.shape}, but config.json asks "
                         f"for {shape}"
                     )
-                return found
+                return value
 
             return layout.params(tensor)
     except (safetensors.SafetensorError, TypeError) as error:
@@ -215,9 +215,9 @@ def _read_weights(path: Path, layout: Layout) -> dict[str, Any]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"{path} is not JSON: {error}") from error
-    if not isinstance(said, dict):
+    if not isinstance(values, dict):
         raise InputError(f"{path} holds no JSON object")
-    return said
+    return values

@@ -50,9 +50,9 @@ def write_pretrained(
         scratch.mkdir(parents=True)
         tensors = _tensors(pretrained, params)
         (scratch / WEIGHTS).write_bytes(safetensors.numpy.save(tensors, {"format": "pt"}))
-        said = json.loads((pretrained.folder / CONFIG).read_text(encoding="utf-8"))
-        said = {name: x for name, x in said.items() if name not in ("dtype", "torch_dtype")}
-        (scratch / CONFIG).write_text(json.dumps(said | {"dtype": "float32"}, indent=2) + "\n")
+        settings = json.loads((pretrained.folder / CONFIG).read_text(encoding="utf-8"))
+        settings = {name: x for name, x in settings.items() if name not in ("dtype", "torch_dtype")}
+        (scratch / CONFIG).write_text(json.dumps(settings | {"dtype": "float32"}, indent=2) + "\n")
         for name in (TOKENIZER, *BESIDE):
             if (pretrained.folder / name).is_file():
                 shutil.copyfile(pretrained.folder / name, scratch / name)
@@ -68,11 +68,11 @@ def _tensors(pretrained: Pretrained, params: Mapping[str, Any]) -> dict[str, np.
 
     with safetensors.safe_open(pretrained.folder / WEIGHTS, framework="numpy") as file:
         names = list(file.keys())
-        found = {name: file.get_tensor(name) for name in names}
+        tensors = {name: file.get_tensor(name) for name in names}
     prefix = prefix_of(names)
-    found |= {prefix + name: x for name, x in pretrained.layout.tensors(params).items()}
+    tensors |= {prefix + name: x for name, x in pretrained.layout.tensors(params).items()}
     if pretrained.layout.kinds:
         # The first kind is within the positions; what tells the others from it stays.
-        table = np.asarray(found[prefix + KINDS], np.float32)
-        found[prefix + KINDS] = table - table[0]
-    return found
+        table = np.asarray(tensors[prefix + KINDS], np.float32)
+        tensors[prefix + KINDS] = table - table[0]
+    return tensors

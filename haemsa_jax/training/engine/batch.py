@@ -81,14 +81,14 @@ def make_batch(
             alone = np.arange(len(tasks)) == place
             batch["weights"][task_id] = jnp.asarray(np.concatenate(alone[:, None] * weight))
             batch["labels"][task_id] = jnp.concatenate([jnp.asarray(label)] * len(tasks))
-        asked = np.repeat([network.task_index(task_id) for task_id in tasks], count)
+        task_indices = np.repeat([network.task_index(task_id) for task_id in tasks], count)
         copies = [jax.tree.map(jnp.asarray, rows.replace(task=None))] * len(tasks)
         every = jax.tree.map(lambda *x: jnp.concatenate(x), *copies)
-        batch["samples"][dataset] = every.replace(task=jnp.asarray(asked, jnp.int32))
-        batch["place"][dataset] = first + jnp.arange(len(asked))
+        batch["samples"][dataset] = every.replace(task=jnp.asarray(task_indices, jnp.int32))
+        batch["place"][dataset] = first + jnp.arange(len(task_indices))
         same = np.asarray(utterance.get(dataset, np.arange(count)))
         numbers[dataset] = jnp.asarray(np.tile(same, len(tasks)), jnp.int32)
-        first += len(asked)
+        first += len(task_indices)
     return Batch(**batch, utterance=numbers)
 
 

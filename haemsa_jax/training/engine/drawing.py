@@ -70,7 +70,7 @@ def make_draw(
         sizes = batch_sizes(label_counts(network, data), config, devices)
         samples, labels, weights, places, utterances, before = {}, {}, {}, {}, {}, 0
         for dataset in network.widths:
-            split, rows, place, asked = data[dataset], [], [], []
+            split, rows, place, task_indices = data[dataset], [], [], []
             for task_id in network.tasks_of(dataset):
                 index, name = network.task_index(task_id), network.tasks[task_id].name
                 size, share = sizes[task_id], sizes[task_id] // parts
@@ -79,19 +79,19 @@ def make_draw(
                 chosen = jax.lax.dynamic_slice(chosen, (device * share,), (share,))
                 rows.append(split.rows[name][chosen])
                 place.append(before + device * share + jnp.arange(share))
-                asked += [index] * share
+                task_indices += [index] * share
                 before += size
-            rows, asked = jnp.concatenate(rows), np.array(asked, np.int32)
+            rows, task_indices = jnp.concatenate(rows), np.array(task_indices, np.int32)
             context = network.context_of(dataset)
 
             def sample_of(row, task, split=split, context=context):
                 return gather(split, row, task, *context)
 
-            samples[dataset] = jax.vmap(sample_of)(rows, asked)
+            samples[dataset] = jax.vmap(sample_of)(rows, task_indices)
             places[dataset], utterances[dataset] = jnp.concatenate(place), rows
             for task_id in network.tasks_of(dataset):
                 labels[task_id] = split.labels[network.tasks[task_id].name][rows]
-                drawn = asked == network.task_index(task_id)
+                drawn = task_indices == network.task_index(task_id)
                 weights[task_id] = jnp.asarray(drawn, jnp.float32)
         return Batch(samples, labels, weights, places, utterances)
 

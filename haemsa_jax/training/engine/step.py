@@ -97,8 +97,8 @@ def _make_gradients(
             weights = losses.drawn * settings.task_weights / settings.task_weights.sum()
             return combined(each, weights, params) + losses.representation, losses
 
-        found = jax.grad(objective, has_aux=True)(state.params)
+        result = jax.grad(objective, has_aux=True)(state.params)
         # The mean over devices of each one's losses and gradients is that of the whole batch.
-        return found if axis is None else jax.lax.pmean(found, axis)
+        return result if axis is None else jax.lax.pmean(result, axis)
 
     return gradients

@@ -106,8 +106,8 @@ class Feed:
 
         pieces = grain.MapDataset.range(len(spans)).map(cut)
         options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=AHEAD)
-        for found in pieces.to_iter_dataset(options):
-            yield {**self.whole, **parallel.replicate(found, self.devices)}
+        for local in pieces.to_iter_dataset(options):
+            yield {**self.whole, **parallel.replicate(local, self.devices)}
 
     def _cut(self, seeds: Sequence[int], start: int, stop: int) -> dict[str, DeviceSplit]:
         # Always as many steps, so that one program draws them all; too many do no harm.
@@ -206,15 +206,15 @@ def _in_pieces(network, split: DeviceSplit, dataset: str, predict, devices, resi
                 break
             size = -(-size // 2)
         capacity = min(len(split.group), -(-most // ROUND) * ROUND)
-        found = []
+        predictions = []
         for start in range(0, len(places), size):
-            mine = places[start : start + size]
+            chosen = places[start : start + size]
             # The last one is filled up, and cut off again below.
-            mine = np.pad(mine, (0, size - len(mine)), mode="edge")
-            cut = piece(split, {name: mine}, past, future, capacity)
-            there = parallel.replicate(cut, devices)
-            local = cut.rows[name][mine]
-            found.append(predict(params, constants, structures, there, task_id, local))
-        return jax.tree.map(lambda *x: np.concatenate(x, axis=1)[:, : len(rows)], *found)
+            chosen = np.pad(chosen, (0, size - len(chosen)), mode="edge")
+            cut = piece(split, {name: chosen}, past, future, capacity)
+            placed = parallel.replicate(cut, devices)
+            local = cut.rows[name][chosen]
+            predictions.append(predict(params, constants, structures, placed, task_id, local))
+        return jax.tree.map(lambda *x: np.concatenate(x, axis=1)[:, : len(rows)], *predictions)
 
     return in_pieces

@@ -86,10 +86,10 @@ def make_evaluate(
 ) -> Evaluate:
     """The same for splits, by name of their data set: many of the same shapes, compiled once."""
     network = trained.experiment.network
-    there = trained.count
-    if not 0 <= ensemble <= there:
-        raise InputError(f"an ensemble of {ensemble} is asked for, but the run holds {there}")
-    single = 1 if trained.ranked else there
+    networks = trained.count
+    if not 0 <= ensemble <= networks:
+        raise InputError(f"an ensemble of {ensemble} is asked for, but the run holds {networks}")
+    single = 1 if trained.ranked else networks
     wanted = max(single, ensemble)
     devices = devices or jax.local_devices()
     params, structures = jax.tree.map(lambda x: x[:wanted], (trained.params, trained.structures))
@@ -98,8 +98,8 @@ def make_evaluate(
 
     def of(splits):
         predict = {
-            name: on_split(everywhere, network, there, name, devices, resident)
-            for name, there in host_splits(network, splits).items()
+            name: on_split(everywhere, network, split, name, devices, resident)
+            for name, split in host_splits(network, splits).items()
         }
         return {
             task_id: _evaluate_task(
@@ -185,9 +185,9 @@ def check_data(experiment: Experiment, datasets: Mapping[str, Dataset]) -> None:
                 "the data set it was trained on, or train again"
             )
     for task_id, task in network.tasks.items():
-        there = datasets[dataset_of(task_id)].tasks.get(task.name)
-        if there is None or (there.kind, there.classes) != (task.kind, task.classes):
+        own = datasets[dataset_of(task_id)].tasks.get(task.name)
+        if own is None or (own.kind, own.classes) != (task.kind, task.classes):
             raise InputError(
-                f"{task_id}: the network was trained on {task}, the data set has {there}; prepare "
+                f"{task_id}: the network was trained on {task}, the data set has {own}; prepare "
                 "the data set it was trained on"
             )

@@ -25,11 +25,11 @@ def discrepancy(rightness_sums: Array, counts: Array) -> Array:
     Returns:
       float[M]; above 1 for a modality that is ahead, 1 where there is nothing to compare.
     """
-    there = counts > 0
-    mean = jnp.where(there, rightness_sums / jnp.where(there, counts, 1.0), 0.0)
-    others = jnp.maximum(there.sum() - 1, 1)
+    present = counts > 0
+    mean = jnp.where(present, rightness_sums / jnp.where(present, counts, 1.0), 0.0)
+    others = jnp.maximum(present.sum() - 1, 1)
     rest = (mean.sum() - mean) / others
-    return jnp.where(there & (rest > 0), mean / jnp.where(rest > 0, rest, 1.0), 1.0)
+    return jnp.where(present & (rest > 0), mean / jnp.where(rest > 0, rest, 1.0), 1.0)
 
 
 def paces(ratio: Array, strength: Array) -> Array:

@@ -40,8 +40,8 @@ class Companion(nn.Module):
     def decode(self, parts: Array) -> Array:
         """Sums of both parts float[B, M, D] to summaries float[B, M, D]."""
         names = self.network.modalities
-        said = [self.decoders[m](nn.gelu(parts[:, k])) for k, m in enumerate(names)]
-        return jnp.stack(said, axis=1)
+        decoded = [self.decoders[m](nn.gelu(parts[:, k])) for k, m in enumerate(names)]
+        return jnp.stack(decoded, axis=1)
 
     def functions(self, shared: Array, presence: Array) -> tuple[Array, Array]:
         """Of each modality and of all others together, float[B, M, FUNCTIONS] twice."""
@@ -57,13 +57,13 @@ class Companion(nn.Module):
 def init_companion(network: NetworkConfig, config: TrainConfig, key: Array) -> dict:
     """The parameters that losses need which are on, as leaves of the network's tree."""
     count, companion = len(network.modalities), Companion(network)
-    parts, there = jnp.zeros((1, count, network.width)), jnp.ones((1, count), bool)
-    found = {}
+    parts, present = jnp.zeros((1, count, network.width)), jnp.ones((1, count), bool)
+    params = {}
     if config.reconstruction:
-        found |= companion.init(key, parts, method="decode")["params"]
+        params |= companion.init(key, parts, method="decode")["params"]
     if config.correlation:
-        found |= companion.init(key, parts, there, method="functions")["params"]
-    return {COMPANION: found} if found else {}
+        params |= companion.init(key, parts, present, method="functions")["params"]
+    return {COMPANION: params} if params else {}
 
 
 def make_representation_losses(network: NetworkConfig, config: TrainConfig) -> Callable[..., Array]:
@@ -120,16 +120,16 @@ def moment_discrepancy(shared: Array, presence: Array) -> Array:
     mean = (bounded * weight[..., None]).sum(axis=0) / count
     away = (bounded - mean) * weight[..., None]
     moments = [mean] + [(away**k).sum(axis=0) / count for k in range(2, MOMENTS + 1)]
-    there = presence.any(axis=0)
+    present = presence.any(axis=0)
 
     def between(a: int, b: int) -> Array:
         distances = [
             jnp.sqrt(((m[a] - m[b]) ** 2).sum() + SMALL**2) / 2.0 ** (k + 1)
             for k, m in enumerate(moments)
         ]
-        return jnp.where(there[a] & there[b], sum(distances), 0.0)
+        return jnp.where(present[a] & present[b], sum(distances), 0.0)
 
-    return _over_pairs(between, there[:, None] & there[None])
+    return _over_pairs(between, present[:, None] & present[None])
 
 
 def contrast(shared: Array, presence: Array, utterance: Array | None = None) -> Array:
@@ -154,13 +154,13 @@ def contrast(shared: Array, presence: Array, utterance: Array | None = None) -> 
     both = presence[:, :, None] & presence[:, None, :]
 
     def between(a: int, b: int) -> Array:
-        there = both[:, a, b]
+        present = both[:, a, b]
         logits = unit[:, a] @ unit[:, b].T / TEMPERATURE
-        logits = jnp.where(there[:, None] & there[None] & ~repeated, logits, -1e9)
+        logits = jnp.where(present[:, None] & present[None] & ~repeated, logits, -1e9)
         right = jnp.diagonal(logits)
         lost = [jax.nn.logsumexp(logits, axis=axis) - right for axis in (0, 1)]
-        each = jnp.where(there, 0.5 * (lost[0] + lost[1]), 0.0)
-        return each.sum() / jnp.maximum(there.sum(), 1)
+        each = jnp.where(present, 0.5 * (lost[0] + lost[1]), 0.0)
+        return each.sum() / jnp.maximum(present.sum(), 1)
 
     return _over_pairs(between, both.any(axis=0))
 
@@ -182,10 +182,10 @@ def lack_of_correlation(own: Array, others: Array, presence: Array) -> Array:
     Returns:
       float[] in [0, 1].
     """
-    there = presence & (presence.sum(axis=-1, keepdims=True) > 1)
+    taken = presence & (presence.sum(axis=-1, keepdims=True) > 1)
 
-    def of(f, g, mine):
-        weight = mine[:, None] / jnp.maximum(mine.sum(), 1)
+    def of(f, g, taken):
+        weight = taken[:, None] / jnp.maximum(taken.sum(), 1)
         f, g = (x - (weight * x).sum(axis=0) for x in (f, g))
         size = f.shape[-1]
 
@@ -199,8 +199,8 @@ def lack_of_correlation(own: Array, others: Array, presence: Array) -> Array:
         right = jnp.linalg.solve(ridge(moment(g, g)), across.T)
         return 1.0 - jnp.trace(left @ right) / size
 
-    enough = there.sum(axis=0) > 1
-    each = jax.vmap(of, (1, 1, 1))(own, others, there.astype(own.dtype))
+    enough = taken.sum(axis=0) > 1
+    each = jax.vmap(of, (1, 1, 1))(own, others, taken.astype(own.dtype))
     return jnp.where(enough, each, 0.0).sum() / jnp.maximum(enough.sum(), 1)
 
 
@@ -225,22 +225,22 @@ def overlap(shared: Array, specific: Array, presence: Array) -> Array:
 
     product = jnp.einsum("bmd,bme->mde", ready(shared), ready(specific))
     each = (product**2).sum(axis=(1, 2)) / count[:, 0] ** 2
-    there = presence.any(axis=0)
-    return jnp.where(there, each, 0.0).sum() / jnp.maximum(there.sum(), 1)
+    present = presence.any(axis=0)
+    return jnp.where(present, each, 0.0).sum() / jnp.maximum(present.sum(), 1)
 
 
-def relative_error(said: Array, target: Array, wanted: Array) -> Array:
+def relative_error(estimate: Array, target: Array, wanted: Array) -> Array:
     """Squared error over the target's square; the target itself does not learn from it.
 
     Args:
-      said, target: float[B, M, D].
+      estimate, target: float[B, M, D].
       wanted: bool[B, M].
 
     Returns:
       float[]; 1 is what zeros would reach.
     """
-    target, weight = jax.lax.stop_gradient(target), wanted[..., None].astype(said.dtype)
-    error = (weight * (said - target) ** 2).sum()
+    target, weight = jax.lax.stop_gradient(target), wanted[..., None].astype(estimate.dtype)
+    error = (weight * (estimate - target) ** 2).sum()
     return error / jnp.maximum((weight * target**2).sum(), SMALL)
 
 
@@ -249,10 +249,10 @@ def _unit(x: Array) -> Array:
     return x * jax.lax.rsqrt((x**2).sum(axis=-1, keepdims=True) + SMALL)
 
 
-def _over_pairs(between: Callable[[int, int], Array], there: Array) -> Array:
+def _over_pairs(between: Callable[[int, int], Array], valid: Array) -> Array:
     """Mean of a loss over the pairs of modalities that are `there`, bool[M, M]."""
-    pairs = list(itertools.combinations(range(len(there)), 2))
+    pairs = list(itertools.combinations(range(len(valid)), 2))
     if not pairs:
         return jnp.zeros(())
     total = sum(between(a, b) for a, b in pairs)
-    return total / jnp.maximum(sum(there[a, b].astype(total.dtype) for a, b in pairs), 1)
+    return total / jnp.maximum(sum(valid[a, b].astype(total.dtype) for a, b in pairs), 1)
