@@ -40,7 +40,7 @@ from haemsa_jax.training.engine.loop import Start, make_train
 from haemsa_jax.training.measurement.evaluation import make_evaluate
 from haemsa_jax.training.persistence.trained import load_trained
 
-from . import cli, tasks, words
+from . import cli, program, tasks, words
 from .interrupt import Interrupt
 from .progress import TrainingBar
 
@@ -157,7 +157,7 @@ def _write(directory: Path, measured: robustness.Robustness, counted: dict) -> N
 
 def run() -> None:
     """The program as a command."""
-    cli.run(main)
+    program.run(main)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ from haemsa_jax.errors import InputError
 from haemsa_jax.reporting import protocols, results, robustness, tables
 from haemsa_jax.reporting.runs import load_runs, splits_for, vectors_of
 
-from . import cli, words
+from . import cli, program, words
 
 _RUN_DIR = flags.DEFINE_list(
     "run_dir",
@@ -146,7 +146,7 @@ def _evaluate_protocol(runs, datasets, yardsticks, out: Path) -> None:
 
 def run() -> None:
     """The program as a command."""
-    cli.run(main)
+    program.run(main)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from haemsa_jax.inference.export import PLATFORMS, export
 from haemsa_jax.reporting.card import model_card
 from haemsa_jax.training.persistence.trained import load_trained
 
-from . import cli
+from . import cli, program
 
 _OUTPUT = flags.DEFINE_string("output", None, "Directory of the export.", required=True)
 _TOKENS = flags.DEFINE_list(
@@ -60,7 +60,7 @@ def _tokens() -> dict[str, int]:
 
 def run() -> None:
     """The program as a command."""
-    cli.run(main)
+    program.run(main)
 
 
 if __name__ == "__main__":

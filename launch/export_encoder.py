@@ -17,7 +17,7 @@ from haemsa_jax.encoders.text import MODALITY, read_pretrained, write_pretrained
 from haemsa_jax.structure.warm_start import trained_encoder
 from haemsa_jax.training.persistence.trained import load_trained
 
-from . import cli
+from . import program
 
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "Directory of a trained run.", required=True)
 _NETWORK = flags.DEFINE_integer(
@@ -38,7 +38,7 @@ def main() -> None:
 
 def run() -> None:
     """The program as a command."""
-    cli.run(main)
+    program.run(main)
 
 
 if __name__ == "__main__":

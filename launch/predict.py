@@ -29,7 +29,7 @@ from haemsa_jax.inference import Predictor
 from haemsa_jax.inference.files import Row, Writer, pieces, read_rows
 from haemsa_jax.inference.predictor import BATCH
 
-from . import cli
+from . import cli, program
 
 _INPUT = flags.DEFINE_string("input", None, "File of samples.", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "File of predictions.", required=True)
@@ -82,7 +82,7 @@ def main() -> None:
 
 def run() -> None:
     """The program as a command."""
-    cli.run(main)
+    program.run(main)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import haemsa_datasets
 from haemsa_datasets.catalog import prepared_path
 from haemsa_datasets.summary import to_table
 
-from . import cli
+from . import program
 
 _DATASET = flags.DEFINE_list(
     "dataset", None, f"Data sets to prepare, a comma list of {', '.join(haemsa_datasets.names())}."
@@ -40,7 +40,7 @@ def _report(line: str) -> None:
 def run() -> None:
     """The program as a command."""
     flags.mark_flag_as_required("dataset")
-    cli.run(main)
+    program.run(main)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from absl import flags
 from haemsa_jax.reporting.page import page
 from haemsa_jax.reporting.writing import write_text
 
-from . import cli
+from . import program
 
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "Directory that a launcher wrote.", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "The file; by default RUN_DIR/report.html.")
@@ -31,7 +31,7 @@ def main() -> None:
 
 def run() -> None:
     """The program as a command."""
-    cli.run(main)
+    program.run(main)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from haemsa_jax.training.engine.loop import Start, make_train
 from haemsa_jax.training.persistence import log
 from haemsa_jax.training.persistence.trained import load_trained
 
-from . import cli, tasks, words
+from . import cli, program, tasks, words
 from .interrupt import Interrupt
 from .processes import define_process_flags
 from .progress import TrainingBar
@@ -124,7 +124,7 @@ def _warm(start: Start, network: NetworkConfig, config: TrainConfig) -> Start:
 
 def run() -> None:
     """The program as a command."""
-    cli.run(main)
+    program.run(main)
 
 
 if __name__ == "__main__":

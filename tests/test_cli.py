@@ -7,15 +7,25 @@ import tomllib
 
 import pytest
 from absl import flags
-from conftest import ROOT
+from launchers import ROOT
 
 from haemsa_jax.errors import InputError
-from launch import cli
+from launch import cli, program
 from launch.emptying import empty
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 # Not programs, but what these share.
-SHARED = {"__init__", "cli", "emptying", "interrupt", "processes", "progress", "tasks", "words"}
+SHARED = {
+    "__init__",
+    "cli",
+    "emptying",
+    "interrupt",
+    "processes",
+    "program",
+    "progress",
+    "tasks",
+    "words",
+}
 
 
 def test_every_launcher_is_a_command():
@@ -23,10 +33,10 @@ def test_every_launcher_is_a_command():
     modules = {program: f"haemsa_launch.{program}:run" for program in programs}
     commands = PROJECT["project"]["scripts"]
     assert commands == {f"haemsa-{p.replace('_', '-')}": module for p, module in modules.items()}
-    for program in programs:
-        tree = ast.parse((ROOT / "launch" / f"{program}.py").read_text())
+    for name in programs:
+        tree = ast.parse((ROOT / "launch" / f"{name}.py").read_text())
         functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
-        assert "run" in functions and not ast.unparse(functions["run"].args), program
+        assert "run" in functions and not ast.unparse(functions["run"].args), name
 
 
 def test_the_folder_of_launchers_is_the_package_of_the_commands():
@@ -40,8 +50,8 @@ def test_the_folder_of_launchers_is_the_package_of_the_commands():
 
 
 def test_a_command_is_noted_as_it_was_started(tmp_path, monkeypatch):
-    for program in ("/repo/launch/train.py", "/venv/bin/haemsa-train"):
-        monkeypatch.setattr(sys, "argv", [program, "--run_dir=a b"])
+    for command in ("/repo/launch/train.py", "/venv/bin/haemsa-train"):
+        monkeypatch.setattr(sys, "argv", [command, "--run_dir=a b"])
         cli.note_command(tmp_path)
         cli.note_command(tmp_path)
     assert (tmp_path / "commands.txt").read_text().splitlines() == [
@@ -114,12 +124,12 @@ def split(monkeypatch, count: int, xla_flags: str) -> str:
     flags.DEFINE_integer("devices", count, "", flag_values=values)
     values(["program"])
     updated = []
-    monkeypatch.setattr(cli.flags, "FLAGS", values)
-    monkeypatch.setattr(cli.jax.config, "update", lambda *told: updated.append(told))
+    monkeypatch.setattr(program.flags, "FLAGS", values)
+    monkeypatch.setattr(program.jax.config, "update", lambda *told: updated.append(told))
     monkeypatch.setenv("XLA_FLAGS", xla_flags)
-    cli._split_processor()
+    program._split_processor()
     assert bool(updated) == ("device_count" not in xla_flags)
-    return cli.os.environ["XLA_FLAGS"]
+    return program.os.environ["XLA_FLAGS"]
 
 
 def test_parts_of_a_processor_wait_for_each_other(monkeypatch):

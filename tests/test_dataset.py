@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from conftest import TASKS, WIDTHS, make_split
+from samples import TASKS, WIDTHS, make_split
 
 from haemsa_jax.data import Dataset
 from haemsa_jax.errors import InputError

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import made, params_of
+from networks import made, params_of
 
 from haemsa_jax.data.batches import device_split, gather
 from haemsa_jax.data.dataset import splits_of

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import BERT, params_of, utterances
+from networks import params_of
+from samples import BERT, utterances
 
 from haemsa_jax.config import TrainConfig, encoder_name, network_from_json, to_json
 from haemsa_jax.data.batches import device_split, gather

@@ -6,8 +6,9 @@ import subprocess
 
 import numpy as np
 import pytest
-from conftest import made, utterances
+from networks import made
 from safetensors.numpy import load_file
+from samples import utterances
 
 from haemsa_jax import InputError, Predictor
 from haemsa_jax.inference import standalone

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import params_of
+from networks import params_of
 
 import haemsa_datasets
 from haemsa_datasets import catalog, preparation

@@ -9,7 +9,9 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from conftest import BERT, ROOT, SPOKEN, bare, stop_when
+from launchers import ROOT, SPOKEN, stop_when
+from networks import bare
+from samples import BERT
 
 import haemsa_datasets
 from haemsa_jax.config import TrainConfig

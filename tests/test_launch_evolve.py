@@ -6,7 +6,7 @@ import signal
 import jax
 import numpy as np
 import pytest
-from conftest import SPOKEN, stop_when
+from launchers import SPOKEN, stop_when
 
 from haemsa_jax.training.persistence.trained import load_trained
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import BERT
+from samples import BERT
 from test_datasets_mmsa import write_mmsa
 
 from haemsa_jax.encoders.text import read_pretrained

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import bare
+from networks import bare
 
 from haemsa_jax.config import IMBALANCE, TrainConfig
 from haemsa_jax.data import Dataset

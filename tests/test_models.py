@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import as_model, params_of
+from networks import as_model, params_of
 
 from haemsa_jax.data.batches import device_split, gather
 from haemsa_jax.models import Rates, build, default_structure, init_variables

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import BERT, TASKS, WIDTHS, make_split
 from flax.traverse_util import flatten_dict, unflatten_dict
+from samples import BERT, TASKS, WIDTHS, make_split
 
 from haemsa_jax.data.batches import device_split, gather
 from haemsa_jax.encoders import specify

@@ -8,14 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 import jax
 import numpy as np
 import pytest
-from conftest import BERT, LENGTHS, WIDTHS, made, utterances
+from networks import made
+from samples import BERT, LENGTHS, WIDTHS, utterances
 
 from haemsa_jax import InputError, Prediction, Predictor, evaluate
 from haemsa_jax.config import TaskSpec
 from haemsa_jax.encoders import specify, with_tokens, with_vectors
 from haemsa_jax.encoders.text import read_pretrained
 from haemsa_jax.inference.files import Row, Writer, pieces, read_rows
-from haemsa_jax.inference.predictor import TaskPrediction
+from haemsa_jax.inference.results import TaskPrediction
 from haemsa_jax.structure.parts import shut
 
 

@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import ROOT, SPOKEN
+from launchers import ROOT, SPOKEN
 
 from haemsa_jax.training.persistence import log
 from haemsa_jax.training.persistence.trained import load_trained

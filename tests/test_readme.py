@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from launchers import ROOT
 
 import haemsa_datasets
 from haemsa_jax.errors import InputError

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import made
+from networks import made
 
 from haemsa_jax import Dataset, InputError, Predictor, Split, TaskSpec
 from haemsa_jax.data import recordings

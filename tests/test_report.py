@@ -12,8 +12,8 @@ import subprocess
 
 import numpy as np
 import pytest
-from conftest import TASKS
 from matplotlib.figure import Figure
+from samples import TASKS
 
 from haemsa_jax.config import TaskSpec
 from haemsa_jax.errors import InputError

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import params_of
+from networks import params_of
 
 from haemsa_jax.config import OPTIONS, SHARING_LOSSES, TaskSpec, TrainConfig, check_together
 from haemsa_jax.data.batches import device_split, gather

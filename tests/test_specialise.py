@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import MODELS, TASKS, as_model, params_of
 from jax.extend.core import jaxprs_in_params
+from networks import MODELS, as_model, params_of
+from samples import TASKS
 
 from haemsa_jax.data.batches import device_split, gather
 from haemsa_jax.data.presence import restrict

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import TASKS, bare, utterances
 from matplotlib.figure import Figure
+from networks import bare
+from samples import TASKS, utterances
 
 from haemsa_jax import (
     InputError,

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import BERT, bare, drawn
 from jax.extend.core import jaxprs_in_params
+from networks import bare, drawn
+from samples import BERT
 
 from haemsa_jax.config import TrainConfig
 from haemsa_jax.data.batches import device_split, gather

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import BERT, bare
 from flax.traverse_util import flatten_dict, unflatten_dict
+from networks import bare
+from samples import BERT
 
 from haemsa_jax.config import TrainConfig, network_from_json, to_json
 from haemsa_jax.data.batches import (

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import as_model, bare
 from jax.flatten_util import ravel_pytree
+from networks import as_model, bare
 
 from haemsa_jax.config import OPTIONS, TrainConfig
 from haemsa_jax.data.batches import device_split

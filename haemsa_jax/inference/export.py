@@ -21,7 +21,7 @@ from haemsa_jax.config import NetworkConfig, TaskSpec
 from haemsa_jax.data.batches import DeviceSplit
 from haemsa_jax.errors import InputError
 from haemsa_jax.inference import standalone
-from haemsa_jax.inference.predictor import (
+from haemsa_jax.inference.forward import (
     chosen_dataset,
     chosen_networks,
     make_forward,

@@ -15,7 +15,7 @@ from haemsa_jax.config import TaskSpec
 from haemsa_jax.encoders.text.config import MODALITY as TEXT
 from haemsa_jax.errors import InputError
 from haemsa_jax.inference.inputs import SPEAKER, Utterance
-from haemsa_jax.inference.predictor import Prediction
+from haemsa_jax.inference.results import Prediction
 from haemsa_jax.spreadsheet import safe_cell
 
 Reader = Callable[[Path, Mapping[str, int], Path], Iterator["Row"]]

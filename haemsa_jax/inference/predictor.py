@@ -1,24 +1,25 @@
 """Predictor: a trained network, from its run directory alone, on whatever of a clip there is."""
 
-import dataclasses
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from haemsa_jax.config import NetworkConfig, TaskSpec
-from haemsa_jax.data.batches import DeviceSplit, gather
+from haemsa_jax.data.batches import DeviceSplit
 from haemsa_jax.encoders import Pretrained, check_like, encoder_of
 from haemsa_jax.errors import InputError
+from haemsa_jax.inference.forward import (
+    chosen_dataset,
+    chosen_networks,
+    make_forward,
+    read_by_task,
+)
 from haemsa_jax.inference.inputs import Reader, Utterance, power_of_two
-from haemsa_jax.models import Rates, build, variables_of
-from haemsa_jax.structure.parts import declare, modalities_of
-from haemsa_jax.tasks import kind_of
+from haemsa_jax.inference.results import Prediction, named_gates, task_prediction
 from haemsa_jax.training.measurement.scoring import probabilities
 from haemsa_jax.training.persistence.trained import Trained, load_trained
 
@@ -26,46 +27,6 @@ BATCH = 64  # samples at once, at most
 
 Folder = str | os.PathLike
 EncoderFolders = Folder | Mapping[str, Folder] | None
-
-
-@dataclass(frozen=True)
-class TaskPrediction:
-    """What networks say of one task.
-
-    Attributes:
-      value: label units of a regression, the class of a classification, or the labels that are
-        more likely than not; of the mean over networks.
-      probabilities: by class or label, mean over networks; empty for a regression.
-      spread: sample standard deviation over networks, of the value or by class of the probability;
-        0 where there is one network.
-      gates: mean weights over networks, by the name of the gate and of what it weighs, such as
-        `gates["local/text/0"]["attention"]`; without those of what the sample lacks.
-    """
-
-    value: float | str | tuple[str, ...]
-    probabilities: Mapping[str, float]
-    spread: float | Mapping[str, float]
-    gates: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What is said of one utterance.
-
-    Attributes:
-      tasks: by the task's name; without those that read nothing of what was there.
-      modalities: those that were there and are read.
-    """
-
-    tasks: Mapping[str, TaskPrediction]
-    modalities: tuple[str, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {
-            "modalities": list(self.modalities),
-            "tasks": {name: dict(vars(task)) for name, task in self.tasks.items()},
-        }
 
 
 class Predictor:
@@ -269,102 +230,10 @@ class Predictor:
             gates = {
                 level: x[:, number, place].mean(axis=0) for level, x in outputs["gates"].items()
             }
-            tasks[name] = _task(task, probabilities(task, raw), _named(self.network, gates, read))
-        return Prediction(tasks, tuple(read))
-
-
-def make_forward(network: NetworkConfig, dataset: str):
-    """forward(params, constants, structures, split, rows): S networks on some rows of a split.
-
-    Returns:
-      `predictions` by task name float[S, R, C], raw outputs, and `gates` float[S, K, R, ...] of the
-      data set's K tasks.
-    """
-    model = build(network)
-    past, future = network.context_of(dataset)
-    task_ids = network.tasks_of(dataset)
-    places = np.array([network.task_index(task_id) for task_id in task_ids])
-
-    def forward(params, constants, structures, split, rows):
-        def of(member):
-            params, structure = member
-            variables = variables_of(params, constants)
-
-            def asked(task, row):
-                sample = gather(split, row, task, past, future)
-                return model.apply(variables, sample, structure, Rates(), dataset)
-
-            out = jax.vmap(jax.vmap(asked, (None, 0)), (0, None))(jnp.asarray(places), rows)
-            predictions = {
-                network.tasks[task_id].name: out.predictions[task_id][number]
-                for number, task_id in enumerate(task_ids)
-            }
-            return {"predictions": predictions, "gates": out.gates}
-
-        # An encoder fills the device by itself.
-        if network.encoded(dataset):
-            return jax.lax.map(of, (params, structures))
-        return jax.vmap(lambda *member: of(member))(params, structures)
-
-    return forward
-
-
-def _task(task: TaskSpec, predictions: np.ndarray, gates) -> TaskPrediction:
-    """`predictions` are float64[S, ...], by network."""
-    mean = predictions.mean(axis=0)
-    several = len(predictions) > 1
-    spread = predictions.std(axis=0, ddof=1) if several else np.zeros_like(mean)
-    return TaskPrediction(*kind_of(task.kind).summary(task, mean, spread), gates)
-
-
-def _named(network: NetworkConfig, gates: Mapping[str, np.ndarray], read) -> dict[str, Any]:
-    """Weights by gate and by what they weigh, where the modalities of a part are there."""
-    declaration, named = declare(network), {}
-    for gating in declaration.gates:
-        weights = {
-            label: float(weight)
-            for label, part, weight in zip(
-                gating.labels, gating.parts, gates[gating.name], strict=True
+            tasks[name] = task_prediction(
+                task, probabilities(task, raw), named_gates(self.network, gates, read)
             )
-            if modalities_of(declaration, part) <= {*read}
-        }
-        if weights:
-            named[gating.name] = weights
-    return named
-
-
-def chosen_networks(trained: Trained, networks: int | None) -> Trained:
-    """Those whose predictions are averaged: so many, or all seeds, or a search's best."""
-    count = trained.count
-    wanted = (1 if trained.ranked else count) if networks is None else networks
-    if not 1 <= wanted <= count:
-        raise InputError(f"networks={networks} are asked for, but the run holds {count}")
-    params, structures = jax.tree.map(lambda x: x[:wanted], (trained.params, trained.structures))
-    return dataclasses.replace(trained, params=params, structures=structures)
-
-
-def read_by_task(trained: Trained, dataset: str) -> dict[str, tuple[str, ...]]:
-    """By the name of each task on a data set the modalities that any network reads for it."""
-    network = trained.experiment.network
-    reads = {}
-    for task_id in network.tasks_of(dataset):
-        opened = np.asarray(trained.structures[f"modalities/{task_id}"]) > 0  # [S, modalities]
-        reads[network.tasks[task_id].name] = tuple(
-            m for m, some in zip(network.reads(task_id), opened.any(axis=0), strict=True) if some
-        )
-    return reads
-
-
-def chosen_dataset(network: NetworkConfig, dataset: str | None) -> str:
-    """As which data set samples are read."""
-    known = list(network.widths)
-    if dataset is None and len(known) == 1:
-        return known[0]
-    if dataset not in known:
-        raise InputError(
-            f"dataset={dataset!r}: the network reads {', '.join(known)}; name one of them"
-        )
-    return dataset
+        return Prediction(tasks, tuple(read))
 
 
 def _read_encoders(

@@ -20,7 +20,8 @@ from haemsa_jax.config import NetworkConfig, dataset_of
 from haemsa_jax.reporting.drawing import ABSENT, DPI, FAINT, FONT, HUES, INK
 from haemsa_jax.structure.describe import used_parts
 from haemsa_jax.structure.interface import SIDES, modality, windows
-from haemsa_jax.structure.parts import Declaration, Gating, Structure, declare, modalities_of
+from haemsa_jax.structure.parts import Declaration, Gating, Structure, declare
+from haemsa_jax.structure.usage import modalities_of
 
 DARK = 0.6  # a weight from which ink on its shade is white
 Gates = Mapping[str, np.ndarray]

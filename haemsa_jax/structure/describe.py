@@ -6,7 +6,8 @@ from typing import Any
 import jax
 
 from haemsa_jax.config import NetworkConfig
-from haemsa_jax.structure.parts import TASK, Structure, declare, opened, usage
+from haemsa_jax.structure.parts import TASK, Structure, declare
+from haemsa_jax.structure.usage import opened, usage
 
 
 def idle(network: NetworkConfig, structure: Structure) -> dict[str, list[str]]:

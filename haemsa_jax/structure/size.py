@@ -23,14 +23,8 @@ from haemsa_jax.config import NetworkConfig
 from haemsa_jax.structure.axes import Axis
 from haemsa_jax.structure.interface import SIDES
 from haemsa_jax.structure.layout import layout, owners
-from haemsa_jax.structure.parts import (
-    Structure,
-    declare,
-    default_structure,
-    running,
-    task_numbers,
-    usage,
-)
+from haemsa_jax.structure.parts import Structure, declare, default_structure, task_numbers
+from haemsa_jax.structure.usage import running, usage
 
 Array = jax.Array
 WINDOWS = (1, 2, 3)  # three points fix a polynomial of degree two

@@ -17,7 +17,8 @@ from haemsa_jax.config import NetworkConfig, encoder_name
 from haemsa_jax.encoders.interface import encoder_of
 from haemsa_jax.structure.interface import ENCODERS, SIDES, encoder
 from haemsa_jax.structure.layout import layout, places
-from haemsa_jax.structure.parts import TASK, Structure, carried, declare, usage
+from haemsa_jax.structure.parts import TASK, Structure, carried, declare
+from haemsa_jax.structure.usage import usage
 
 
 @dataclass(frozen=True)

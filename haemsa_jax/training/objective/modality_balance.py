@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from haemsa_jax.config import NetworkConfig
-from haemsa_jax.structure.parts import declare, modalities_of
+from haemsa_jax.structure.parts import declare
+from haemsa_jax.structure.usage import modalities_of
 
 Array = jax.Array
 MEMORY = 0.9  # of the running ratio, a step

@@ -1,0 +1,76 @@
+"""What a predictor returns, made of the outputs of networks."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from haemsa_jax.config import NetworkConfig, TaskSpec
+from haemsa_jax.structure.parts import declare
+from haemsa_jax.structure.usage import modalities_of
+from haemsa_jax.tasks import kind_of
+
+
+@dataclass(frozen=True)
+class TaskPrediction:
+    """What networks say of one task.
+
+    Attributes:
+      value: label units of a regression, the class of a classification, or the labels that are
+        more likely than not; of the mean over networks.
+      probabilities: by class or label, mean over networks; empty for a regression.
+      spread: sample standard deviation over networks, of the value or by class of the probability;
+        0 where there is one network.
+      gates: mean weights over networks, by the name of the gate and of what it weighs, such as
+        `gates["local/text/0"]["attention"]`; without those of what the sample lacks.
+    """
+
+    value: float | str | tuple[str, ...]
+    probabilities: Mapping[str, float]
+    spread: float | Mapping[str, float]
+    gates: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What is said of one utterance.
+
+    Attributes:
+      tasks: by the task's name; without those that read nothing of what was there.
+      modalities: those that were there and are read.
+    """
+
+    tasks: Mapping[str, TaskPrediction]
+    modalities: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "modalities": list(self.modalities),
+            "tasks": {name: dict(vars(task)) for name, task in self.tasks.items()},
+        }
+
+
+def task_prediction(task: TaskSpec, predictions: np.ndarray, gates) -> TaskPrediction:
+    """`predictions` are float64[S, ...], by network."""
+    mean = predictions.mean(axis=0)
+    several = len(predictions) > 1
+    spread = predictions.std(axis=0, ddof=1) if several else np.zeros_like(mean)
+    return TaskPrediction(*kind_of(task.kind).summary(task, mean, spread), gates)
+
+
+def named_gates(network: NetworkConfig, gates: Mapping[str, np.ndarray], read) -> dict[str, Any]:
+    """Weights by gate and by what they weigh, where the modalities of a part are there."""
+    declaration, named = declare(network), {}
+    for gating in declaration.gates:
+        weights = {
+            label: float(weight)
+            for label, part, weight in zip(
+                gating.labels, gating.parts, gates[gating.name], strict=True
+            )
+            if modalities_of(declaration, part) <= {*read}
+        }
+        if weights:
+            named[gating.name] = weights
+    return named
