@@ -4,8 +4,7 @@ import jax
 from flax import struct
 
 
-@struct.dataclass
-class Sample:
+class Sample(struct.PyTreeNode):
     """What the network reads, for one sample or, with leading axes, any batch of them.
 
     Attributes:

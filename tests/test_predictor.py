@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import jax
 import numpy as np
 import pytest
-from networks import made
+from networks import as_model, made
 from samples import BERT, LENGTHS, WIDTHS, utterances
 
 from haemsa_jax import InputError, Prediction, Predictor, evaluate
@@ -16,6 +16,7 @@ from haemsa_jax.config import TaskSpec
 from haemsa_jax.encoders import specify, with_tokens, with_vectors
 from haemsa_jax.encoders.text import read_pretrained
 from haemsa_jax.inference.files import Row, Writer, pieces, read_rows
+from haemsa_jax.inference.inputs import Reader
 from haemsa_jax.inference.results import TaskPrediction
 from haemsa_jax.structure.parts import shut
 
@@ -128,6 +129,15 @@ def test_an_utterance_that_is_not_known_keeps_its_place(trained, predictor, talk
 def test_longer_than_in_training(predictor, clip):
     long = np.resize(clip["text"], (9, WIDTHS["text"]))
     assert np.isfinite(predictor.predict(text=long).tasks["score"].value)
+
+
+@pytest.mark.parametrize(("name", "tokens"), [("haemsa", 16), ("late_fusion", 8), ("recurrent", 8)])
+def test_longer_than_in_training_in_context(small, name, tokens):
+    """There is room for what convolutions see beyond the last token; not every model has any."""
+    network, known = as_model(name, small), {"tokens": LENGTHS, "provenance": {}}
+    reader = Reader(network, "talks", known, {}, tuple(WIDTHS))
+    lengths = reader.lengths([{"text": np.ones((8, WIDTHS["text"]), np.float32)}])
+    assert lengths == {**LENGTHS, "text": tokens}
 
 
 def test_compiled_once_a_bucket_also_by_many_threads(trained, clip):

@@ -1,7 +1,7 @@
 """A mapping that can be a key: what makes configurations static arguments of JAX."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 
 class FrozenMapping(dict):
@@ -11,11 +11,11 @@ class FrozenMapping(dict):
     share a compiled program.
     """
 
-    def _refuse(self, *_: Any, **__: Any) -> None:
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
         raise TypeError("a configuration cannot be changed; make another by dataclasses.replace")
 
     __setitem__ = __delitem__ = clear = pop = popitem = setdefault = update = _refuse
-    __ior__ = _refuse  # type: ignore[assignment]
+    __ior__ = _refuse
 
     def __hash__(self) -> int:  # type: ignore[override]
         return hash(tuple(self.items()))

@@ -140,6 +140,11 @@ class NetworkConfig:
         """Names of what a model's `Outputs.representations` offers to losses on them."""
         return ()
 
+    @property
+    def reach(self) -> int:
+        """How many tokens to either side a model's convolutions see; 0 of a model without any."""
+        return 0
+
     def labels(self, gene: str, everything: tuple[str, ...]) -> tuple[str, ...]:
         """What is left of a gene's labels."""
         kept = self.kept.get(gene)

@@ -5,6 +5,8 @@ target is gathered when it is needed. A data set lives there whole, or as the pi
 steps need (`piece`), which is read the same way.
 """
 
+import functools
+import operator
 from collections.abc import Mapping, Sequence
 
 import jax
@@ -20,26 +22,25 @@ Array = jax.Array
 POOL = 16  # batches that are sorted by length together
 
 
-@struct.dataclass
-class DeviceSplit:
-    """A `Split` as arrays for the device; `rows` are the labelled samples of each task.
+class DeviceSplit(struct.PyTreeNode):
+    """A `Split` as arrays for the device, of NumPy while on the host.
 
     Attributes:
       features: per modality float32[N, T_m, d_m].
       masks: per modality bool[N, T_m].
       group: int32[N].
       labels: per task name [N] or [N, C].
-      rows: per task name int32[n].
+      rows: per task name int32[n], the labelled samples.
       lengths: per task name int32[n], by which samples come together in batches; empty where it
         does not matter.
     """
 
-    features: dict[str, Array]
-    masks: dict[str, Array]
-    group: Array
-    labels: dict[str, Array]
-    rows: dict[str, Array]
-    lengths: dict[str, Array]
+    features: Mapping[str, Array | np.ndarray]
+    masks: Mapping[str, Array | np.ndarray]
+    group: Array | np.ndarray
+    labels: Mapping[str, Array | np.ndarray]
+    rows: Mapping[str, Array | np.ndarray]
+    lengths: Mapping[str, Array | np.ndarray]
 
 
 def device_split(
@@ -56,7 +57,8 @@ def device_split(
     rows = {name: np.flatnonzero(x).astype(np.int32) for name, x in split.labelled.items()}
     lengths = {}
     if encoded:
-        tokens = sum(window_tokens(split, modality, *window) for modality in encoded)
+        by_modality = [window_tokens(split, modality, *window) for modality in encoded]
+        tokens = functools.reduce(operator.add, by_modality)
         lengths = {name: tokens[places] for name, places in rows.items()}
     return DeviceSplit(
         features={m: np.asarray(x, np.float32) for m, x in split.features.items()},
@@ -90,7 +92,7 @@ def _neighbours(group: np.ndarray, rows: np.ndarray, past: int, future: int) -> 
 
 def rows_read(split: DeviceSplit, rows: np.ndarray, past: int, future: int) -> np.ndarray:
     """int[n], the rows that are the samples of `rows` or in their windows, in order."""
-    neighbours = np.unique(_neighbours(split.group, np.unique(rows), past, future))
+    neighbours = np.unique(_neighbours(np.asarray(split.group), np.unique(rows), past, future))
     return neighbours[neighbours >= 0]
 
 
@@ -131,7 +133,11 @@ def piece(
 
 
 def shuffled_positions(
-    key: Array, step: Array, batch_size: int, count: int, lengths: Array | None = None
+    key: Array,
+    step: Array,
+    batch_size: int,
+    count: int,
+    lengths: Array | np.ndarray | None = None,
 ) -> Array:
     """Places 0..count-1 that make up batch `step`, int[batch_size].
 

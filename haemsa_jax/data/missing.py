@@ -87,7 +87,7 @@ def drop_frames(split: Split, rate: float, seed: int, means: Mapping[str, np.nda
 def column_means(train: Split) -> dict[str, np.ndarray]:
     """Per modality float64[d], the mean over the training tokens that are there."""
     return {
-        m: np.mean(values, axis=(0, 1), dtype=np.float64, where=train.masks[m][..., None])
+        m: np.asarray(values.mean(axis=(0, 1), dtype=np.float64, where=train.masks[m][..., None]))
         if train.masks[m].any()
         else np.zeros(values.shape[-1])
         for m, values in train.features.items()

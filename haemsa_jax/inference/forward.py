@@ -64,9 +64,10 @@ def read_by_task(trained: Trained, dataset: str) -> dict[str, tuple[str, ...]]:
     network = trained.experiment.network
     reads = {}
     for task_id in network.tasks_of(dataset):
-        opened = np.asarray(trained.structures[f"modalities/{task_id}"]) > 0  # [S, modalities]
+        masks = np.asarray(trained.structures[f"modalities/{task_id}"])  # [S, modalities]
+        opened = np.any(masks > 0, axis=0)
         reads[network.tasks[task_id].name] = tuple(
-            m for m, some in zip(network.reads(task_id), opened.any(axis=0), strict=True) if some
+            m for m, some in zip(network.reads(task_id), opened, strict=True) if some
         )
     return reads
 

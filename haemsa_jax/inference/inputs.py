@@ -179,7 +179,7 @@ class Reader:
             if context and longest <= trained:
                 lengths[m] = trained
             else:
-                beyond = self.network.kernel // 2 if context else 0
+                beyond = self.network.reach if context else 0
                 lengths[m] = power_of_two(longest + beyond)
         return lengths
 

@@ -118,7 +118,7 @@ class Predictor:
             name: _is_batch(value) for name, value in modalities.items() if value is not None
         }
         if not any(batched.values()):
-            return self.predict_many([modalities])[0]
+            return self._predict([modalities])[0]
         sizes = {name: len(modalities[name]) for name, many in batched.items() if many}
         if not all(batched.values()) or len({*sizes.values()}) > 1:
             alone = [name for name, many in batched.items() if not many]
@@ -127,7 +127,7 @@ class Predictor:
                 + (f" and one of {', '.join(alone)}" if alone else "")
             )
         count = next(iter(sizes.values()))
-        return self.predict_many(
+        return self._predict(
             [{name: modalities[name][row] for name in sizes} for row in range(count)]
         )
 
@@ -152,7 +152,7 @@ class Predictor:
         """
         read = self._read(utterances)
         past, future = self.network.context_of(self.dataset)
-        predictions = []
+        predictions: list[Prediction | None] = []
         for start in range(0, len(read), BATCH):
             end = min(start + BATCH, len(read))
             first = max(0, start - past)
@@ -178,8 +178,12 @@ class Predictor:
         blank = {m: np.zeros((count, widths[m]), np.float32) for m, count in tokens.items()}
         self._run([blank] * min(samples, BATCH), None)
 
-    def _read(self, utterances: Sequence[Utterance]) -> list[dict[str, np.ndarray]]:
-        read = []
+    def _predict(self, utterances: Sequence[Utterance]) -> list[Prediction]:
+        """`predict_many` of samples of each of which something is known."""
+        return [x for x in self.predict_many(utterances) if x is not None]
+
+    def _read(self, utterances: Sequence[Utterance | None]) -> list[dict[str, np.ndarray]]:
+        read: list[dict[str, Any]] = []
         for number, utterance in enumerate(utterances):
             if utterance is None:
                 read.append({})
@@ -191,7 +195,7 @@ class Predictor:
                 raise InputError(f"{where}{error}") from error
         return self._reader.encode(read)
 
-    def _run(self, read, span: tuple[int, int] | None) -> list[Prediction]:
+    def _run(self, read, span: tuple[int, int] | None) -> list[Prediction | None]:
         """Predictions of utterances: all, strangers to each other, or a span of one dialogue."""
         rows = np.arange(len(read)) if span is None else np.arange(*span)
         capacity, batch = power_of_two(len(read)), power_of_two(len(rows))
@@ -202,7 +206,7 @@ class Predictor:
         padded[: len(rows)] = rows
         outputs = jax.device_get(self._program(split, padded)(*self._placed, split, padded))
         past, future = (0, 0) if span is None else self.network.context_of(self.dataset)
-        predictions = []
+        predictions: list[Prediction | None] = []
         for place, row in enumerate(rows):
             seen = {m for one in read[max(0, row - past) : row + future + 1] for m in one}
             predictions.append(

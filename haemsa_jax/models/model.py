@@ -13,7 +13,7 @@ A model is a Linen module class `M` with one attribute `config`, of a subclass o
 import dataclasses
 import typing
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import flax.linen as nn
 import jax
@@ -38,8 +38,7 @@ class Rates:
     encoder: Array | float = 0.0
 
 
-@struct.dataclass
-class Outputs:
+class Outputs(struct.PyTreeNode):
     """What a model returns.
 
     Attributes:
@@ -66,6 +65,8 @@ class Model(Protocol):
 
     config: Any
 
+    def __init__(self, config: Any) -> None: ...
+
     @staticmethod
     def declare(config: Any) -> Declaration:
         """Genes, parts and gates of a configuration."""
@@ -81,7 +82,7 @@ class Model(Protocol):
         """Outputs on samples of one data set."""
 
 
-MODELS: dict[str, type] = {}
+MODELS: dict[str, type[Model]] = {}
 
 
 def register(module: type) -> type:
@@ -104,7 +105,7 @@ def config_class(module: type) -> type[NetworkConfig]:
     return typing.get_type_hints(module)["config"]
 
 
-def model_named(name: str) -> type:
+def model_named(name: str) -> type[Model]:
     """A registered model.
 
     Raises:
@@ -117,14 +118,14 @@ def model_named(name: str) -> type:
     return MODELS[name]
 
 
-def model_of(network: NetworkConfig) -> type:
+def model_of(network: NetworkConfig) -> type[Model]:
     """The model that a configuration is for."""
     return model_named(network.model)
 
 
 def build(network: NetworkConfig) -> nn.Module:
     """The module of a configuration."""
-    return model_of(network)(network)
+    return cast(nn.Module, model_of(network)(network))
 
 
 def readable(network: NetworkConfig, structure: Structure, task_id: str) -> dict[str, Array]:

@@ -59,11 +59,13 @@ def _bind(left: Array, right: Array, over: tuple[int, int], precision: str) -> A
 
 def _multiply(left: Array, right: Array, *, over: tuple[int, int], precision: str) -> Array:
     leading = tuple(range(left.ndim - 2))
-    summed = tuple((axis + len(leading),) for axis in over)
+    of_left, of_right = (axis + len(leading) for axis in over)
     return jax.lax.dot_general(
-        left.astype(precision), right.astype(precision), (summed, (leading, leading)),
+        left.astype(precision),
+        right.astype(precision),
+        (((of_left,), (of_right,)), (leading, leading)),
         preferred_element_type=jnp.float32,
-    )  # fmt: skip
+    )
 
 
 def _shape(left, right, *, over, precision):
@@ -88,15 +90,16 @@ def _to_right(change, left, right, *, over, precision):
 def _mapped(factors, axes, *, over, precision):
     """Who shares the other's factor is more rows, or more columns, of one product."""
     if None not in axes:
-        factors = (jnp.moveaxis(x, axis, 0) for x, axis in zip(factors, axes, strict=True))
-        return _bind(*factors, over, precision), 0
+        left, right = (jnp.moveaxis(x, axis, 0) for x, axis in zip(factors, axes, strict=True))
+        return _bind(left, right, over, precision), 0
     side = axes.index(None) ^ 1
     # Just before the axis that stays, of which it becomes a part.
     many = jnp.moveaxis(factors[side], axes[side], -2 - over[side])
     before = many.ndim - 2 - over[side]
     size, free = many.shape[before : before + 2]
     merged = many.reshape(*many.shape[:before], size * free, *many.shape[before + 2 :])
-    product = _bind(*((merged, factors[1]) if side == 0 else (factors[0], merged)), over, precision)
+    left, right = (merged, factors[1]) if side == 0 else (factors[0], merged)
+    product = _bind(left, right, over, precision)
     before = product.ndim - 2 + side
     return product.reshape(
         *product.shape[:before], size, free, *product.shape[before + 1 :]

@@ -181,8 +181,9 @@ class _Drawing:
             )
 
     def _weight(self, gating: Gating, place: int) -> float | None:
-        shown = self.mean is not None and self.used[""][gating.parts[place]]
-        return float(self.mean[gating.name][place]) if shown else None
+        if self.mean is None or not self.used[""][gating.parts[place]]:
+            return None
+        return float(self.mean[gating.name][place])
 
     def _links(self, gating: Gating) -> None:
         for place, (part, label) in enumerate(zip(gating.parts, gating.labels, strict=True)):
@@ -249,7 +250,8 @@ class _Drawing:
 
 def _box(axes: Axes, x, y, text, hue, width, height=0.075, size=FONT, shade=None) -> None:
     """A rounded box; without a hue, what is not used; with a shade, a gate weight in [0, 1]."""
-    face, ink = "white", INK if hue else FAINT
+    face: str | tuple[float, ...] = "white"
+    ink = INK if hue else FAINT
     if shade is not None:
         face, text = colormaps["Blues"](float(shade)), f"{text} {shade:.2f}"
         ink = "white" if shade > DARK else ink
@@ -286,8 +288,8 @@ def _link(axes: Axes, x: float, source: float, target: float, hue: str, weight) 
     )  # fmt: skip
     if weight is not None:  # on the curve, off its middle, where another modality may stand
         t = 0.3
-        place = np.array([(1 - t) ** 2, 2 * t * (1 - t), t**2]) @ curve.vertices
+        across, up = np.array([(1 - t) ** 2, 2 * t * (1 - t), t**2]) @ curve.vertices
         axes.text(
-            *place, f"{weight:.2f}", ha="center", va="center", color=hue, fontsize=FONT - 2,
+            across, up, f"{weight:.2f}", ha="center", va="center", color=hue, fontsize=FONT - 2,
             zorder=6, bbox={"fc": "white", "ec": "none", "pad": 0.5},
         )  # fmt: skip

@@ -102,7 +102,8 @@ def without(network: NetworkConfig, whole: Structure) -> dict[tuple[str, str], S
     one block, stand for themselves.
     """
     declaration, whole = declare(network), jax.device_get(dict(whole))
-    used, variants = used_parts(network, whole)[""], {}
+    used = used_parts(network, whole)[""]
+    variants: dict[tuple[str, str], Structure] = {}
     for part in declaration.parts:
         masks = [
             (gene, label)

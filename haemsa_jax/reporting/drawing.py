@@ -4,6 +4,8 @@ Hues are Okabe and Ito's, which colour-blind readers tell apart; weights and sha
 sequential map from 0 to 1, so that panels compare.
 """
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 
@@ -24,7 +26,9 @@ def heat_map(axes: Axes, shares, texts, rows, columns, fontsize=FONT, signed=0.0
         axes.text(
             column, row, texts[row][column], ha="center", va="center", color=ink, fontsize=fontsize
         )
-    slant = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if len(columns) > 3 else {}
+    slant: dict[str, Any] = {}
+    if len(columns) > 3:
+        slant = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
     axes.set_xticks(range(len(columns)), columns, fontsize=FONT, **slant)
     axes.set_yticks(range(len(rows)), rows, fontsize=FONT)
     axes.tick_params(length=0)

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from haemsa_jax.config import NetworkConfig
@@ -29,8 +30,8 @@ def evolution_figure(
       network: the supernet.
       path: of the PNG.
     """
-    figure = Figure(figsize=(17, 12.5), dpi=DPI, layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.15, h_pad=0.15)
+    layout = ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.15)
+    figure = Figure(figsize=(17, 12.5), dpi=DPI, layout=layout)
     grid = figure.subplots(2, 2, gridspec_kw={"width_ratios": (1.15, 1), "height_ratios": (1, 1)})
     _progress(grid[0, 0], result, beside)
     _frequencies(grid[0, 1], result.history, problem.table)
@@ -150,10 +151,8 @@ def _genealogy(axes: Axes, history: History, table: Table) -> None:
     top = float(np.quantile(fitness, 0.98)) * 1.05
     born = np.flatnonzero(parents >= 0)
     for child in born:
-        parent = parents[child]
-        axes.plot(
-            when[[parent, child]], fitness[[parent, child]], color=FAINT, linewidth=0.4, zorder=1
-        )
+        both = np.array([parents[child], child])
+        axes.plot(when[both], fitness[both], color=FAINT, linewidth=0.4, zorder=1)
     axes.scatter(when, fitness, s=9, color=FAINT, zorder=2, linewidths=0)
     line = ancestry(history)
     axes.plot(when[line], fitness[line], color=HUES[1], linewidth=2.2, marker="o", zorder=3)
@@ -173,7 +172,8 @@ def _genealogy(axes: Axes, history: History, table: Table) -> None:
             ha="right", va="top", multialignment="left", fontsize=FONT - 2, color=TOTAL, zorder=4,
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85},
         )  # fmt: skip
-    axes.set_ylim(max(0.0, fitness.min() - 0.08 * (top - fitness.min())), top)
+    low = float(fitness.min())
+    axes.set_ylim(max(0.0, low - 0.08 * (top - low)), top)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_title(f"the line of the best: {len(line)} of {len(fitness)} members, and its changes",
                    fontsize=FONT + 2)  # fmt: skip

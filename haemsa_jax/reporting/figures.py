@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from haemsa_jax.config import TaskSpec
@@ -59,8 +60,8 @@ def evaluation_figure(tasks: Sequence[TaskReport], path: str | os.PathLike) -> N
     levels = gates.levels(tasks[0].declaration)
     columns = 1 + len(levels)
     size = (4.6 + 3.8 * len(levels), 4.2 * len(tasks))
-    figure = Figure(figsize=size, dpi=DPI, layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)
+    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12)
+    figure = Figure(figsize=size, dpi=DPI, layout=layout)
     ratios = {"width_ratios": (1.25, *[1.0] * len(levels))}
     grid = figure.subplots(len(tasks), columns, squeeze=False, gridspec_kw=ratios)
     for report, (left, *others) in zip(tasks, grid, strict=True):
@@ -90,9 +91,9 @@ def training_figure(log_rows: Sequence[Mapping[str, Any]], path: str | os.PathLi
     tasks = list(dict.fromkeys(task for curves in panels.values() for task in curves if task))
     hues = {"": TOTAL} | {task: HUES[i % len(HUES)] for i, task in enumerate(tasks)}
     for (title, curves), axes in zip(panels.items(), grid, strict=False):
-        for task, (steps, values) in curves.items():
+        for task, (steps, curve) in curves.items():
             marker = None if title == "loss" else "."
-            values = np.asarray(values)
+            values = np.asarray(curve)
             axes.plot(steps, values.mean(axis=1), color=hues[task], linewidth=1.4, marker=marker)
             if values.shape[1] > 1:
                 band = values.min(axis=1), values.max(axis=1)

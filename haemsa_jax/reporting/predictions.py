@@ -61,8 +61,8 @@ def error_histogram(axes: Axes, report: "TaskReport") -> None:
 def scatter(axes: Axes, report: "TaskReport") -> None:
     """Numbers against numbers; of many samples how many there are."""
     truth, prediction = report.truth, report.prediction
-    low = min(report.spec.range[0], prediction.min())
-    high = max(report.spec.range[1], prediction.max())
+    ends = [*(report.spec.range or ()), prediction.min(), prediction.max()]
+    low, high = min(ends), max(ends)
     if len(truth) > CROWD:
         extent = (low, high) * 2
         bins = axes.hexbin(truth, prediction, gridsize=24, extent=extent, bins="log", cmap=DENSITY)

@@ -110,10 +110,12 @@ def results_of(
             rows[f"{label}, ensemble of {ensemble}"] = dict(task.ensemble)
         if yardsticks is not None:
             name, task_name = dataset_of(task_id), task.spec.name
-            measured = baselines.evaluate(yardsticks[name], task_name, split=split)
+            measured: dict[str, Mapping[str, float]] = {
+                **baselines.evaluate(yardsticks[name], task_name, split=split)
+            }
             best = best_possible(name, task_name)
             if best:
-                measured = {**measured, tables.BEST_POSSIBLE: best}
+                measured[tables.BEST_POSSIBLE] = best
             for row, values in measured.items():
                 rows[row] = {metric: [value] for metric, value in values.items()}
         results[task_id] = rows

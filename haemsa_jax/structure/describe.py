@@ -13,7 +13,8 @@ from haemsa_jax.structure.usage import opened, usage
 def idle(network: NetworkConfig, structure: Structure) -> dict[str, list[str]]:
     """By gene the labels of masks that are open without effect. On the host."""
     declaration, structure = declare(network), jax.device_get(dict(structure))
-    whole, labels = usage(network, structure), {}
+    whole = usage(network, structure)
+    labels: dict[str, list[str]] = {}
     of_task = {task_id: usage(network, structure, (task_id,)) for task_id in network.tasks}
     for part in declaration.parts:
         for template, label in part.opened:

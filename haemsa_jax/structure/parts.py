@@ -213,7 +213,8 @@ def shut(network: NetworkConfig, structure: Structure, parts: Iterable[str]) -> 
     Raises:
       InputError: a part is opened by no mask.
     """
-    declaration, changed = declare(network), dict(structure)
+    declaration = declare(network)
+    changed: dict[str, Any] = dict(structure)
     for name in parts:
         part, hit = declaration.part[name], False
         for template, label in part.opened:

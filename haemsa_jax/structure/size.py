@@ -177,14 +177,15 @@ def _trace(network: NetworkConfig, dataset: str, tokens: Mapping[str, int]) -> l
         return result
 
     widths = network.widths[dataset]
-    sample = Sample(
-        features={
-            m: jax.ShapeDtypeStruct((tokens[m], width), "float32") for m, width in widths.items()
-        },
-        masks={m: jax.ShapeDtypeStruct((tokens[m],), "bool") for m in widths},
-        offsets={m: jax.ShapeDtypeStruct((tokens[m],), "int32") for m in widths},
-        task=jax.ShapeDtypeStruct((), "int32"),
-    )
+
+    def blank() -> Sample:
+        return Sample(
+            features={m: jnp.zeros((tokens[m], width)) for m, width in widths.items()},
+            masks={m: jnp.zeros(tokens[m], bool) for m in widths},
+            offsets={m: jnp.zeros(tokens[m], jnp.int32) for m in widths},
+            task=jnp.zeros((), jnp.int32),
+        )
+
     model = build(network)
 
     def run(key, sample):
@@ -192,5 +193,5 @@ def _trace(network: NetworkConfig, dataset: str, tokens: Mapping[str, int]) -> l
         with nn.intercept_methods(intercept):
             return model.apply(variables, sample, default_structure(network), Rates(), dataset)
 
-    jax.eval_shape(run, jax.random.key(0), sample)
+    jax.eval_shape(run, jax.random.key(0), jax.eval_shape(blank))
     return calls

@@ -66,12 +66,12 @@ def specialise(
         if network.marks(modality) and not small.marks(modality):
             params, constants = _unmarked(network, modality, params, constants)
     before, after = layout(network), layout(small)
-    trees = [
-        transplanted(flatten_dict(tree), before[name], after[name])
+    kept_params, kept_constants = (
+        unflatten_dict(transplanted(flatten_dict(tree), before[name], after[name]))
         for name, tree in (("params", params), ("constants", constants))
-    ]
+    )
     kept = carried(network, structure, small)
-    return Specialised(small, *(unflatten_dict(tree) for tree in trees), kept)
+    return Specialised(small, kept_params, kept_constants, kept)
 
 
 def transplanted(
@@ -88,7 +88,10 @@ def transplanted(
         array = np.asarray(arrays[path])
         for axis, (old, new) in enumerate(zip(before[path].axes, wanted.axes, strict=True)):
             if new and old != new:
-                array = np.take(array, places(old, new), axis=axis)
+                chosen = places(old, new)
+                if chosen is None:
+                    raise ValueError(f"{'/'.join(path)} has rows or columns that were not there")
+                array = np.take(array, chosen, axis=axis)
         kept[path] = array
     return kept
 

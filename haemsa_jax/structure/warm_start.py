@@ -79,11 +79,11 @@ def take(network: NetworkConfig, config: TrainConfig, trained: Trained) -> WarmS
     taken, new = {}, []
     for path, wanted in shapes.items():
         old = (names.get(path[0], path[0]), *path[1:])
-        axes = [
+        old_axes, new_axes = (
             known[at].axes if at in known else ((),) * len(wanted.shape)
             for known, at in ((before, old), (after, path))
-        ]
-        value = _fitted(given.get(old), wanted.shape, *axes, renamed)
+        )
+        value = _fitted(given.get(old), wanted.shape, old_axes, new_axes, renamed)
         if value is None:
             new.append(path)
         else:

@@ -12,7 +12,7 @@ Regression metrics follow `metricsTop.py` of github.com/thuiar/MMSA, F1 follows 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -91,7 +91,8 @@ def _binary_accuracy(binarise) -> Function:
 def _binary_f1(binarise) -> Function:
     def f1(prediction, truth, mask):
         xp = prediction.__array_namespace__()
-        return _weighted_f1(xp, *binarise(prediction, truth, mask), classes=2)
+        predicted, actual, kept = binarise(prediction, truth, mask)
+        return _weighted_f1(xp, predicted, actual, kept, classes=2)
 
     return f1
 
@@ -283,7 +284,11 @@ def compute(task: TaskSpec, prediction: Array, truth: Array, mask: Array) -> dic
     finite = xp.isfinite(prediction)
     trusted = xp.all(finite | ~mask.reshape(mask.shape + (1,) * (prediction.ndim - 1)))
     prediction = xp.where(finite, prediction, 0)
-    values = {name: metric_of(name).function(prediction, truth, mask) for name in task.metrics}
+    values = {
+        # Those that have no function are no task's.
+        name: cast(Function, metric_of(name).function)(prediction, truth, mask)
+        for name in task.metrics
+    }
     return {name: xp.where(trusted, value, xp.nan)[()] for name, value in values.items()}
 
 

@@ -67,6 +67,11 @@ class HaemsaConfig(NetworkConfig):
             )
 
     @property
+    def reach(self) -> int:
+        """How many tokens to either side the temporal convolution sees."""
+        return self.kernel // 2
+
+    @property
     def representations(self) -> tuple[str, ...]:
         """Names of what the model's `Outputs.representations` offers to losses on them."""
         split = ("shared", "specific") if self.splits else ()

@@ -1,6 +1,7 @@
 """The batch of a training step, and how to make one of arrays of one's own."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -120,7 +121,8 @@ def _check_samples(network: NetworkConfig, dataset: str, rows: Sample) -> int:
     """How many there are."""
     count = len(next(iter(rows.masks.values()))) if rows.masks else 0
     for modality, width in network.widths[dataset].items():
-        shapes = [np.shape(of.get(modality)) for of in (rows.features, rows.masks, rows.offsets)]
+        arrays: list[Any] = [x.get(modality) for x in (rows.features, rows.masks, rows.offsets)]
+        shapes = [np.shape(array) for array in arrays]
         tokens = shapes[1][-1] if len(shapes[1]) == 2 else 0
         wanted = [(count, tokens, width), (count, tokens), (count, tokens)]
         if shapes != wanted or not count:

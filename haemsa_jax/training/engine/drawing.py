@@ -42,7 +42,7 @@ def label_counts(network: NetworkConfig, data: Mapping[str, DeviceSplit]) -> dic
 
 
 def drawn_places(
-    seed: Array, index: int, step: Array, size: int, count: int, lengths: Array | None
+    seed: Array, index: int, step: Array, size: int, count: int, lengths: Array | np.ndarray | None
 ) -> Array:
     """int[size], places among the `count` rows of a task, the `index`th, that its batch has."""
     order = jax.random.fold_in(stream(seed, "batch"), index)
@@ -70,18 +70,18 @@ def make_draw(
         sizes = batch_sizes(label_counts(network, data), config, devices)
         samples, labels, weights, places, utterances, before = {}, {}, {}, {}, {}, 0
         for dataset in network.widths:
-            split, rows, place, task_indices = data[dataset], [], [], []
+            split, chosen_rows, place, asked = data[dataset], [], [], []
             for task_id in network.tasks_of(dataset):
                 index, name = network.task_index(task_id), network.tasks[task_id].name
                 size, share = sizes[task_id], sizes[task_id] // parts
                 count, lengths = split.rows[name].shape[0], split.lengths.get(name)
                 chosen = drawn_places(seed, index, step, size, count, lengths)
                 chosen = jax.lax.dynamic_slice(chosen, (device * share,), (share,))
-                rows.append(split.rows[name][chosen])
+                chosen_rows.append(split.rows[name][chosen])
                 place.append(before + device * share + jnp.arange(share))
-                task_indices += [index] * share
+                asked += [index] * share
                 before += size
-            rows, task_indices = jnp.concatenate(rows), np.array(task_indices, np.int32)
+            rows, task_indices = jnp.concatenate(chosen_rows), np.array(asked, np.int32)
             context = network.context_of(dataset)
 
             def sample_of(row, task, split=split, context=context):

@@ -137,7 +137,7 @@ def make_train(
     ) -> Trained:
         seeded = dataclasses.replace(config, seed=seed)
         experiment = Experiment(network, seeded, start.origin, description)
-        store = InMemory()
+        store: RunDirectory | InMemory = InMemory()
         if directory is not None:
             store = RunDirectory(directory, experiment, parallel.writes(devices))
         parallel.meet()  # nobody begins what others still look for
@@ -244,7 +244,7 @@ def _report(programs: _Programs, members, data, keys, step: int, record: Observe
     network, (structures, _, constants) = programs.network, programs.fixed
     values, scores = programs.validate(members.averaged, constants, structures)
     record({"step": step, "kind": "validation", "score": scores, **values})
-    about = reports.epochs_seen(step, programs.counts, programs.sizes)
+    about: dict[str, Any] = reports.epochs_seen(step, programs.counts, programs.sizes)
     about |= reports.task_weights(network, members.averaged)
     if programs.config.balances:
         about |= reports.balance(network, members)

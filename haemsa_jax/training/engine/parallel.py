@@ -62,7 +62,7 @@ def spread(function: Callable, devices: list[jax.Device], **axes: Any) -> Callab
     """
     mapped = jax.pmap(function, AXIS, devices=devices, **axes)
     alone = _local(devices) == devices
-    whole = devices[0].platform != "cpu" or len(devices) < os.cpu_count()
+    whole = devices[0].platform != "cpu" or len(devices) < (os.cpu_count() or 1)
     if alone and whole:
         return mapped
     programs: dict[tuple, Callable[..., Any]] = {}

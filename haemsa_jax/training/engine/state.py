@@ -50,8 +50,7 @@ class Settings:
     task_weights: Array
 
 
-@struct.dataclass
-class TrainState:
+class TrainState(struct.PyTreeNode):
     """Arrays alone: no key (keys are folded from seed, stream and step), no function.
 
     Attributes:
@@ -88,7 +87,8 @@ class TrainState:
 
 
 # Of a stack of members under `jax.vmap`: in_axes=(MEMBER_AXES, ...), out_axes=(MEMBER_AXES, 0).
-MEMBER_AXES = TrainState(0, 0, 0, 0, 0, 0, 0, None)
+_AXES: tuple[Any, ...] = (0, 0, 0, 0, 0, 0, 0, None)
+MEMBER_AXES = TrainState(*_AXES)
 
 
 def settings_from_config(config: TrainConfig, network: NetworkConfig) -> Settings:

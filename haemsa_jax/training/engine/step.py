@@ -6,7 +6,7 @@ population maps over); under `pmap` each device takes its share of the batch.
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jax
 import optax
@@ -14,7 +14,7 @@ import optax
 from haemsa_jax.config import NetworkConfig, TrainConfig
 from haemsa_jax.training.engine.batch import Batch
 from haemsa_jax.training.engine.optimizer import learning_rate, make_optimizer
-from haemsa_jax.training.engine.state import TrainState, moving_average
+from haemsa_jax.training.engine.state import Settings, TrainState, moving_average
 from haemsa_jax.training.objective.batch_losses import Losses, make_losses
 from haemsa_jax.training.objective.modality_balance import MEMORY, discrepancy, paces
 from haemsa_jax.training.objective.task_weighting import combined
@@ -47,7 +47,8 @@ def make_train_step(
     def step(
         state: TrainState, batch: Batch, rng: Array, clock: Array | None = None
     ) -> tuple[TrainState, dict[str, Any]]:
-        settings, clock = state.settings, state.step if clock is None else clock
+        settings = cast(Settings, state.settings)
+        clock = state.step if clock is None else clock
         grads, losses = gradients(state, batch, rng)
         balance, pace = state.balance, None
         if config.balances:
@@ -83,7 +84,7 @@ def _make_gradients(
     views_of, losses_of = make_views(network, config), make_losses(network, config, axis)
 
     def gradients(state: TrainState, batch: Batch, rng: Array) -> tuple[dict, Losses]:
-        settings = state.settings
+        settings = cast(Settings, state.settings)
         hide = functools.partial(
             views_of, rng=rng, structure=state.structure, settings=settings, ratio=state.balance
         )

@@ -2,14 +2,14 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
 
 from haemsa_jax.config import NetworkConfig, dataset_of
 from haemsa_jax.data.batches import DeviceSplit, gather
-from haemsa_jax.models import Rates, build, variables_of
+from haemsa_jax.models import Outputs, Rates, build, variables_of
 from haemsa_jax.training.engine import parallel
 from haemsa_jax.training.engine.members import side_by_side
 from haemsa_jax.training.objective.batch_losses import longest_tokens
@@ -79,7 +79,9 @@ def _make_forward(
         def one(member, sample, longest):
             params, structure = member
             variables = variables_of(params, constants)
-            out = module.apply(variables, sample, structure, Rates(), dataset, longest)
+            out = cast(
+                Outputs, module.apply(variables, sample, structure, Rates(), dataset, longest)
+            )
             return {
                 "prediction": out.predictions,
                 "gates": out.gates,

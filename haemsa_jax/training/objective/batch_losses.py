@@ -1,6 +1,7 @@
 """Losses of a batch: of every task, of single modalities, of hidden views, of shared parts."""
 
 import functools
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -156,7 +157,7 @@ def _of_batch(
 
 
 def _mean(values: list[Array]) -> Array:
-    return sum(values) / len(values)
+    return functools.reduce(operator.add, values) / len(values)
 
 
 def _over_present(values: Array, presence: Array) -> Array:

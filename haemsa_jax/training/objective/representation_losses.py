@@ -4,8 +4,11 @@ All are pure functions of a batch: parts are float[B, M, D], presence is bool[B,
 modalities take no part; a batch in which nothing can be compared costs nothing.
 """
 
+import functools
 import itertools
+import operator
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -58,7 +61,7 @@ def init_companion(network: NetworkConfig, config: TrainConfig, key: Array) -> d
     """The parameters that losses need which are on, as leaves of the network's tree."""
     count, companion = len(network.modalities), Companion(network)
     parts, present = jnp.zeros((1, count, network.width)), jnp.ones((1, count), bool)
-    params = {}
+    params: dict[str, Any] = {}
     if config.reconstruction:
         params |= companion.init(key, parts, method="decode")["params"]
     if config.correlation:
@@ -80,15 +83,17 @@ def make_representation_losses(network: NetworkConfig, config: TrainConfig) -> C
         parts, presence = outputs.representations, outputs.presence
         shared, specific = parts["shared"], parts["specific"]
 
-        def of_companion(method: str, *arguments: Array):
+        def of_companion(method: str, *arguments: Array) -> Any:
             return companion.apply({"params": params[COMPANION]}, *arguments, method=method)
+
+        def correlation() -> Array:
+            own, others = of_companion("functions", shared, presence)
+            return lack_of_correlation(own, others, presence)
 
         by_name = {
             "moments": lambda: moment_discrepancy(shared, presence),
             "contrast": lambda: contrast(shared, presence, utterance),
-            "correlation": lambda: lack_of_correlation(
-                *of_companion("functions", shared, presence), presence
-            ),
+            "correlation": correlation,
             "orthogonality": lambda: overlap(shared, specific, presence),
             "reconstruction": lambda: relative_error(
                 of_companion("decode", shared + specific), parts["summaries"], presence
@@ -254,5 +259,6 @@ def _over_pairs(between: Callable[[int, int], Array], valid: Array) -> Array:
     pairs = list(itertools.combinations(range(len(valid)), 2))
     if not pairs:
         return jnp.zeros(())
-    total = sum(between(a, b) for a, b in pairs)
-    return total / jnp.maximum(sum(valid[a, b].astype(total.dtype) for a, b in pairs), 1)
+    total = functools.reduce(operator.add, [between(a, b) for a, b in pairs])
+    counted = [valid[a, b].astype(total.dtype) for a, b in pairs]
+    return total / jnp.maximum(functools.reduce(operator.add, counted), 1)

@@ -58,10 +58,10 @@ def experiment_from_json(values: Mapping[str, Any]) -> Experiment:
 
 def check_same(directory: Path, saved: dict[str, Any], wanted: Experiment) -> None:
     """A run resumes only what it began."""
-    wanted = wanted.to_json()
-    differences = list(_differences(saved, wanted))
+    asked = wanted.to_json()
+    differences = list(_differences(saved, asked))
     # Rows of masks and queries are numbered by task.
-    orders = [list(config["network"]["tasks"]) for config in (saved, wanted)]
+    orders = [list(config["network"]["tasks"]) for config in (saved, asked)]
     if sorted(orders[0]) == sorted(orders[1]) and orders[0] != orders[1]:
         differences.append(
             f"network.tasks: {', '.join(orders[0])} there, {', '.join(orders[1])} asked"

@@ -64,7 +64,7 @@ class RunDirectory:
         # Two states and two selected networks: the new one is written before the old one goes.
         check_directory(self.path, 3 * bytes_of(self._members))
         check_kept(self.path, experiment, LATEST, BEST)
-        self._log = None
+        self._log: RunLog | None = None
 
     def __enter__(self) -> "RunDirectory":
         with ExitStack() as stack:
@@ -109,6 +109,8 @@ class RunDirectory:
 
 class InMemory:
     """In place of a `RunDirectory` where nothing is kept."""
+
+    path: Path | None = None
 
     def __enter__(self) -> "InMemory":
         return self
