@@ -2,6 +2,7 @@
 
 import jax
 from flax import struct
+from jaxtyping import Bool, Float, Int
 
 
 class Sample(struct.PyTreeNode):
@@ -14,7 +15,7 @@ class Sample(struct.PyTreeNode):
       task: int[...], place of the asked task on the task axis.
     """
 
-    features: dict[str, jax.Array]
-    masks: dict[str, jax.Array]
-    offsets: dict[str, jax.Array]
-    task: jax.Array
+    features: dict[str, Float[jax.Array, "*batch _tokens _features"]]
+    masks: dict[str, Bool[jax.Array, "*batch _tokens"]]
+    offsets: dict[str, Int[jax.Array, "*batch _tokens"]]
+    task: Int[jax.Array, "*batch"]

@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 import flax.linen as nn
 import jax
 import numpy as np
+from jaxtyping import Bool, Float, Int, Num
 
 from haemsa_jax.config import EncoderSpec, NetworkConfig, encoder_name
 from haemsa_jax.errors import InputError
@@ -31,10 +32,10 @@ class Tokenised(Protocol):
     """
 
     @property
-    def values(self) -> np.ndarray: ...
+    def values(self) -> Num[np.ndarray, "inputs tokens channels"]: ...
 
     @property
-    def mask(self) -> np.ndarray: ...
+    def mask(self) -> Bool[np.ndarray, "inputs tokens"]: ...
 
 
 class Pretrained(Protocol):
@@ -128,14 +129,14 @@ class Encoder(Protocol):
     def encode(
         self,
         module: Any,
-        values: Array,
-        mask: Array,
+        values: Num[Array, "*batch tokens channels"],
+        mask: Bool[Array, "*batch tokens"],
         *,
-        dropout: Array | float = 0.0,
-        longest: Array | None = None,
-        marked: Array | None = None,
-        adapters: Array | float = 1.0,
-    ) -> Array:
+        dropout: Float[Array, ""] | float = 0.0,
+        longest: Int[Array, ""] | None = None,
+        marked: Bool[Array, "*batch tokens"] | None = None,
+        adapters: Float[Array, ""] | float = 1.0,
+    ) -> Float[Array, "*batch tokens width"]:
         """A bound module on tokens: [..., T, d], bool[..., T] -> float[..., T, D], zeros outside.
 
         Args:

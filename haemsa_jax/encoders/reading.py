@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Bool, Float
 
 from haemsa_jax.data.dataset import Dataset, Split
 from haemsa_jax.encoders.interface import Pretrained, Tokenised, encoder_named
@@ -94,7 +95,7 @@ def embed(
     cache: Path | None = None,
     report: Callable[[int, int], None] = lambda done, total: None,
     pooled: bool = False,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[Float[np.ndarray, "inputs tokens width"], Bool[np.ndarray, "inputs tokens"]]:
     """Vectors of raw inputs, of each token or their mean.
 
     Args:

@@ -2,9 +2,10 @@
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jaxtyping import Bool, Float
 
 from haemsa_jax.config import NetworkConfig, head_name
-from haemsa_jax.models.layers import Array, Dense, Dropout, places, spread
+from haemsa_jax.models.layers import Array, Dense, Dropout, Scalar, places, spread
 from haemsa_jax.models.model import Outputs
 
 
@@ -24,7 +25,9 @@ class Head(nn.Module):
     hidden: int = 0
 
     @nn.compact
-    def __call__(self, x: Array, dropout: Array | float) -> Array:
+    def __call__(
+        self, x: Float[Array, "*batch width"], dropout: Scalar
+    ) -> Float[Array, "*batch outputs"]:
         """float[..., D] -> float[..., C]: label units for a regression, logits otherwise."""
         offset = self.variable("constants", "offset", jnp.zeros, self.outputs).value
         scale = self.variable("constants", "scale", jnp.ones, self.outputs).value
@@ -57,11 +60,11 @@ class Readout(nn.Module):
 
     def __call__(
         self,
-        joined: Array,
-        representations: dict[str, Array],
-        presence: Array,
-        gates: dict[str, Array],
-        rate: Array | float,
+        joined: Float[Array, "*batch width"],
+        representations: dict[str, Float[Array, "*batch modalities width"]],
+        presence: Bool[Array, "*batch modalities"],
+        gates: dict[str, Float[Array, "*batch _parts"]],
+        rate: Scalar,
         dataset: str,
     ) -> Outputs:
         """Outputs of one data set's samples.
@@ -87,7 +90,7 @@ class Readout(nn.Module):
             representations={**whole, "joined": joined},
         )
 
-    def _alone(self, task_id: str, summaries: Array, rate: Array | float) -> Array:
+    def _alone(self, task_id: str, summaries: Array, rate: Scalar) -> Array:
         """Predictions of each modality alone, float[..., M, C]; zeros where there is none."""
         empty = jnp.zeros((*summaries.shape[:-2], self.config.tasks[task_id].outputs))
         rows = [

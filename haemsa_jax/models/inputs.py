@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jaxtyping import Bool, Float, Int
 
 from haemsa_jax.config import NetworkConfig, encoder_name, stem_name
 from haemsa_jax.encoders.interface import built, encoder_of
@@ -27,11 +28,11 @@ class Tokens(NamedTuple):
       readable: bool[..., U], what the task may read, be it there or not.
     """
 
-    tokens: dict[str, Array]
-    masks: dict[str, Array]
-    offsets: dict[str, Array]
-    presence: Array
-    readable: Array
+    tokens: dict[str, Float[Array, "*batch _tokens width"]]
+    masks: dict[str, Bool[Array, "*batch _tokens"]]
+    offsets: dict[str, Int[Array, "*batch _tokens"]]
+    presence: Bool[Array, "*batch modalities"]
+    readable: Bool[Array, "*batch modalities"]
 
 
 class Inputs(nn.Module):
@@ -63,7 +64,7 @@ class Inputs(nn.Module):
         structure: Structure,
         rates: Rates,
         dataset: str,
-        longest: Mapping[str, Array] | None = None,
+        longest: Mapping[str, Int[Array, ""]] | None = None,
     ) -> Tokens:
         """Tokens of one data set's samples, with any leading axes."""
         config = self.config

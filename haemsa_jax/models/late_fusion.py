@@ -11,6 +11,7 @@ from typing import ClassVar
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Int
 
 from haemsa_jax.config import NetworkConfig
 from haemsa_jax.config.checks import require_each
@@ -81,7 +82,7 @@ class LateFusion(nn.Module):
         structure: Structure,
         rates: Rates,
         dataset: str,
-        longest: Mapping[str, Array] | None = None,
+        longest: Mapping[str, Int[Array, ""]] | None = None,
     ) -> Outputs:
         """Run one data set's samples, with any leading axes."""
         config, built = self.config, self.config.built_modalities

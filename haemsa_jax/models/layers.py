@@ -8,11 +8,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
 
 from haemsa_jax.models.product import dense_product
 from haemsa_jax.structure.axes import Axis
 
 Array = jax.Array
+Scalar = Float[Array, ""] | float
 
 
 class Dense(nn.Dense):
@@ -37,7 +39,9 @@ class Dense(nn.Dense):
         return {"kernel": (self.rows, self.columns), "bias": (self.columns,)}
 
 
-def masked_softmax(logits: Array, mask: Array, axis: int = -1) -> Array:
+def masked_softmax(
+    logits: Float[Array, "*shape"], mask: Shaped[Array, "..."], axis: int = -1
+) -> Float[Array, "*shape"]:
     """Softmax over the entries that `mask` allows; zeros where it allows none.
 
     Args:
@@ -64,18 +68,22 @@ def _(axis, at, towards):
     return weights, weights * (change - jnp.sum(weights * change, axis=axis, keepdims=True))
 
 
-def masked_mean(x: Array, mask: Array) -> Array:
+def masked_mean(
+    x: Float[Array, "*batch tokens width"], mask: Bool[Array, "*batch tokens"]
+) -> Float[Array, "*batch width"]:
     """Mean over tokens: float[..., T, D], bool[..., T] -> float[..., D]; zeros for an empty row."""
     keep = mask[..., None].astype(x.dtype)
     return jnp.sum(x * keep, axis=-2) / jnp.maximum(jnp.sum(keep, axis=-2), 1.0)
 
 
-def places(names: tuple[str, ...], all_names: tuple[str, ...]) -> np.ndarray:
+def places(names: tuple[str, ...], all_names: tuple[str, ...]) -> Int[np.ndarray, " names"]:
     """Where `names` stand among `all_names`, int[len(names)]."""
     return np.array([all_names.index(name) for name in names], int)
 
 
-def spread(values: Array, places: np.ndarray, size: int, axis: int = -1) -> Array:
+def spread(
+    values: Shaped[Array, "..."], places: Int[np.ndarray, " names"], size: int, axis: int = -1
+) -> Shaped[Array, "..."]:
     """Values of the parts that are built at their places on the whole axis, zeros elsewhere."""
     values = jnp.moveaxis(values, axis, -1)
     whole = jnp.zeros((*values.shape[:-1], size), values.dtype).at[..., places].set(values)
@@ -92,7 +100,7 @@ class Dropout(nn.Module):
     shared_axes: tuple[int, ...] = ()
 
     @nn.compact
-    def __call__(self, x: Array, rate: Array | float) -> Array:
+    def __call__(self, x: Float[Array, "*shape"], rate: Scalar) -> Float[Array, "*shape"]:
         """float[..., D] -> float[..., D]; `rate` in [0, 1)."""
         if not self.has_rng("dropout"):
             return x
@@ -118,12 +126,22 @@ class Attention(nn.Module):
     heads: int
     over: Axis = ()
 
-    def products(self, queries: Array, tokens: Array, mask: Array) -> int:
+    def products(
+        self,
+        queries: Float[Array, "*batch queries features"],
+        tokens: Float[Array, "*batch tokens source"],
+        mask: Bool[Array, "*batch tokens"],
+    ) -> int:
         """Operations of its products without parameters, for all leading axes."""
         return 4 * self.inner * math.prod(queries.shape[:-1]) * tokens.shape[-2]
 
     @nn.compact
-    def __call__(self, queries: Array, tokens: Array, mask: Array) -> Array:
+    def __call__(
+        self,
+        queries: Float[Array, "*batch queries features"],
+        tokens: Float[Array, "*batch tokens source"],
+        mask: Bool[Array, "*batch tokens"],
+    ) -> Float[Array, "*batch queries width"]:
         """float[..., Q, D], float[..., T, D], bool[..., T] -> float[..., Q, D].
 
         Zero where no token is masked in, so that an absent source says nothing.

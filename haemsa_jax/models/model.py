@@ -19,10 +19,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jaxtyping import Bool, Float, Int
 
 from haemsa_jax.config import NetworkConfig, is_encoder
 from haemsa_jax.encoders.interface import parted
 from haemsa_jax.errors import InputError
+from haemsa_jax.models.layers import Scalar
 from haemsa_jax.sample import Sample
 from haemsa_jax.structure.parts import Declaration, Structure, default_structure, task_masks
 
@@ -33,9 +35,9 @@ Array = jax.Array
 class Rates:
     """Dropout rates, float[] each; without a `dropout` random stream they do nothing."""
 
-    inner: Array | float = 0.0
-    inputs: Array | float = 0.0
-    encoder: Array | float = 0.0
+    inner: Scalar = 0.0
+    inputs: Scalar = 0.0
+    encoder: Scalar = 0.0
 
 
 class Outputs(struct.PyTreeNode):
@@ -53,11 +55,11 @@ class Outputs(struct.PyTreeNode):
         float[..., D], what the heads read.
     """
 
-    predictions: dict[str, Array]
-    auxiliary: dict[str, Array]
-    presence: Array
-    gates: dict[str, Array]
-    representations: dict[str, Array]
+    predictions: dict[str, Float[Array, "*batch _outputs"]]
+    auxiliary: dict[str, Float[Array, "*batch modalities _outputs"]]
+    presence: Bool[Array, "*batch modalities"]
+    gates: dict[str, Float[Array, "*batch _parts"]]
+    representations: dict[str, Float[Array, "... width"]]
 
 
 class Model(Protocol):
@@ -77,7 +79,7 @@ class Model(Protocol):
         structure: Structure,
         rates: Rates,
         dataset: str,
-        longest: Mapping[str, Array] | None = None,
+        longest: Mapping[str, Int[Array, ""]] | None = None,
     ) -> Outputs:
         """Outputs on samples of one data set."""
 
@@ -128,7 +130,9 @@ def build(network: NetworkConfig) -> nn.Module:
     return cast(nn.Module, model_of(network)(network))
 
 
-def readable(network: NetworkConfig, structure: Structure, task_id: str) -> dict[str, Array]:
+def readable(
+    network: NetworkConfig, structure: Structure, task_id: str
+) -> dict[str, Bool[Array, ""]]:
     """By modality of the task's data set bool[], whether the task may read it."""
     row = task_masks(network, structure, "modalities", network.modalities)
     row = row[network.task_index(task_id)]

@@ -16,11 +16,14 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
+from jaxtyping import Float
 
 Array = jax.Array
 
 
-def product(precision: str, x: Array, kernel: Array) -> Array:
+def product(
+    precision: str, x: Float[Array, "*rows inputs"], kernel: Float[Array, "inputs outputs"]
+) -> Float[Array, "*rows outputs"]:
     """`x @ kernel` of factors rounded to `precision`, summed in float32; its gradient likewise.
 
     Args:

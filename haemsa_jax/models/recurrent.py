@@ -14,6 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
 from haemsa_jax.config import NetworkConfig
 from haemsa_jax.models.heads import Readout
@@ -51,12 +52,22 @@ class Gru(nn.Module):
 
     width: int
 
-    def products(self, x: Array, present: Array, reverse: bool) -> int:
+    def products(
+        self,
+        x: Float[Array, "*batch utterances features"],
+        present: Bool[Array, "*batch utterances"],
+        reverse: bool,
+    ) -> int:
         """Operations of the recurrent products."""
         return 6 * self.width**2 * math.prod(x.shape[:-1])
 
     @nn.compact
-    def __call__(self, x: Array, present: Array, reverse: bool) -> Array:
+    def __call__(
+        self,
+        x: Float[Array, "*batch utterances features"],
+        present: Bool[Array, "*batch utterances"],
+        reverse: bool,
+    ) -> Float[Array, "*batch utterances width"]:
         """float[..., U, D], bool[..., U] -> states float[..., U, width]."""
         given = jnp.moveaxis(Dense(3 * self.width, name="input")(x), -2, 0)
         kernel = self.param("recurrent", nn.initializers.orthogonal(), (self.width, 3 * self.width))
@@ -100,7 +111,7 @@ class Recurrent(nn.Module):
         structure: Structure,
         rates: Rates,
         dataset: str,
-        longest: Mapping[str, Array] | None = None,
+        longest: Mapping[str, Int[Array, ""]] | None = None,
     ) -> Outputs:
         """Run one data set's samples, with any leading axes."""
         config, built = self.config, self.config.built_modalities

@@ -2,12 +2,15 @@
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jaxtyping import Bool, Float, Int
 
 from haemsa_jax.config import NetworkConfig
-from haemsa_jax.models.layers import Array, Dense, Dropout
+from haemsa_jax.models.layers import Array, Dense, Dropout, Scalar
 
 
-def position_codes(mask: Array, width: int) -> Array:
+def position_codes(
+    mask: Bool[Array, "*batch tokens"], width: int
+) -> Float[Array, "*batch tokens width"]:
     """Sinusoidal codes (Vaswani et al. 2017) of each token's place among the real tokens.
 
     Places are counted on the mask, so front- and back-padded arrays give the same codes.
@@ -37,8 +40,12 @@ class Stem(nn.Module):
 
     @nn.compact
     def __call__(
-        self, features: Array, mask: Array, offset: Array, dropout: Array | float
-    ) -> Array:
+        self,
+        features: Float[Array, "*batch tokens features"],
+        mask: Bool[Array, "*batch tokens"],
+        offset: Int[Array, "*batch tokens"],
+        dropout: Scalar,
+    ) -> Float[Array, "*batch tokens width"]:
         """Raw features to tokens.
 
         Args:

@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Bool, Float, Int, Num
 
 from haemsa_jax.config import MODES
 from haemsa_jax.data.dataset import Dataset, Split
@@ -67,14 +68,14 @@ class BertFamily:
     def encode(
         self,
         module: Any,
-        values: Array,
-        mask: Array,
+        values: Num[Array, "*batch tokens channels"],
+        mask: Bool[Array, "*batch tokens"],
         *,
-        dropout: Array | float = 0.0,
-        longest: Array | None = None,
-        marked: Array | None = None,
-        adapters: Array | float = 1.0,
-    ) -> Array:
+        dropout: Float[Array, ""] | float = 0.0,
+        longest: Int[Array, ""] | None = None,
+        marked: Bool[Array, "*batch tokens"] | None = None,
+        adapters: Float[Array, ""] | float = 1.0,
+    ) -> Float[Array, "*batch tokens width"]:
         """Token numbers, as float where a data set holds them."""
         ids = values[..., 0].astype(jnp.int32)
         return bert.encode_prefix(module, ids, mask, dropout, longest, marked, adapters)

@@ -14,9 +14,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
+from jaxtyping import Bool, Float, Int
 
 from haemsa_jax.encoders.text.config import ACTIVATIONS, BertConfig
-from haemsa_jax.models.layers import Array, Dropout, masked_softmax
+from haemsa_jax.models.layers import Array, Dropout, Scalar, masked_softmax
 from haemsa_jax.models.product import dense_product
 
 ADAPTED = "query", "value"
@@ -43,9 +44,13 @@ class Bert(nn.Module):
 
     @nn.compact
     def __call__(
-        self, ids: Array, mask: Array, dropout: Array | float = 0.0, marked: Array | None = None,
-        adapters: Array | float = 1.0,
-    ) -> Array:  # fmt: skip
+        self,
+        ids: Int[Array, "*batch tokens"],
+        mask: Bool[Array, "*batch tokens"],
+        dropout: Scalar = 0.0,
+        marked: Bool[Array, "*batch tokens"] | None = None,
+        adapters: Scalar = 1.0,
+    ) -> Float[Array, "*batch tokens width"]:
         """int[..., T], bool[..., T] -> float[..., T, D], zeros outside the mask.
 
         Padding may lie in front or behind; which ids it has does not matter. `marked` is bool[...,
@@ -89,8 +94,13 @@ class _Layer(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Array, mask: Array, bias: Array, dropout: Array | float, adapters: Array | float
-    ):
+        self,
+        x: Float[Array, "*batch tokens width"],
+        mask: Bool[Array, "*batch tokens"],
+        bias: Float[Array, "..."],
+        dropout: Scalar,
+        adapters: Scalar,
+    ) -> tuple[Float[Array, "*batch tokens width"], None]:
         config = self.config
 
         def heads(name):
@@ -110,7 +120,7 @@ class _Layer(nn.Module):
         added = Dropout(name="dropout")(added, dropout)
         return nn.LayerNorm(epsilon=config.epsilon, name="norm")(x + added), None
 
-    def _dense(self, name: str, size: int, x: Array, adapters: Array | float = 0.0) -> Array:
+    def _dense(self, name: str, size: int, x: Array, adapters: Scalar = 0.0) -> Array:
         """A matrix, and beside some a product of two thin ones (LoRA, Hu et al. 2021, 2106.09685).
 
         Theirs are those of queries and values, and so are ours.
@@ -126,7 +136,7 @@ class _Layer(nn.Module):
 
 
 @jax.custom_jvp
-def gelu(x: Array) -> Array:
+def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """x Phi(x), Phi being the standard normal distribution (Hendrycks and Gimpel 2016, 1606.08415).
 
     For its gradient it keeps its slope alone, where differentiation would keep three arrays of that
@@ -173,9 +183,14 @@ def fold_adapters(params: Mapping[str, Any], weight: float = 1.0) -> dict:
 
 
 def encode_prefix(
-    encoder: Bert, ids: Array, mask: Array, dropout: Array | float, longest: Array | None,
-    marked: Array | None = None, adapters: Array | float = 1.0,
-) -> Array:  # fmt: skip
+    encoder: Bert,
+    ids: Int[Array, "*batch tokens"],
+    mask: Bool[Array, "*batch tokens"],
+    dropout: Scalar,
+    longest: Int[Array, ""] | None,
+    marked: Bool[Array, "*batch tokens"] | None = None,
+    adapters: Scalar = 1.0,
+) -> Float[Array, "*batch tokens width"]:
     """The encoder on real tokens alone, wherever among the padding they lie.
 
     Tokens are moved to the front and cut to the shortest of `lengths(T)` that holds them; a branch
@@ -222,7 +237,7 @@ def lengths(total: int) -> tuple[int, ...]:
     return (*[step for step in steps if step < total], total)
 
 
-def relative_bucket(distance: Array, buckets: int) -> Array:
+def relative_bucket(distance: Int[Array, "*shape"], buckets: int) -> Int[Array, "*shape"]:
     """Bucket of the distance from query to key, int[...] -> int[...].
 
     Half of the buckets are for keys after the query; of each half, one half are exact

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax
 import numpy as np
+from jaxtyping import Bool, Int
 
 from haemsa_jax.encoders.text.config import FAMILY, BertConfig
 from haemsa_jax.encoders.text.layouts import Layout, describe, prefix_of
@@ -38,11 +39,11 @@ class Tokenised:
       mask: bool[N, T]; an empty text has no token at all.
     """
 
-    ids: np.ndarray
-    mask: np.ndarray
+    ids: Int[np.ndarray, "texts tokens"]
+    mask: Bool[np.ndarray, "texts tokens"]
 
     @property
-    def values(self) -> np.ndarray:
+    def values(self) -> Int[np.ndarray, "texts tokens 1"]:
         """int32[N, T, 1], the numbers as features."""
         return self.ids[..., None]
 

@@ -4,11 +4,20 @@ import math
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jaxtyping import Bool, Float, Int
 
 from haemsa_jax.models.haemsa.config import HaemsaConfig
 from haemsa_jax.models.haemsa.declaration import link_module, situation_axis
 from haemsa_jax.models.haemsa.registries import LINKS, choices
-from haemsa_jax.models.layers import Array, Attention, Dense, Dropout, masked_mean, masked_softmax
+from haemsa_jax.models.layers import (
+    Array,
+    Attention,
+    Dense,
+    Dropout,
+    Scalar,
+    masked_mean,
+    masked_softmax,
+)
 from haemsa_jax.structure.axes import plain
 from haemsa_jax.structure.parts import Structure
 
@@ -20,7 +29,12 @@ class AttentionLink(nn.Module):
     config: HaemsaConfig
 
     @nn.compact
-    def __call__(self, target: Array, source: Array, mask: Array) -> Array:
+    def __call__(
+        self,
+        target: Float[Array, "*batch target_tokens width"],
+        source: Float[Array, "*batch source_tokens width"],
+        mask: Bool[Array, "*batch source_tokens"],
+    ) -> Float[Array, "*batch target_tokens width"]:
         """float[..., T, D], float[..., S, D], bool[..., S] -> float[..., T, D]."""
         config = self.config
         attend = Attention(config.width, config.link_width, config.heads, name="attend")
@@ -39,12 +53,12 @@ class Links(nn.Module):
     @nn.compact
     def __call__(
         self,
-        tokens: dict[str, Array],
-        masks: dict[str, Array],
-        situation: Array,
+        tokens: dict[str, Float[Array, "*batch _tokens width"]],
+        masks: dict[str, Bool[Array, "*batch _tokens"]],
+        situation: Float[Array, "*batch situation"],
         structure: Structure,
-        dropout: Array | float,
-    ) -> tuple[dict[str, Array], Array]:
+        dropout: Scalar,
+    ) -> tuple[dict[str, Float[Array, "*batch _tokens width"]], Float[Array, "*batch links"]]:
         """Tokens after transfer.
 
         Args:
@@ -97,12 +111,22 @@ class Summary(nn.Module):
 
     config: HaemsaConfig
 
-    def products(self, x: Array, mask: Array, offset: Array) -> int:
+    def products(
+        self,
+        x: Float[Array, "*batch tokens width"],
+        mask: Bool[Array, "*batch tokens"],
+        offset: Int[Array, "*batch tokens"],
+    ) -> int:
         """Operations of its products without parameters."""
         return 2 * math.prod(x.shape)
 
     @nn.compact
-    def __call__(self, x: Array, mask: Array, offset: Array) -> Array:
+    def __call__(
+        self,
+        x: Float[Array, "*batch tokens width"],
+        mask: Bool[Array, "*batch tokens"],
+        offset: Int[Array, "*batch tokens"],
+    ) -> Float[Array, "*batch width"]:
         """float[..., T, D], bool[..., T], int[..., T] -> float[..., D]."""
         config = self.config
         logits = Dense(config.heads, name="scores")(nn.LayerNorm(name="norm")(x))

@@ -12,11 +12,12 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Bool, Float
 
 from haemsa_jax.models.haemsa.config import LOCAL_EXPERTS, HaemsaConfig
 from haemsa_jax.models.haemsa.gating import Gate
 from haemsa_jax.models.haemsa.registries import EXPERTS
-from haemsa_jax.models.layers import Array, Attention, Dense, Dropout, masked_mean
+from haemsa_jax.models.layers import Array, Attention, Dense, Dropout, Scalar, masked_mean
 from haemsa_jax.structure.axes import Axis, plain
 
 
@@ -44,7 +45,9 @@ class PointwiseExpert(nn.Module):
     config: HaemsaConfig | Shapes
 
     @nn.compact
-    def __call__(self, x: Array, mask: Array) -> Array:
+    def __call__(
+        self, x: Float[Array, "*batch tokens width"], mask: Bool[Array, "*batch tokens"]
+    ) -> Float[Array, "*batch tokens width"]:
         hidden = Dense(self.config.expansion * self.config.width, name="hidden")(x)
         return Dense(self.config.width, name="out")(nn.gelu(hidden))
 
@@ -60,7 +63,9 @@ class ConvolutionExpert(nn.Module):
     config: HaemsaConfig | Shapes
 
     @nn.compact
-    def __call__(self, x: Array, mask: Array) -> Array:
+    def __call__(
+        self, x: Float[Array, "*batch tokens width"], mask: Bool[Array, "*batch tokens"]
+    ) -> Float[Array, "*batch tokens width"]:
         reach = self.config.kernel // 2
         length = x.shape[-2]
         padded = jnp.pad(x, [(0, 0)] * (x.ndim - 2) + [(reach, reach), (0, 0)])
@@ -76,7 +81,9 @@ class AttentionExpert(nn.Module):
     config: HaemsaConfig | Shapes
 
     @nn.compact
-    def __call__(self, x: Array, mask: Array) -> Array:
+    def __call__(
+        self, x: Float[Array, "*batch tokens width"], mask: Bool[Array, "*batch tokens"]
+    ) -> Float[Array, "*batch tokens width"]:
         width, heads = self.config.width, self.config.heads
         return Attention(width, width, heads, name="attend")(x, x, mask)
 
@@ -93,7 +100,9 @@ class RecurrenceExpert(nn.Module):
     config: HaemsaConfig | Shapes
 
     @nn.compact
-    def __call__(self, x: Array, mask: Array) -> Array:
+    def __call__(
+        self, x: Float[Array, "*batch tokens width"], mask: Bool[Array, "*batch tokens"]
+    ) -> Float[Array, "*batch tokens width"]:
         width = self.config.width
         decay, value, gate = jnp.split(Dense(3 * width, name="project")(x), 3, axis=-1)
         # A bias towards remembering: sigmoid(1) = 0.73 a token.
@@ -169,15 +178,15 @@ class LocalBank(nn.Module):
     @nn.compact
     def __call__(
         self,
-        x: Array,
-        mask: Array,
-        situation: Array | None = None,
-        allowed: Array | None = None,
-        sharpness: Array | float = 1.0,
-        active: Array | float = 1.0,
-        dropout: Array | float = 0.0,
+        x: Float[Array, "*batch tokens width"],
+        mask: Bool[Array, "*batch tokens"],
+        situation: Float[Array, "*batch situation"] | None = None,
+        allowed: Float[Array, " experts"] | None = None,
+        sharpness: Scalar = 1.0,
+        active: Scalar = 1.0,
+        dropout: Scalar = 0.0,
         choices: Mapping[str, Mapping[str, Any]] | None = None,
-    ) -> tuple[Array, Array]:
+    ) -> tuple[Float[Array, "*batch tokens width"], Float[Array, "*batch experts"]]:
         """Tokens through the block.
 
         Args:

@@ -9,6 +9,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
 from haemsa_jax.models.haemsa.config import HaemsaConfig
 from haemsa_jax.models.haemsa.declaration import situation_axis
@@ -32,7 +33,12 @@ class ConcatFusion(nn.Module):
     config: HaemsaConfig
 
     @nn.compact
-    def __call__(self, summaries: Array, presence: Array, query: Array) -> Array:
+    def __call__(
+        self,
+        summaries: Float[Array, "*batch modalities width"],
+        presence: Bool[Array, "*batch modalities"],
+        query: Float[Array, "*batch width"],
+    ) -> Float[Array, "*batch width"]:
         width = self.config.width
         flat = summaries.reshape(*summaries.shape[:-2], -1)
         rows = (*summary_axis(self.config, width), *plain(width))
@@ -50,7 +56,12 @@ class TensorFusion(nn.Module):
     config: HaemsaConfig
 
     @nn.compact
-    def __call__(self, summaries: Array, presence: Array, query: Array) -> Array:
+    def __call__(
+        self,
+        summaries: Float[Array, "*batch modalities width"],
+        presence: Bool[Array, "*batch modalities"],
+        query: Float[Array, "*batch width"],
+    ) -> Float[Array, "*batch width"]:
         rank, width = self.config.fusion_rank, self.config.width
         product: Any = 1.0
         for index, name in enumerate(self.config.built_modalities):
@@ -70,7 +81,12 @@ class AttentionFusion(nn.Module):
     config: HaemsaConfig
 
     @nn.compact
-    def __call__(self, summaries: Array, presence: Array, query: Array) -> Array:
+    def __call__(
+        self,
+        summaries: Float[Array, "*batch modalities width"],
+        presence: Bool[Array, "*batch modalities"],
+        query: Float[Array, "*batch width"],
+    ) -> Float[Array, "*batch width"]:
         width, over = self.config.width, summary_axis(self.config, 1)
         attend = Attention(width, width, self.config.heads, over, name="attend")
         return attend(query[..., None, :], summaries, presence)[..., 0, :]
@@ -83,7 +99,12 @@ class GatedSumFusion(nn.Module):
     config: HaemsaConfig
 
     @nn.compact
-    def __call__(self, summaries: Array, presence: Array, query: Array) -> Array:
+    def __call__(
+        self,
+        summaries: Float[Array, "*batch modalities width"],
+        presence: Bool[Array, "*batch modalities"],
+        query: Float[Array, "*batch width"],
+    ) -> Float[Array, "*batch width"]:
         config, width, modalities = self.config, self.config.width, summaries.shape[-2]
         values = jnp.tanh(Dense(width, over=summary_axis(config, 1), name="values")(summaries))
         flat = summaries.reshape(*summaries.shape[:-2], -1)
@@ -109,14 +130,14 @@ class Fusion(nn.Module):
     @nn.compact
     def __call__(
         self,
-        summaries: Array,
-        presence: Array,
-        situation: Array,
-        task_index: Array,
-        query: Array,
-        allowed: Array,
+        summaries: Float[Array, "*batch modalities width"],
+        presence: Bool[Array, "*batch modalities"],
+        situation: Float[Array, "*batch situation"],
+        task_index: Int[Array, "*batch"],
+        query: Float[Array, "*batch width"],
+        allowed: Float[Array, "*batch operators"],
         structure: Structure,
-    ) -> tuple[Array, Array]:
+    ) -> tuple[Float[Array, "*batch width"], Float[Array, "*batch operators"]]:
         """Join the modalities.
 
         Args:

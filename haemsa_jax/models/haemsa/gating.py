@@ -1,8 +1,9 @@
 """Gates: how much each expert that the structure allows weighs, for this sample."""
 
 import flax.linen as nn
+from jaxtyping import Float, Int
 
-from haemsa_jax.models.layers import Array, Dense, masked_softmax
+from haemsa_jax.models.layers import Array, Dense, Scalar, masked_softmax
 from haemsa_jax.structure.axes import Axis, each, outer
 
 
@@ -20,7 +21,12 @@ class Gate(nn.Module):
     rows: Axis = ()
 
     @nn.compact
-    def __call__(self, view: Array, allowed: Array, sharpness: Array | float) -> Array:
+    def __call__(
+        self,
+        view: Float[Array, "*batch view"],
+        allowed: Float[Array, " experts"],
+        sharpness: Scalar,
+    ) -> Float[Array, "*batch experts"]:
         """float[..., S], {0, 1}[E], float[] -> weights float[..., E], summing to 1."""
         logits = Dense(
             len(self.experts),
@@ -45,7 +51,13 @@ class TaskGate(nn.Module):
     rows: Axis = ()
 
     @nn.compact
-    def __call__(self, view: Array, task: Array, allowed: Array, sharpness: Array) -> Array:
+    def __call__(
+        self,
+        view: Float[Array, "*batch view"],
+        task: Int[Array, "*batch"],
+        allowed: Float[Array, "*batch experts"],
+        sharpness: Scalar,
+    ) -> Float[Array, "*batch experts"]:
         """float[..., S], int[...], {0, 1}[..., E], float[] -> weights float[..., E]."""
         tasks, experts = len(self.tasks), len(self.experts)
         logits = Dense(

@@ -13,6 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Int
 
 from haemsa_jax.models.haemsa import declaration
 from haemsa_jax.models.haemsa.config import HaemsaConfig
@@ -90,7 +91,7 @@ class Haemsa(nn.Module):
         structure: Structure,
         rates: Rates,
         dataset: str,
-        longest: Mapping[str, Array] | None = None,
+        longest: Mapping[str, Int[Array, ""]] | None = None,
     ) -> Outputs:
         """Run one data set's samples.
 

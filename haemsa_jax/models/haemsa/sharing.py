@@ -7,6 +7,7 @@ bool[..., U]. The idea of the two parts is that of domain separation (Bousmalis 
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jaxtyping import Bool, Float
 
 from haemsa_jax.models.haemsa.config import HaemsaConfig
 from haemsa_jax.models.haemsa.declaration import situation_axis
@@ -21,7 +22,11 @@ class TwoParts(nn.Module):
     config: HaemsaConfig
 
     @nn.compact
-    def __call__(self, summaries: Array, presence: Array) -> tuple[Array, Array]:
+    def __call__(
+        self,
+        summaries: Float[Array, "*batch modalities width"],
+        presence: Bool[Array, "*batch modalities"],
+    ) -> tuple[Float[Array, "*batch modalities width"], Float[Array, "*batch modalities width"]]:
         """Both parts, zeros where a modality is absent or its part is not built."""
         width, names = self.config.width, self.config.built_modalities
         over = each(map(modality, names))
@@ -47,7 +52,11 @@ class Imputer(nn.Module):
     config: HaemsaConfig
 
     @nn.compact
-    def __call__(self, shared: Array, presence: Array) -> Array:
+    def __call__(
+        self,
+        shared: Float[Array, "*batch modalities width"],
+        presence: Bool[Array, "*batch modalities"],
+    ) -> Float[Array, "*batch modalities width"]:
         """float[..., U, D], bool[..., U] -> float[..., U, D], imputed for all of them."""
         width, count = self.config.width, shared.shape[-2]
         names = tuple(map(modality, self.config.built_modalities))
@@ -71,8 +80,12 @@ class SpecificPath(nn.Module):
 
     @nn.compact
     def __call__(
-        self, specific: Array, presence: Array, situation: Array, allowed: Array
-    ) -> tuple[Array, Array]:
+        self,
+        specific: Float[Array, "*batch modalities width"],
+        presence: Bool[Array, "*batch modalities"],
+        situation: Float[Array, "*batch situation"],
+        allowed: Float[Array, "*batch parts"],
+    ) -> tuple[Float[Array, "*batch width"], Float[Array, "*batch parts"]]:
         """The sum and its weights.
 
         Args:
