@@ -45,14 +45,17 @@ from .interrupt import Interrupt
 from .progress import TrainingBar
 
 _GENOME = flags.DEFINE_list(
-    "genome", None, "Genome file of a search, such as best.json; a comma list of several.",
+    "genome",
+    None,
+    "Genome file of a search, such as best.json; a comma list of several.",
     required=True,
-)  # fmt: skip
+)
 _ABLATE = flags.DEFINE_list(
-    "ablate", None,
+    "ablate",
+    None,
     f"What is taken away, one at a time, of {', '.join(ABLATIONS)}; by default all, but multitask "
     "where there is one task.",
-)  # fmt: skip
+)
 tasks.define_flags()
 cli.define_training_flags()
 
@@ -122,9 +125,14 @@ def _train(variant: Variant, datasets, directory: Path, devices, stop) -> dict:
     params = words.weights(variant.network)
     start = Start(variant.structure, params, {"ablation": directory.name})
     train = make_train(
-        variant.network, variant.train, data, devices, flags.FLAGS.checkpoint_every, start,
+        variant.network,
+        variant.train,
+        data,
+        devices,
+        flags.FLAGS.checkpoint_every,
+        start,
         resident=flags.FLAGS.resident_mib << 20,
-    )  # fmt: skip
+    )
     with TrainingBar(f"{directory.parent.name}/{directory.name}") as bar:
         return train(directory, observe=bar, stop=stop).progress
 

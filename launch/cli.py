@@ -120,8 +120,10 @@ def devices() -> list[jax.Device]:
     """All devices of all processes, or the local ones that `--devices` asks for."""
     if jax.process_count() > 1:
         if flags.FLAGS.devices:
-            raise InputError(f"--devices={flags.FLAGS.devices} is for one process; of several all "
-                             "devices are used: leave it away")  # fmt: skip
+            raise InputError(
+                f"--devices={flags.FLAGS.devices} is for one process; of several all "
+                "devices are used: leave it away"
+            )
         return jax.devices()
     available, count = jax.local_devices(), flags.FLAGS.devices
     if not 0 <= count <= len(available):
@@ -198,18 +200,20 @@ def define_trained_flags() -> None:
         "dataset", None, "As which data set samples are read, of a network trained on several."
     )
     flags.DEFINE_integer(
-        "networks", None,
+        "networks",
+        None,
         "Networks whose predictions are averaged; by default all seeds, or a search's best.",
-    )  # fmt: skip
+    )
 
 
 def define_resident_flag() -> None:
     """How large a data set may be on the device."""
     flags.DEFINE_integer(
-        "resident_mib", streaming.RESIDENT >> 20,
+        "resident_mib",
+        streaming.RESIDENT >> 20,
         "Splits of more MiB of features are streamed from the host's memory; two pieces at a time "
         "take no more than that.",
-    )  # fmt: skip
+    )
 
 
 def _field_docs(config: type) -> dict[str, str]:

@@ -37,9 +37,10 @@ _ENCODER = flags.DEFINE_string(
     "encoder", None, "Where the text encoder lies, if not where it was in training."
 )
 _FILES_FROM = flags.DEFINE_string(
-    "files_from", None,
+    "files_from",
+    None,
     "Folder in which the files lie that INPUT names, also below it; by default that of INPUT.",
-)  # fmt: skip
+)
 
 cli.define_trained_flags()
 

@@ -12,10 +12,11 @@ flags.disclaim_key_flags()
 def define_process_flags() -> None:
     """Of which processes a run is, where there are several."""
     flags.DEFINE_string(
-        "coordinator", None,
+        "coordinator",
+        None,
         "HOST:PORT where process 0 listens, for a run of several processes; `auto` asks the "
         "cluster (SLURM, Open MPI, Kubernetes, Cloud TPU).",
-    )  # fmt: skip
+    )
     flags.DEFINE_integer(
         "processes", None, "How many processes the run has, unless the coordinator is auto."
     )

@@ -14,9 +14,12 @@ class Bar:
     def __init__(self, name: str, unit: str):
         self.name = name
         self.bar = tqdm(
-            desc=": ".join(filter(None, (name, "compiling"))), unit=unit, dynamic_ncols=True,
-            mininterval=0.5, disable=not cli.leads(),
-        )  # fmt: skip
+            desc=": ".join(filter(None, (name, "compiling"))),
+            unit=unit,
+            dynamic_ncols=True,
+            mininterval=0.5,
+            disable=not cli.leads(),
+        )
 
     def __enter__(self):
         return self

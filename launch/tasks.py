@@ -37,23 +37,28 @@ def define_flags() -> None:
         "future", ["0"], "Utterances after the target in conversational data: N, or DATASET=N,..."
     )
     flags.DEFINE_string(
-        "text", None,
+        "text",
+        None,
         "Text encoder whose token vectors of the words replace the text features: minilm, or the "
         "folder of a BERT, MiniLM, RoBERTa or MPNet model.",
-    )  # fmt: skip
+    )
     flags.DEFINE_enum(
-        "text_mode", "frozen", MODES,
+        "text_mode",
+        "frozen",
+        MODES,
         "frozen: vectors are computed once. pooled: their mean is an utterance. tuned: the encoder "
         "is trained with the network. adapted: thin matrices beside its own are.",
-    )  # fmt: skip
+    )
     flags.DEFINE_integer(
         "adapter_rank", 16, "Rank of a text encoder's adapters (--text_mode=adapted); 0 for none."
     )
     flags.DEFINE_enum(
-        "text_precision", "float32", PRECISIONS,
+        "text_precision",
+        "float32",
+        PRECISIONS,
         "Numbers that a text encoder within the network multiplies; bfloat16 is for accelerators "
         "and for processors with AMX.",
-    )  # fmt: skip
+    )
     flags.DEFINE_integer("max_tokens", 64, "Tokens after which words are cut off.")
     cli.define_network_flags()
 
@@ -136,9 +141,11 @@ def _text(base: EncoderSpec | None) -> EncoderSpec | None:
     """The text encoder that the flags describe, of which those given change what `base` says."""
     given = flags.FLAGS
     named = {
-        "mode": "text_mode", "rank": "adapter_rank", "precision": "text_precision",
+        "mode": "text_mode",
+        "rank": "adapter_rank",
+        "precision": "text_precision",
         "max_tokens": "max_tokens",
-    }  # fmt: skip
+    }
     given_flags = [flag for flag in named.values() if given[flag].present]
     if base is None and not given.text:
         if given_flags:

@@ -32,13 +32,16 @@ from .progress import TrainingBar
 
 _GENOME = flags.DEFINE_string("genome", None, "Genome file of a search, such as best.json.")
 _WEIGHTS = flags.DEFINE_enum(
-    "weights", "random", ["random", "inherited"],
+    "weights",
+    "random",
+    ["random", "inherited"],
     "Where training of a genome starts: afresh, or from what its search had trained.",
-)  # fmt: skip
+)
 _INIT_FROM = flags.DEFINE_string(
-    "init_from", None,
+    "init_from",
+    None,
     "Run directory of a trained network, also on other tasks, from whose weights this one starts.",
-)  # fmt: skip
+)
 _GRADIENTS = flags.DEFINE_bool(
     "gradients", False, "At every validation also log whether the tasks' gradients agree."
 )
@@ -75,9 +78,15 @@ def main() -> None:
     if _INIT_FROM.value is not None:
         start = _warm(start, network, config)
     train = make_train(
-        network, config, datasets, devices, flags.FLAGS.checkpoint_every, start, _GRADIENTS.value,
+        network,
+        config,
+        datasets,
+        devices,
+        flags.FLAGS.checkpoint_every,
+        start,
+        _GRADIENTS.value,
         flags.FLAGS.resident_mib << 20,
-    )  # fmt: skip
+    )
     reads = [source.path] if source else []
     directory = cli.run_directory(*reads, *filter(None, [_INIT_FROM.value]))
     with Interrupt() as interrupt, TrainingBar() as bar:

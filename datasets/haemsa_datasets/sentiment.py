@@ -12,11 +12,18 @@ SENTIMENT = TaskSpec(
     "sentiment",
     "regression",
     (
-        "mae", "corr", "acc7", "acc5", "acc3",
-        "acc2_has0", "f1_has0", "acc2_non0", "f1_non0",
+        "mae",
+        "corr",
+        "acc7",
+        "acc5",
+        "acc3",
+        "acc2_has0",
+        "f1_has0",
+        "acc2_non0",
+        "f1_non0",
     ),
     range=(-3.0, 3.0),
-)  # fmt: skip
+)
 
 _MODES = {"train": "train", "dev": "validation", "valid": "validation", "test": "test"}
 
@@ -45,9 +52,14 @@ class Labelled:
     def sample(self) -> Sample:
         """Words and label alone; the turn has to be set by the order within the video."""
         return Sample(
-            id=f"{self.video}_{self.clip}", group=self.video, turn=0, features={},
-            labels={SENTIMENT.name: self.label}, words=self.words, origin=self.origin,
-        )  # fmt: skip
+            id=f"{self.video}_{self.clip}",
+            group=self.video,
+            turn=0,
+            features={},
+            labels={SENTIMENT.name: self.label},
+            words=self.words,
+            origin=self.origin,
+        )
 
 
 def read_labels(raw_dir: Path, source: str) -> list[Labelled]:

@@ -15,8 +15,13 @@ TASK_WEIGHTINGS = ("fixed", "uncertainty")
 # between modalities.
 IMBALANCE = ("class_balance", "focal", "logit_adjustment")
 SHARING_LOSSES = (
-    "moments", "contrast", "correlation", "orthogonality", "reconstruction", "imputation",
-)  # fmt: skip
+    "moments",
+    "contrast",
+    "correlation",
+    "orthogonality",
+    "reconstruction",
+    "imputation",
+)
 BALANCE = ("gradient_balance", "prediction_balance")
 HIDING = ("utterance_dropout", "frame_dropout")
 OPTIONS = (*IMBALANCE, *HIDING, *SHARING_LOSSES, "distillation", *BALANCE)
@@ -115,15 +120,31 @@ class TrainConfig:
         object.__setattr__(self, "task_weights", frozen(self.task_weights))
         require_numbers(self, "training")
         positive = (
-            "seeds", "epochs", "batch_size", "evaluate_every", "learning_rate", "clip_norm",
-        )  # fmt: skip
+            "seeds",
+            "epochs",
+            "batch_size",
+            "evaluate_every",
+            "learning_rate",
+            "clip_norm",
+        )
         not_negative = (
-            "weight_decay", "auxiliary", "patience", "seed", "encoder_rate", "layer_decay",
-            "sampling_temperature", *OPTIONS,
-        )  # fmt: skip
+            "weight_decay",
+            "auxiliary",
+            "patience",
+            "seed",
+            "encoder_rate",
+            "layer_decay",
+            "sampling_temperature",
+            *OPTIONS,
+        )
         shares = (
-            "warmup", "dropout", "input_dropout", "modality_dropout", "encoder_dropout", "ema",
-        )  # fmt: skip
+            "warmup",
+            "dropout",
+            "input_dropout",
+            "modality_dropout",
+            "encoder_dropout",
+            "ema",
+        )
         require_each(self, "training", positive, lambda x: x > 0, "must be positive")
         require_each(self, "training", not_negative, lambda x: x >= 0, "must not be negative")
         require_each(self, "training", shares, lambda x: 0 <= x < 1, "must lie in [0, 1)")

@@ -54,9 +54,9 @@ def drop_utterances(key: Array, sample: Sample, rate: Array, context: tuple[int,
     of_rate, of_draw = jax.random.split(key)
     rate = 2.0 * rate * jax.random.uniform(of_rate)
     names, span = tuple(sample.masks), past + 1 + future
-    present = jnp.stack([
-        jnp.zeros(span, bool).at[sample.offsets[m] + past].max(sample.masks[m]) for m in names
-    ])  # fmt: skip
+    present = jnp.stack(
+        [jnp.zeros(span, bool).at[sample.offsets[m] + past].max(sample.masks[m]) for m in names]
+    )
     draw = jnp.where(present, jax.random.uniform(of_draw, present.shape), -1.0)
     keep = (draw >= rate) | (jnp.arange(len(names))[:, None] == jnp.argmax(draw, axis=0))
     masks = {

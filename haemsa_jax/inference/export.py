@@ -36,10 +36,13 @@ LOADER = "standalone.py"
 
 
 def export(
-    trained: Trained, directory: str | os.PathLike, dataset: str | None = None,
-    networks: int | None = None, tokens: Mapping[str, int] | None = None,
+    trained: Trained,
+    directory: str | os.PathLike,
+    dataset: str | None = None,
+    networks: int | None = None,
+    tokens: Mapping[str, int] | None = None,
     platforms: Sequence[str] = PLATFORMS,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Writes `model.stablehlo`, `weights.safetensors`, `config.json` and the loader.
 
     Args:
@@ -79,17 +82,21 @@ def export(
     )
     config = {
         "interface": {
-            "dataset": dataset, "widths": dict(widths), "tokens": lengths,
-            "context": [past, future], "tasks": {task.name: _task_json(task) for task in tasks},
+            "dataset": dataset,
+            "widths": dict(widths),
+            "tokens": lengths,
+            "context": [past, future],
+            "tasks": {task.name: _task_json(task) for task in tasks},
             "networks": trained.count,
             "reads": {name: list(read) for name, read in read_by_task(trained, dataset).items()},
         },
         "jax": {
-            "version": jax.__version__, "platforms": list(exported.platforms),
+            "version": jax.__version__,
+            "platforms": list(exported.platforms),
             "calling_convention": exported.calling_convention_version,
         },
         "experiment": trained.experiment.to_json(),
-    }  # fmt: skip
+    }
     try:
         directory.mkdir(parents=True, exist_ok=True)
         (directory / standalone.MODEL).write_bytes(exported.serialize())
@@ -167,11 +174,11 @@ def _flat(tree: Any) -> dict[str, np.ndarray]:
     """Leaves by their path, in the tree's order."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     roots = ("params", "constants", "structures")
-    return {
-        "/".join([roots[path[0].idx], *(_name(part) for part in path[1:])]):
-            np.ascontiguousarray(leaf)
-        for path, leaf in leaves
-    }  # fmt: skip
+    named = {}
+    for path, leaf in leaves:
+        name = "/".join([roots[path[0].idx], *(_name(part) for part in path[1:])])
+        named[name] = np.ascontiguousarray(leaf)
+    return named
 
 
 def _name(part: Any) -> str:

@@ -51,9 +51,12 @@ class Predictor:
         known = trained.experiment.data[self.dataset]
         self._reads = read_by_task(trained, self.dataset)
         self._reader = Reader(
-            network, self.dataset, known, _read_encoders(network, self.dataset, encoder),
+            network,
+            self.dataset,
+            known,
+            _read_encoders(network, self.dataset, encoder),
             [m for m in network.widths[self.dataset] if any(m in r for r in self._reads.values())],
-        )  # fmt: skip
+        )
         self._compiled: dict[Any, Any] = {}
         self._lock = threading.Lock()
 

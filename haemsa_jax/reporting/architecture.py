@@ -10,20 +10,18 @@ import os
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
-from matplotlib.path import Path
+from matplotlib.patches import FancyBboxPatch
 
 from haemsa_jax.config import NetworkConfig, dataset_of
-from haemsa_jax.reporting.drawing import ABSENT, DPI, FAINT, FONT, HUES, INK
+from haemsa_jax.reporting.boxes import arrow, box, link
+from haemsa_jax.reporting.drawing import DPI, FAINT, FONT, HUES, INK
 from haemsa_jax.structure.describe import used_parts
 from haemsa_jax.structure.interface import SIDES, modality, windows
 from haemsa_jax.structure.parts import Declaration, Gating, Structure, declare
 from haemsa_jax.structure.usage import modalities_of
 
-DARK = 0.6  # a weight from which ink on its shade is white
 Gates = Mapping[str, np.ndarray]
 
 
@@ -132,8 +130,11 @@ class _Drawing:
             self._task(task_id, placed["past"])
         scales = [g for g in self.declaration.genes if g.kind == "scale"]
         numbers = ", ".join(f"{g.name} {float(self.structure[g.name]):.2g}" for g in scales)
-        imputed = [p.name.partition("/")[2] for p in self.declaration.of_kind("imputed")
-                   if self.used[""][p.name]]  # fmt: skip
+        imputed = [
+            p.name.partition("/")[2]
+            for p in self.declaration.of_kind("imputed")
+            if self.used[""][p.name]
+        ]
         if imputed:
             text = f"imputed where absent: {', '.join(imputed)}"
             self.axes.text(-0.01, -0.015, text, va="bottom", fontsize=FONT - 1)
@@ -148,27 +149,27 @@ class _Drawing:
         """A modality, its blocks and its summary."""
         y, used = self.rows[m], self.used[""][modality(m)]
         hue = self.hues.get(m, INK)
-        _box(self.axes, 0.045, y, m, hue if used else None, width=0.1)
+        box(self.axes, 0.045, y, m, hue if used else None, width=0.1)
         x = 0.1
         for column in range(self.columns):
             on = column < len(blocks) and any(self.used[""][p] for p in blocks[column].parts)
             if column < len(blocks):
                 self._experts(self.left[column], y, blocks[column])
                 start, end = (x, y), (self.left[column] - 0.065, y)
-                _arrow(self.axes, start, end, hue if on else FAINT, on)
+                arrow(self.axes, start, end, hue if on else FAINT, on)
                 x = self.left[column] + 0.065
-        _arrow(self.axes, (x, y), (self.summary - 0.035, y), hue if used else FAINT, used)
-        _box(self.axes, self.summary, y, "Σ", hue if used else None, width=0.06)
+        arrow(self.axes, (x, y), (self.summary - 0.035, y), hue if used else FAINT, used)
+        box(self.axes, self.summary, y, "Σ", hue if used else None, width=0.06)
         if used:
             start, end = (self.summary + 0.035, y), (self.bank - 0.095, 0.5)
-            _arrow(self.axes, start, end, hue, True)
+            arrow(self.axes, start, end, hue, True)
 
     def _experts(self, x: float, y: float, gating: Gating) -> None:
         """The experts of one block, one above the other, those in use in ink."""
         height = 0.058
         for place, (part, label) in enumerate(zip(gating.parts, gating.labels, strict=True)):
             middle = y + ((len(gating.parts) - 1) / 2 - place) * height
-            _box(
+            box(
                 self.axes,
                 x,
                 middle,
@@ -190,7 +191,7 @@ class _Drawing:
             if self.used[""][part]:
                 source, _, target = label.partition(">")
                 hue, weight = self.hues.get(source, INK), self._weight(gating, place)
-                _link(self.axes, self.summary, self.rows[source], self.rows[target], hue, weight)
+                link(self.axes, self.summary, self.rows[source], self.rows[target], hue, weight)
 
     def _bank(self, gatings: Sequence[Gating]) -> None:
         """Parts that read all modalities, in one frame, and who uses them."""
@@ -213,17 +214,17 @@ class _Drawing:
                 users = [t for t in self.heads if self.used[t][part]]
                 shade = self._weight(gating, place)
                 hue = INK if users else None
-                _box(self.axes, self.bank, y, label, hue, width=0.14, shade=shade)
+                box(self.axes, self.bank, y, label, hue, width=0.14, shade=shade)
                 for t in users:
                     thick = None if self.gates is None else float(self.gates[t][gating.name][place])
                     start, end = (self.bank + 0.095, y), (self.tasks - 0.085, self.heads[t])
-                    _arrow(self.axes, start, end, FAINT, True, thick)
+                    arrow(self.axes, start, end, FAINT, True, thick)
         if not count:
             name = self.network.model.replace("_", " ")
             self.axes.text(self.bank, 0.5, name, ha="center", fontsize=FONT)
             for t in self.heads:
                 end = (self.tasks - 0.085, self.heads[t])
-                _arrow(self.axes, (self.bank + 0.095, 0.5), end, FAINT, True)
+                arrow(self.axes, (self.bank + 0.095, 0.5), end, FAINT, True)
 
     def _task(self, task_id: str, past: Sequence[Gating]) -> None:
         """A task, and in words what it reads."""
@@ -243,53 +244,6 @@ class _Drawing:
             names = [x for x, p in zip(gating.labels, gating.parts, strict=True) if used[p]]
             if names:
                 lines += [f"{gating.name}:", " + ".join(names)]
-        _box(self.axes, self.tasks, y, label, INK, width=0.16)
+        box(self.axes, self.tasks, y, label, INK, width=0.16)
         text = "\n".join(lines)
         self.axes.text(self.tasks, y - 0.06, text, ha="center", va="top", fontsize=FONT - 1)
-
-
-def _box(axes: Axes, x, y, text, hue, width, height=0.075, size=FONT, shade=None) -> None:
-    """A rounded box; without a hue, what is not used; with a shade, a gate weight in [0, 1]."""
-    face: str | tuple[float, ...] = "white"
-    ink = INK if hue else FAINT
-    if shade is not None:
-        face, text = colormaps["Blues"](float(shade)), f"{text} {shade:.2f}"
-        ink = "white" if shade > DARK else ink
-    axes.add_patch(
-        FancyBboxPatch(
-            (x - width / 2, y - height / 2), width, height, boxstyle="round,pad=0.004",
-            facecolor=face, edgecolor=hue or ABSENT, linewidth=1.8, zorder=3,
-            linestyle="-" if hue else "--",
-        )
-    )  # fmt: skip
-    axes.text(x, y, text, ha="center", va="center", fontsize=size, color=ink, zorder=4)
-
-
-def _arrow(axes: Axes, start, end, hue, on: bool, weight: float | None = None) -> None:
-    """With a weight in [0, 1], as thick as it says."""
-    width = (1.6 if on else 0.8) if weight is None else 0.4 + 4 * weight
-    axes.add_patch(
-        FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=9, color=hue,
-                        linewidth=width, linestyle="-" if on else ":", zorder=2)
-    )  # fmt: skip
-
-
-def _link(axes: Axes, x: float, source: float, target: float, hue: str, weight) -> None:
-    """A bent arrow beside the summaries; the two directions bend to either side."""
-    down = 1 if source > target else -1
-    side = x + 0.034 * down
-    ends = (side, source - 0.02 * down), (side, target + 0.02 * down)
-    control = (side + 0.18 * abs(source - target) * down, (source + target) / 2)
-    curve = Path([ends[0], control, ends[1]], [Path.MOVETO, Path.CURVE3, Path.CURVE3])
-    width = 2 if weight is None else 0.4 + 3 * weight
-    axes.add_patch(
-        FancyArrowPatch(path=curve, arrowstyle="-|>", mutation_scale=13, color=hue,
-                        linewidth=width, zorder=5)
-    )  # fmt: skip
-    if weight is not None:  # on the curve, off its middle, where another modality may stand
-        t = 0.3
-        across, up = np.array([(1 - t) ** 2, 2 * t * (1 - t), t**2]) @ curve.vertices
-        axes.text(
-            across, up, f"{weight:.2f}", ha="center", va="center", color=hue, fontsize=FONT - 2,
-            zorder=6, bbox={"fc": "white", "ec": "none", "pad": 0.5},
-        )  # fmt: skip

@@ -18,9 +18,12 @@ from haemsa_jax.structure.genes import Table
 
 
 def evolution_figure(
-    result: SearchResult, beside: SearchResult | None, problem: Problem, network: NetworkConfig,
+    result: SearchResult,
+    beside: SearchResult | None,
+    problem: Problem,
+    network: NetworkConfig,
     path: str | os.PathLike,
-) -> None:  # fmt: skip
+) -> None:
     """Writes one PNG with four panels.
 
     Args:
@@ -53,8 +56,14 @@ def _progress(axes: Axes, evolved: SearchResult, beside: SearchResult | None) ->
         generations = 1 + np.arange(len(result.history.best))
         quartiles = np.quantile(result.history.fitness, (0.25, 0.5, 0.75), axis=1)
         axes.plot(generations, result.history.best, color=hue, linewidth=2.4, label=f"{name}: best")
-        axes.plot(generations, quartiles[1], color=hue, linewidth=1, linestyle="--",
-                  label=f"{name}: median of the generation")  # fmt: skip
+        axes.plot(
+            generations,
+            quartiles[1],
+            color=hue,
+            linewidth=1,
+            linestyle="--",
+            label=f"{name}: median of the generation",
+        )
         axes.fill_between(generations, quartiles[0], quartiles[2], color=hue, alpha=0.12, lw=0)
     axes.set_title("fitness on validation by generation ↓", fontsize=FONT + 2)
     axes.set_xlabel("generation", fontsize=FONT)
@@ -95,9 +104,14 @@ def _frequencies(axes: Axes, history: History, table: Table) -> None:
     names, shares = gene_frequencies(history, table)
     generations = shares.shape[1]
     axes.imshow(
-        shares, vmin=0, vmax=1, cmap="Blues", aspect="auto", interpolation="nearest",
+        shares,
+        vmin=0,
+        vmax=1,
+        cmap="Blues",
+        aspect="auto",
+        interpolation="nearest",
         extent=(0.5, generations + 0.5, len(names) - 0.5, -0.5),
-    )  # fmt: skip
+    )
     size = FONT - 2 if len(names) <= 45 else FONT - 4
     spoken = short_names(table)
     labels = [" ".join((spoken[gene], label)).strip() for gene, label in names]
@@ -168,15 +182,25 @@ def _genealogy(axes: Axes, history: History, table: Table) -> None:
         head = ["generation: what went on (+) and off (−)"]  # noqa: RUF001
         head += [f"  … {len(words) - LISTED} before"] if len(words) > LISTED else []
         axes.text(
-            0.985, 0.98, "\n".join(head + words[-LISTED:]), transform=axes.transAxes,
-            ha="right", va="top", multialignment="left", fontsize=FONT - 2, color=TOTAL, zorder=4,
+            0.985,
+            0.98,
+            "\n".join(head + words[-LISTED:]),
+            transform=axes.transAxes,
+            ha="right",
+            va="top",
+            multialignment="left",
+            fontsize=FONT - 2,
+            color=TOTAL,
+            zorder=4,
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85},
-        )  # fmt: skip
+        )
     low = float(fitness.min())
     axes.set_ylim(max(0.0, low - 0.08 * (top - low)), top)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_title(f"the line of the best: {len(line)} of {len(fitness)} members, and its changes",
-                   fontsize=FONT + 2)  # fmt: skip
+    axes.set_title(
+        f"the line of the best: {len(line)} of {len(fitness)} members, and its changes",
+        fontsize=FONT + 2,
+    )
     axes.set_xlabel("generation", fontsize=FONT)
     axes.set_ylabel("fitness", fontsize=FONT)
     axes.tick_params(labelsize=FONT)

@@ -103,9 +103,14 @@ class TaskKind(abc.ABC):
 
     @abc.abstractmethod
     def loss(
-        self, task: TaskSpec, config: TrainConfig, settings: Any, head: Head,
-        logits: jax.Array, label: jax.Array,
-    ) -> jax.Array:  # fmt: skip
+        self,
+        task: TaskSpec,
+        config: TrainConfig,
+        settings: Any,
+        head: Head,
+        logits: jax.Array,
+        label: jax.Array,
+    ) -> jax.Array:
         """Loss of one prediction, pure.
 
         Args:

@@ -79,7 +79,7 @@ def _non0(prediction, truth, mask):
     return prediction > 0, truth > 0, mask & (truth != 0)
 
 
-def _binary_accuracy(binarise) -> Function:
+def _binary_accuracy(binarise: Callable[..., tuple[Array, Array, Array]]) -> Function:
     def acc2(prediction, truth, mask):
         xp = prediction.__array_namespace__()
         predicted, actual, kept = binarise(prediction, truth, mask)
@@ -88,11 +88,10 @@ def _binary_accuracy(binarise) -> Function:
     return acc2
 
 
-def _binary_f1(binarise) -> Function:
+def _binary_f1(binarise: Callable[..., tuple[Array, Array, Array]]) -> Function:
     def f1(prediction, truth, mask):
         xp = prediction.__array_namespace__()
-        predicted, actual, kept = binarise(prediction, truth, mask)
-        return _weighted_f1(xp, predicted, actual, kept, classes=2)
+        return _weighted_f1(xp, *binarise(prediction, truth, mask), classes=2)
 
     return f1
 
@@ -151,8 +150,7 @@ def f1_macro(prediction, truth, mask):
 def class_f1(prediction, truth, mask):
     """F1 of every class: float[C]."""
     xp = prediction.__array_namespace__()
-    predicted = xp.argmax(prediction, axis=-1)
-    return _class_f1(xp, predicted, truth, mask, prediction.shape[-1])[0]
+    return _class_f1(xp, xp.argmax(prediction, axis=-1), truth, mask, prediction.shape[-1])[0]
 
 
 # --- multilabel: prediction float[N, C] probabilities, truth {0, 1}[N, C], mask bool[N] -----------
@@ -284,11 +282,8 @@ def compute(task: TaskSpec, prediction: Array, truth: Array, mask: Array) -> dic
     finite = xp.isfinite(prediction)
     trusted = xp.all(finite | ~mask.reshape(mask.shape + (1,) * (prediction.ndim - 1)))
     prediction = xp.where(finite, prediction, 0)
-    values = {
-        # Those that have no function are no task's.
-        name: cast(Function, metric_of(name).function)(prediction, truth, mask)
-        for name in task.metrics
-    }
+    functions = {name: cast(Function, metric_of(name).function) for name in task.metrics}
+    values = {name: of(prediction, truth, mask) for name, of in functions.items()}
     return {name: xp.where(trusted, value, xp.nan)[()] for name, value in values.items()}
 
 

@@ -18,9 +18,11 @@ CITATION = (
     "the wild: CMU-MOSEI dataset and interpretable dynamic fusion graph. ACL 2018."
 )
 EMOTIONS = TaskSpec(
-    "emotions", "multilabel", ("f1_mean", "wacc_mean"),
+    "emotions",
+    "multilabel",
+    ("f1_mean", "wacc_mean"),
     ("happy", "sad", "anger", "surprise", "disgust", "fear"),
-)  # fmt: skip
+)
 CARDS = {
     "standard": Card(
         description="CMU-MOSEI, words of the standard split",

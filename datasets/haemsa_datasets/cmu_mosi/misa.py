@@ -54,6 +54,11 @@ def _sample(one: Any, origin: str) -> Sample:
         ) from error
     features = {"audio": np.asarray(audio, np.float32), "vision": np.asarray(vision, np.float32)}
     return Sample(
-        id=str(name), group=video, turn=turn, features=features, labels={SENTIMENT.name: label},
-        words=" ".join(map(str, words)), origin=origin,
-    )  # fmt: skip
+        id=str(name),
+        group=video,
+        turn=turn,
+        features=features,
+        labels={SENTIMENT.name: label},
+        words=" ".join(map(str, words)),
+        origin=origin,
+    )

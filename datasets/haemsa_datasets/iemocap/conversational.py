@@ -28,6 +28,7 @@ CLASSES = ("happy", "sad", "neutral", "angry", "excited", "frustrated")
 EMOTION = TaskSpec("emotion", "classification", METRICS, CLASSES)
 # Excitement counts as happiness; the frustrated are left out.
 EMOTION4 = TaskSpec("emotion4", "classification", METRICS, CLASSES[:4])
+PARTS = ("names", "speakers", "labels", "text", "audio", "vision", "words")
 _FOUR = (0, 1, 2, 3, 0, None)
 _VALIDATION = 10
 
@@ -58,8 +59,7 @@ def read_conversational(raw_dir: Path, widths: Mapping[str, int]) -> dict[str, l
 
 def _dialogue(path: Path, content: Any, video: str, widths: Mapping[str, int]) -> list[Sample]:
     where = f"{path}, dialogue {video}"
-    parts = dict(zip(("names", "speakers", "labels", "text", "audio", "vision", "words"), content,
-                     strict=False))  # fmt: skip
+    parts = dict(zip(PARTS, content, strict=False))
     missing = [name for name, part in parts.items() if video not in part]
     if missing:
         raise InputError(f"{where}: it has no {', '.join(missing)}")

@@ -37,13 +37,16 @@ CARDS = {
         description="IEMOCAP, MulT's features and split",
         widths={"text": 300, "audio": 74, "vision": 35},
         tasks=(mult.EMOTIONS,),
-        provenance={"text": "300 GloVe, a vector a word", "audio": "74 COVAREP",
-                    "vision": "35 Facet"},
+        provenance={
+            "text": "300 GloVe, a vector a word",
+            "audio": "74 COVAREP",
+            "vision": "35 Facet",
+        },
         conversational=False,
         source=mult.SOURCE,
         citation=CITATION,
     ),
-}  # fmt: skip
+}
 
 
 class Builder(HaemsaBuilder):

@@ -13,13 +13,17 @@ from haemsa_jax.errors import InputError
 
 SOURCE = "{train,dev,test}_sent_emo.csv in data/MELD/ of GitHub declare-lab/MELD"
 EMOTION = TaskSpec(
-    "emotion", "classification", ("f1_weighted", "accuracy", "f1_macro"),
+    "emotion",
+    "classification",
+    ("f1_weighted", "accuracy", "f1_macro"),
     ("neutral", "joy", "surprise", "anger", "sadness", "disgust", "fear"),
-)  # fmt: skip
+)
 SENTIMENT = TaskSpec(
-    "sentiment", "classification", ("f1_weighted", "accuracy", "f1_macro"),
+    "sentiment",
+    "classification",
+    ("f1_weighted", "accuracy", "f1_macro"),
     ("negative", "neutral", "positive"),
-)  # fmt: skip
+)
 FILES = {"train": "train", "validation": "dev", "test": "test"}
 COLUMNS = ("Utterance", "Speaker", "Emotion", "Sentiment", "Dialogue_ID", "Utterance_ID")
 

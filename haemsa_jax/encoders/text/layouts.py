@@ -35,11 +35,14 @@ _NAMES = {
     "bert": _Names(),
     "roberta": _Names(),
     "mpnet": _Names(
-        query="attention.attn.q", key="attention.attn.k", value="attention.attn.v",
-        out="attention.attn.o", attention_norm="attention.LayerNorm",
+        query="attention.attn.q",
+        key="attention.attn.k",
+        value="attention.attn.v",
+        out="attention.attn.o",
+        attention_norm="attention.LayerNorm",
         relative="encoder.relative_attention_bias.weight",
     ),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)

@@ -77,9 +77,12 @@ class Bert(nn.Module):
             bucket = relative_bucket(place[..., None, :] - place[..., :, None], config.buckets)
             bias = jnp.moveaxis(jnp.asarray(table)[bucket], -1, -3)
         stack = nn.scan(
-            _Layer, variable_axes={"params": 0}, split_rngs={"params": True, "dropout": True},
-            in_axes=nn.broadcast, length=config.layers,
-        )  # fmt: skip
+            _Layer,
+            variable_axes={"params": 0},
+            split_rngs={"params": True, "dropout": True},
+            in_axes=nn.broadcast,
+            length=config.layers,
+        )
         layers = stack(config, self.rank, self.precision, name="layers")
         x, _ = layers(x, mask, bias, dropout, adapters)
         return jnp.where(mask[..., None], x, 0.0)

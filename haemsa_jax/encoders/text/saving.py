@@ -20,8 +20,12 @@ from haemsa_jax.errors import InputError
 
 # What transformers wants of a tokeniser, where the published folder has it.
 BESIDE = (
-    "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "vocab.json", "merges.txt",
-)  # fmt: skip
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+)
 
 
 def write_pretrained(

@@ -119,10 +119,11 @@ class RecurrenceExpert(nn.Module):
 def _linear_recurrence(decay: Array, value: Array, reverse: bool) -> Array:
     """h_t = decay_t h_{t-1} + value_t from h = 0, over the second last axis."""
     return jax.lax.platform_dependent(
-        decay, value,
+        decay,
+        value,
         cpu=functools.partial(_in_turn, reverse=reverse),
         default=functools.partial(_in_log_steps, reverse=reverse),
-    )  # fmt: skip
+    )
 
 
 @_linear_recurrence.defjvp

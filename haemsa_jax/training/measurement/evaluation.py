@@ -103,11 +103,16 @@ def make_evaluate(
         }
         return {
             task_id: _evaluate_task(
-                task_id, task, placed, predict[dataset_of(task_id)],
-                splits[dataset_of(task_id)], single, ensemble,
+                task_id,
+                task,
+                placed,
+                predict[dataset_of(task_id)],
+                splits[dataset_of(task_id)],
+                single,
+                ensemble,
             )
             for task_id, task in network.tasks.items()
-        }  # fmt: skip
+        }
 
     return of
 

@@ -95,9 +95,15 @@ def make_losses(
 
 
 def _of_task(
-    network: NetworkConfig, config: TrainConfig, settings: Any, head: Mapping[str, Array],
-    task_id: str, outputs: list[Outputs], batch: Any, axis: str | None,
-) -> tuple[Array, Array]:  # fmt: skip
+    network: NetworkConfig,
+    config: TrainConfig,
+    settings: Any,
+    head: Mapping[str, Array],
+    task_id: str,
+    outputs: list[Outputs],
+    batch: Any,
+    axis: str | None,
+) -> tuple[Array, Array]:
     """float[4], main, auxiliary, distillation and whether it was drawn; and rightness float[2, M].
 
     `outputs` are those of every view.
@@ -115,10 +121,11 @@ def _of_task(
     if all(task_id in view.auxiliary for view in outputs):
         alone = [view.auxiliary[task_id] for view in outputs]
         each = jax.vmap(jax.vmap(loss, (0, None)))
-        auxiliary = _mean([
+        by_view = [
             share @ _over_present(each(of, label), view.presence)
             for of, view in zip(alone, outputs, strict=True)
-        ])  # fmt: skip
+        ]
+        auxiliary = _mean(by_view)
         if config.balances:
             true = functools.partial(kind.rightness, task, head)
             values = jax.vmap(jax.vmap(true, (0, None)))(alone[-1], label)

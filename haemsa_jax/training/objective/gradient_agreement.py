@@ -53,8 +53,12 @@ def _of_single_tasks(network: NetworkConfig) -> set[str]:
     """Top modules whose parameters are of one data set or task, or numbered by task."""
     part, own = declare(network).part, {UNCERTAINTY}
     for path, array in layout(network)["params"].items():
-        numbered = any(name.startswith("task/") for axis in array.axes for segment in axis
-                       for name in segment.parts)  # fmt: skip
+        numbered = any(
+            name.startswith("task/")
+            for axis in array.axes
+            for segment in axis
+            for name in segment.parts
+        )
         if part[array.owner].tasks is not None or (len(path) == 1 and numbered):
             own.add(path[0])
     return {name for name in own if not is_encoder(name)}

@@ -27,9 +27,14 @@ def make_views(network: NetworkConfig, config: TrainConfig) -> Callable[..., tup
     """
 
     def views(
-        dataset: str, samples: Sample, place: Array, rng: Array, structure: Any, settings: Any,
+        dataset: str,
+        samples: Sample,
+        place: Array,
+        rng: Array,
+        structure: Any,
+        settings: Any,
         ratio: Array,
-    ) -> tuple[Sample, ...]:  # fmt: skip
+    ) -> tuple[Sample, ...]:
         context, rate = network.context_of(dataset), settings.modality_dropout
         if config.prediction_balance:
             rates = hiding_rates(rate, ratio, settings.prediction_balance)

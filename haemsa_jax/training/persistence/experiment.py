@@ -34,9 +34,11 @@ class Experiment:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, as they come back from a checkpoint."""
         return {
-            "network": to_json(self.network), "train": to_json(self.train),
-            "origin": dict(self.origin), "data": dict(self.data),
-        }  # fmt: skip
+            "network": to_json(self.network),
+            "train": to_json(self.train),
+            "origin": dict(self.origin),
+            "data": dict(self.data),
+        }
 
 
 def experiment_from_json(values: Mapping[str, Any]) -> Experiment:
