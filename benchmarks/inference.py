@@ -102,7 +102,7 @@ def networks() -> tuple[Trained, Trained, Trained]:
 
     def trained(network, params, constants, structure) -> Trained:
         experiment = Experiment(network, TrainConfig(), {}, KNOWN)
-        return Trained(experiment, stack(params, 1), constants, stack(structure, 1), {})
+        return Trained(experiment, stack(params, 1), stack(constants, 1), stack(structure, 1), {})
 
     return (
         trained(network, params, constants, everything),

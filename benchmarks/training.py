@@ -91,7 +91,8 @@ def measure_haemsa() -> tuple[dict[str, float], int]:
     member, settings = init_state(network, config, params), settings_from_config(config, network)
     members, structures, settings = stack((member, structure, settings), 1)
     arrays = [
-        members, structures, settings, constants, {"random": split}, jax.random.key(1)[None],
+        members, structures, settings, stack(constants, 1), np.zeros(1, np.int32),
+        {"random": split}, jax.random.key(1)[None],
     ]  # fmt: skip
     members, *fixed = parallel.replicate(arrays, devices)
 
@@ -102,7 +103,7 @@ def measure_haemsa() -> tuple[dict[str, float], int]:
     train = median_seconds(lambda: jax.block_until_ready(block(members, *fixed, np.int32(steps))))
 
     predict = make_predict(network, 256, devices)
-    arrays = [stack(params, 1), constants, structures, split]
+    arrays = [stack(params, 1), stack(constants, 1), structures, split]
     arrays = parallel.replicate(arrays, devices)
     everything = np.arange(COUNT)
     inference = median_seconds(lambda: predict(*arrays, "random:score", everything))

@@ -34,6 +34,7 @@ from haemsa_jax.data.missing import PROTOCOLS
 from haemsa_jax.errors import InputError
 from haemsa_jax.reporting import protocols, results, robustness, tables
 from haemsa_jax.reporting.runs import load_runs, splits_for, vectors_of
+from haemsa_jax.training.measurement.evaluation import check_unseen
 
 from . import cli, program, words
 
@@ -70,6 +71,8 @@ def main() -> None:
     _check_flags()
     split, resident = _SPLIT.value, flags.FLAGS.resident_mib << 20
     runs = load_runs([Path(name) for name in _RUN_DIR.value])
+    for run in runs:
+        check_unseen(run.trained, split)
     network, out = runs[0].network, Path(_OUT_DIR.value or _RUN_DIR.value[0])
     fitted = _BASELINES.value or _PROTOCOL.value
     splits = splits_for(split, fitted=fitted)

@@ -3,11 +3,15 @@
   python -m launch.train --tasks=planted --run_dir=runs/planted
   python -m launch.train --tasks=hazumi:ui,hazumi:tc --past=8 --seeds=5 --run_dir=runs/hazumi
   python -m launch.train --genome=runs/evolved/best.json --seeds=5 --run_dir=runs/small
+  python -m launch.train --tasks=hazumi --past=8 --folds=5 --run_dir=runs/bag
 
 All seeds are trained side by side in one program. RUN_DIR holds the log, the curves, the checkpoint
 from which the same command again resumes, and the selected network of every seed. A genome that
 launch.evolve found brings tasks, network and training with it; flags that are given come first, and
 only what the genome uses is built. --init_from starts from a trained network, also of other tasks.
+
+With --folds a seed is a bag of networks, each trained without one share of the groups (people,
+videos, dialogues) of the splits train and validation, and judged by it.
 """
 
 import dataclasses
@@ -104,7 +108,8 @@ def _tell(directory: Path, config: TrainConfig, progress: dict) -> None:
     chosen = zip(progress["best_score"], progress["best_step"], strict=True)
     for seed, (score, step) in enumerate(chosen, start=config.seed):
         when = f"at step {step} of {progress['step']}"
-        summary = f"best validation score {score:.4f} (higher is better) {when}"
+        judge = "out-of-fold" if config.folds else "validation"
+        summary = f"best {judge} score {score:.4f} (higher is better) {when}"
         print(f"seed {seed}: {summary if step else 'not validated yet'}")
     best = "best, " if any(progress["best_step"]) else ""
     print(f"written: {directory}: {best}latest, log.jsonl, training.png", flush=True)

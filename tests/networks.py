@@ -87,4 +87,5 @@ def made(network, dataset, seeds=2, params=None) -> Trained:
     params = {**params_of(network, (seeds,)), **stack(params or {}, seeds)}
     experiment = Experiment(network, TrainConfig(seeds=seeds), {}, describe_data(data))
     structures = stack(default_structure(network), seeds)
-    return Trained(experiment, params, make_constants(network, data), structures, {})
+    constants = stack(make_constants(network, data), seeds)
+    return Trained(experiment, params, constants, structures, {})

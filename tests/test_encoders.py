@@ -15,10 +15,11 @@ from samples import BERT, utterances
 
 from haemsa_jax.config import TrainConfig, encoder_name, network_from_json, to_json
 from haemsa_jax.data.batches import device_split, gather
+from haemsa_jax.data.folds import make_partition
 from haemsa_jax.encoders import encoder_named, register, specify, with_tokens, with_vectors
 from haemsa_jax.errors import InputError
 from haemsa_jax.inference import Predictor
-from haemsa_jax.models import LateFusionConfig, Rates, build, variables_of
+from haemsa_jax.models import LateFusionConfig, Rates, build, constants_at, variables_of
 from haemsa_jax.structure.parts import declare, default_structure, shut
 from haemsa_jax.structure.specialise import specialise
 from haemsa_jax.structure.warm_start import take, trained_encoder
@@ -192,7 +193,8 @@ def test_without_audio_its_encoder_is_gone(made):
     _, data, network, given, trained = made
     structure = shut(network, default_structure(network), ["modality/audio"])
     params = params_of(network)
-    cut = specialise(network, params, trained.constants, structure)
+    constants = constants_at(trained.constants, 0)
+    cut = specialise(network, params, constants, structure)
     assert "encoder_audio" not in cut.params
     assert ("encoder_text" in cut.params) == bool(given)
     rows, split = jnp.arange(12), jax.device_put(device_split(data.splits["test"]))
@@ -206,7 +208,7 @@ def test_without_audio_its_encoder_is_gone(made):
             out = build(network).apply(variables, samples, structure, Rates(), "talks")
             return out.predictions["talks:score"]
 
-        return of(network, params, trained.constants, structure), of(
+        return of(network, params, constants, structure), of(
             cut.network, cut.params, cut.constants, cut.structure
         )
 
@@ -247,7 +249,7 @@ def test_what_does_not_fit(made):
         adapted = dataclasses.replace(network.encoders["text"], mode="adapted")
         other = network.changed(encoders={**network.encoders, "text": adapted})
         with pytest.raises(InputError, match=r"weights are missing .* as 'encoder_text'"):
-            begin_with(other, {"talks": data}, {})
+            begin_with(other, make_partition({"talks": data}), {})
     with pytest.raises(InputError, match="the encoder of 'vision' reads 'audio'"):
         network.changed(encoders={"vision": network.encoders["audio"]})
     with pytest.raises(

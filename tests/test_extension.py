@@ -240,7 +240,7 @@ def test_an_experiment_of_it_goes_out_and_in_as_json(own):
     assert experiment_from_json(experiment.to_json()) == experiment
 
 
-KITCHEN = '''
+PANTRY = '''
 import numpy as np
 import tensorflow_datasets as tfds
 
@@ -250,11 +250,11 @@ from haemsa_jax.config import TaskSpec
 
 
 class Builder(HaemsaBuilder):
-    """Moods of a kitchen."""
+    """Moods of a pantry."""
 
     VERSION = tfds.core.Version("1.0.0")
     card = Card(
-        description="Moods of a kitchen.",
+        description="Moods of a pantry.",
         widths={"text": 4},
         tasks=(TaskSpec("mood", "regression", ("mae", "corr"), range=(-1.0, 1.0)),),
         provenance={"text": "generated"},
@@ -284,17 +284,17 @@ class Builder(HaemsaBuilder):
 
 
 def test_a_data_set_of_a_directory_of_ones_own(tmp_path):
-    folder = tmp_path / "sets" / "kitchen"
+    folder = tmp_path / "sets" / "pantry"
     folder.mkdir(parents=True)
-    (folder / "kitchen_dataset_builder.py").write_text(KITCHEN)
+    (folder / "pantry_dataset_builder.py").write_text(PANTRY)
     (folder / "__init__.py").write_text("")
-    assert catalog.register_directory(tmp_path / "sets") == ("kitchen",)
-    assert "kitchen" in catalog.names()
-    preparation.prepare("kitchen", None, tmp_path / "data")
-    loaded = haemsa_datasets.load("kitchen", tmp_path / "data", SPLITS)
+    assert catalog.register_directory(tmp_path / "sets") == ("pantry",)
+    assert "pantry" in catalog.names()
+    preparation.prepare("pantry", None, tmp_path / "data")
+    loaded = haemsa_datasets.load("pantry", tmp_path / "data", SPLITS)
     assert [len(loaded.splits[name]) for name in SPLITS] == [24, 8, 8]
-    network = SummingConfig({"kitchen": loaded.widths}, {"kitchen:mood": loaded.tasks["mood"]}, 8)
-    trained = make_train(network, TrainConfig(epochs=1, batch_size=8), {"kitchen": loaded})()
+    network = SummingConfig({"pantry": loaded.widths}, {"pantry:mood": loaded.tasks["mood"]}, 8)
+    trained = make_train(network, TrainConfig(epochs=1, batch_size=8), {"pantry": loaded})()
     assert np.isfinite(trained.progress["best_score"]).all()
     with pytest.raises(InputError, match="holds no data set; expected folders NAME"):
         catalog.register_directory(tmp_path)

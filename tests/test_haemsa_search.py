@@ -125,11 +125,11 @@ def test_costs_are_those_of_the_metrics(network, duo, data, problem, result):
         masks = {m: mask & (m in pattern.split("+")) for m, mask in split.masks.items()}
         rows = np.flatnonzero(split.labelled[task.name])
         hidden = device_split(dataclasses.replace(split, masks=masks))
-        stacked = jax.tree.map(lambda x: x[None], (params, structure))
-        said = predict(stacked[0], data["constants"], stacked[1], hidden, task_id, rows)
+        stacked = jax.tree.map(lambda x: x[None], (params, data["constants"], structure))
+        said = predict(*stacked, hidden, task_id, rows)
         said = probabilities(task, said["prediction"][0])
         values = measure(task, said, split.labels[task.name][rows])
-        reference = label_reference(network, {duo.name: duo}, task_id)
+        reference = label_reference(network, {duo.name: duo.splits["train"]}, task_id)
         assert dataset_of(task_id) == duo.name
         np.testing.assert_allclose(cost, 1 - metrics.score(task, values, reference), atol=1e-5)
 

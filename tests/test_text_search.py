@@ -13,6 +13,7 @@ from samples import BERT
 from haemsa_jax.config import TrainConfig
 from haemsa_jax.data.batches import device_split, gather
 from haemsa_jax.data.description import describe_data
+from haemsa_jax.data.folds import make_partition
 from haemsa_jax.encoders import specify
 from haemsa_jax.encoders.text.module import lengths
 from haemsa_jax.errors import InputError
@@ -21,7 +22,7 @@ from haemsa_jax.evolution.genome import decode, gene_table
 from haemsa_jax.evolution.problem import make_problem, search_data
 from haemsa_jax.evolution.search import make_search
 from haemsa_jax.evolution.state import SearchConfig
-from haemsa_jax.models import Rates, build, variables_of
+from haemsa_jax.models import Rates, build, constants_at, variables_of
 from haemsa_jax.structure.size import size
 from haemsa_jax.structure.specialise import specialise
 from haemsa_jax.training.engine.loop import make_train
@@ -57,8 +58,8 @@ def given(pretrained):
 
 @pytest.fixture(scope="module")
 def variables(network, spoken, given):
-    _, constants = begin_with(network, {spoken.name: spoken}, given)
-    return drawn(lambda key: init_params(network, TRAIN, key)), constants
+    _, constants = begin_with(network, make_partition({spoken.name: spoken}), given)
+    return drawn(lambda key: init_params(network, TRAIN, key)), constants_at(constants, 0)
 
 
 def says(network, **said):

@@ -17,6 +17,7 @@ from networks import as_model, bare
 
 from haemsa_jax.config import OPTIONS, TrainConfig
 from haemsa_jax.data.batches import device_split
+from haemsa_jax.data.folds import make_partition
 from haemsa_jax.errors import InputError
 from haemsa_jax.models import default_structure
 from haemsa_jax.structure.parts import shut
@@ -141,7 +142,7 @@ def test_seeds_side_by_side_are_seeds_alone(lone, datasets, whole, tmp_path):
 def test_each_seed_keeps_its_own_best(lone, datasets, whole):
     """What was selected scores what the log says of that step, seed by seed."""
     trained = load_trained(whole[0])
-    validate = make_validate(lone, datasets, "validation", jax.local_devices()[:1])
+    validate = make_validate(lone, make_partition(datasets), jax.local_devices()[:1])
     _, scores = validate(trained.params, trained.constants, trained.structures)
     np.testing.assert_allclose(scores, whole[1]["best_score"], atol=1e-6)
 
@@ -170,7 +171,7 @@ def test_one_device_or_eight_give_the_same_to_1e_5(slim, pair):
         settings = settings_from_config(config, network)
         stacked = stack((member, default_structure(network), settings), 1)
         arrays = [
-            *stacked, make_constants(network, {"talks": pair}),
+            *stacked, stack(make_constants(network, {"talks": pair}), 1), np.zeros(1, np.int32),
             {"talks": device_split(pair.splits["train"])}, jax.random.key(1)[None],
         ]  # fmt: skip
         members, *others = parallel.replicate(arrays, devices)

@@ -34,6 +34,9 @@ class TrainConfig:
     Attributes:
       seed: root of every random stream.
       seeds: networks trained side by side in one program, with seeds `seed`, `seed` + 1, ...
+      folds: networks of each seed, each trained without one share of the groups (people, videos,
+        dialogues) of the splits train and validation, and judged by it; together they are one
+        predictor. 0 for one network, which the split validation judges.
       epochs: passes over the largest task's training split.
       batch_size: samples of a task in one step, over all devices; the mean over tasks where
         `sampling_temperature` makes them differ.
@@ -81,6 +84,7 @@ class TrainConfig:
 
     seed: int = 0
     seeds: int = 1
+    folds: int = 0
     epochs: int = 20
     batch_size: int = 64
     sampling_temperature: float = 0.0
@@ -132,6 +136,7 @@ class TrainConfig:
             "auxiliary",
             "patience",
             "seed",
+            "folds",
             "encoder_rate",
             "layer_decay",
             "sampling_temperature",
@@ -153,6 +158,10 @@ class TrainConfig:
             f"training: seed={self.seed} with seeds={self.seeds}: the last seed must lie below "
             f"{SEEDS}, since keys are made of 32 bits",
         )
+        require(
+            self.folds != 1,
+            "training: folds=1 would leave nothing to train on; give 2 or more, or 0 for none",
+        )
         require_each(self, "training", HIDING, lambda x: x <= 0.5, "must not be more than 0.5")
         require(
             self.regression_loss in ("l1", "l2", "huber"),
@@ -167,6 +176,11 @@ class TrainConfig:
         for task_id, weight in self.task_weights.items():
             require_number(weight, float, f"training: the weight of {task_id!r}")
             require(weight >= 0, f"training: weight {weight} of {task_id!r} must not be negative")
+
+    @property
+    def networks(self) -> int:
+        """Networks of one seed."""
+        return max(1, self.folds)
 
     @property
     def options(self) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ target is gathered when it is needed. A data set lives there whole, or as the pi
 steps need (`piece`), which is read the same way.
 """
 
+import dataclasses
 import functools
 import operator
 from collections.abc import Mapping, Sequence
@@ -33,6 +34,11 @@ class DeviceSplit(struct.PyTreeNode):
       rows: per task name int32[n], the labelled samples.
       lengths: per task name int32[n], by which samples come together in batches; empty where it
         does not matter.
+      counts: per task name int32[], how many of `rows` there are where not all of them are; else
+        empty.
+
+    With a leading axis of `rows`, `lengths` and `counts` a split is of several networks, one fold
+    each; `of_fold` is that of one of them.
     """
 
     features: Mapping[str, Array | np.ndarray]
@@ -41,6 +47,14 @@ class DeviceSplit(struct.PyTreeNode):
     labels: Mapping[str, Array | np.ndarray]
     rows: Mapping[str, Array | np.ndarray]
     lengths: Mapping[str, Array | np.ndarray]
+    counts: Mapping[str, Array | np.ndarray] = dataclasses.field(default_factory=dict)
+
+    def of_fold(self, fold: Array) -> "DeviceSplit":
+        """What the network of one fold reads; int[], which is ignored where there are none."""
+        if not self.counts:
+            return self
+        own = jax.tree.map(lambda x: jnp.asarray(x)[fold], (self.rows, self.lengths, self.counts))
+        return self.replace(rows=own[0], lengths=own[1], counts=own[2])
 
 
 def device_split(
@@ -136,8 +150,9 @@ def shuffled_positions(
     key: Array,
     step: Array,
     batch_size: int,
-    count: int,
+    count: int | Array | np.ndarray,
     lengths: Array | np.ndarray | None = None,
+    most: int | None = None,
 ) -> Array:
     """Places 0..count-1 that make up batch `step`, int[batch_size].
 
@@ -148,19 +163,20 @@ def shuffled_positions(
       key: of the order.
       step: number of the batch.
       batch_size: places a batch.
-      count: places in all.
+      count: places in all; int[] where it is data.
       lengths: int[count]; places of like length then come together, within pools of `POOL` batches
         that are drawn at random.
+      most: what `count` cannot be more than, where it is data.
     """
     start = step * batch_size
     if lengths is None:
-        return shuffled(key, start + jnp.arange(batch_size), count)
+        return shuffled(key, start + jnp.arange(batch_size), count, most)
     # From where the first place's pool begins to where the last one's is over, also where the short
     # pool that ends an epoch lies between.
     size = POOL * batch_size
     first = start - start % count % size
     walk = first + jnp.arange(2 * size + batch_size)
-    places, pool = shuffled(key, walk, count), walk % count // size
+    places, pool = shuffled(key, walk, count, most), walk % count // size
     # Up in one pool and down in the next, so that neighbours across the border are alike.
     rank = jnp.where(pool % 2, -lengths[places], lengths[places])
     number = walk // count * -(-count // size) + pool

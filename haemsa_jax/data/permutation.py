@@ -9,6 +9,7 @@ domains").
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 Array = jax.Array
 ROUNDS = 6
@@ -26,13 +27,16 @@ def mixed(x: Array) -> Array:
     return x ^ (x >> 16)
 
 
-def shuffled(key: Array, positions: Array, count: int) -> Array:
+def shuffled(
+    key: Array, positions: Array, count: int | Array | np.ndarray, most: int | None = None
+) -> Array:
     """What stands at `positions` of a walk that takes 0..count-1 in a new order every epoch.
 
     Args:
       key: of the order.
       positions: int[n], not negative; the first epoch is the first `count` of them.
-      count: how many places there are.
+      count: how many places there are; int[] where it is data.
+      most: what `count` cannot be more than, where it is data.
 
     Returns:
       int[n], places.
@@ -40,7 +44,8 @@ def shuffled(key: Array, positions: Array, count: int) -> Array:
     epoch = (positions // count).astype(jnp.uint32)
     place = (positions % count).astype(jnp.uint32)
     # Halves of equal size hold every place; at least one bit each.
-    half = max(1, -(-(count - 1).bit_length() // 2))
+    largest = int(count) if most is None else most
+    half = max(1, -(-(largest - 1).bit_length() // 2))
     low = jnp.uint32(2**half - 1)
     # A key is random numbers already; every round of every epoch makes one of its own of them.
     words = jax.random.key_data(key).astype(jnp.uint32)
@@ -54,7 +59,7 @@ def shuffled(key: Array, positions: Array, count: int) -> Array:
         return (left << half) | right
 
     def outside(x):
-        return x >= count
+        return x >= jnp.uint32(count)
 
     x = jax.lax.while_loop(
         lambda x: outside(x).any(), lambda x: jnp.where(outside(x), encipher(x), x), encipher(place)

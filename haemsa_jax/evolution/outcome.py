@@ -23,7 +23,7 @@ from haemsa_jax.evolution.genome import (
     train_config,
 )
 from haemsa_jax.evolution.state import History, SearchResult
-from haemsa_jax.models.model import fields_of, variables_of
+from haemsa_jax.models.model import constants_at, fields_of, variables_of
 from haemsa_jax.structure.parts import carried, declare
 from haemsa_jax.structure.size import size
 from haemsa_jax.structure.specialise import specialise, specialised_config
@@ -84,6 +84,8 @@ def population(result: SearchResult, experiment: Experiment, constants: dict) ->
     structures = jax.jit(jax.vmap(lambda genome: decode(network, genome, config)[0]))(genomes)
     structures = jax.device_get(structures)
     params = jax.tree.map(np.asarray, members.averaged)
+    constants = constants_at(constants, None)  # an axis for the networks, which share them
+    constants = constants_at(constants, np.zeros(len(genomes), int))
     return Trained(experiment, params, constants, structures, {"members": len(genomes)})
 
 
@@ -212,11 +214,12 @@ def begin(
             "for; leave the network's flags away, or train from random weights"
         )
     params, best = jax.tree.map(lambda x: x[0], (trained.params, trained.structures))
+    constants = constants_at(trained.constants, 0)
     # The file's numbers are rounded to what people read.
     same = jax.tree.map(lambda a, b: np.allclose(a, b, rtol=1e-5), best, structure)
     if not jax.tree.all(same):
         raise InputError(f"{source.path} is not the best genome of the weights beside it")
-    small = specialise(network, params, trained.constants, best)
+    small = specialise(network, params, constants, best)
     origin = {**origin, "weights": str(source.path.parent)}
     first = variables_of(small.params, small.constants)["params"]  # an encoder is there whole
     return small.network, Start(small.structure, first, origin)

@@ -9,20 +9,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from haemsa_jax.config import NetworkConfig, TrainConfig, check_together, dataset_of
-from haemsa_jax.data.batches import DeviceSplit, device_split, gather
-from haemsa_jax.data.dataset import Dataset, splits_of
+from haemsa_jax.data.batches import DeviceSplit, gather
+from haemsa_jax.data.dataset import Dataset
+from haemsa_jax.data.folds import make_partition
 from haemsa_jax.data.presence import restrict
 from haemsa_jax.errors import InputError
 from haemsa_jax.evolution.genome import decode, default_genome, gene_table
 from haemsa_jax.evolution.state import Problem, SearchConfig
-from haemsa_jax.models import Rates, build, default_structure, variables_of
+from haemsa_jax.models import Rates, build, constants_at, default_structure, variables_of
 from haemsa_jax.structure.parts import Structure
 from haemsa_jax.structure.size import parameters
 from haemsa_jax.tasks import kind_of, metrics
 from haemsa_jax.training.engine.drawing import make_draw
 from haemsa_jax.training.engine.state import init_params, init_state
 from haemsa_jax.training.engine.step import make_train_step
-from haemsa_jax.training.engine.streaming import host_splits
 from haemsa_jax.training.measurement.normalization import begin_with
 from haemsa_jax.training.measurement.scoring import label_reference
 from haemsa_jax.training.random_streams import step_key
@@ -157,15 +157,15 @@ def search_data(
       datasets: with the splits train and validation.
       given: weights that are no member's, such as those of an encoder that adapters stand beside.
     """
-    _, constants = begin_with(network, datasets, given or {})
+    partition = make_partition(datasets)
+    _, constants = begin_with(network, partition, given or {})
+    training, held_out = partition.device_splits(network)
     return {
-        "train": host_splits(network, splits_of(datasets, "train")),
-        "validation": {
-            name: device_split(split) for name, split in splits_of(datasets, "validation").items()
-        },
-        "constants": constants,
+        "train": training,
+        "validation": held_out,
+        "constants": constants_at(constants, 0),
         "references": {
-            task_id: np.float32(label_reference(network, datasets, task_id))
+            task_id: np.float32(label_reference(network, partition.training, task_id))
             for task_id in network.tasks
         },
     }

@@ -1,7 +1,5 @@
 """The forward pass of a run's networks, and which networks, data set and modalities it is of."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +7,8 @@ import numpy as np
 from haemsa_jax.config import NetworkConfig
 from haemsa_jax.data.batches import gather
 from haemsa_jax.errors import InputError
-from haemsa_jax.models import Rates, build, variables_of
+from haemsa_jax.models import Rates, build, constant_axes, variables_of
+from haemsa_jax.training.engine.members import in_turns
 from haemsa_jax.training.persistence.trained import Trained
 
 
@@ -26,8 +25,7 @@ def make_forward(network: NetworkConfig, dataset: str):
     places = np.array([network.task_index(task_id) for task_id in task_ids])
 
     def forward(params, constants, structures, split, rows):
-        def of(member):
-            params, structure = member
+        def of(params, constants, structure):
             variables = variables_of(params, constants)
 
             def asked(task, row):
@@ -42,9 +40,9 @@ def make_forward(network: NetworkConfig, dataset: str):
             return {"predictions": predictions, "gates": out.gates}
 
         # An encoder fills the device by itself.
-        if network.encoded(dataset):
-            return jax.lax.map(of, (params, structures))
-        return jax.vmap(lambda *member: of(member))(params, structures)
+        axes = (0, constant_axes(constants), 0)
+        each = in_turns(of, axes, 1) if network.encoded(dataset) else jax.vmap(of, axes)
+        return each(params, constants, structures)
 
     return forward
 
@@ -55,8 +53,7 @@ def chosen_networks(trained: Trained, networks: int | None) -> Trained:
     wanted = (1 if trained.ranked else count) if networks is None else networks
     if not 1 <= wanted <= count:
         raise InputError(f"networks={networks} are asked for, but the run holds {count}")
-    params, structures = jax.tree.map(lambda x: x[:wanted], (trained.params, trained.structures))
-    return dataclasses.replace(trained, params=params, structures=structures)
+    return trained.bags(wanted)
 
 
 def read_by_task(trained: Trained, dataset: str) -> dict[str, tuple[str, ...]]:

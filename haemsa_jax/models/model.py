@@ -163,6 +163,19 @@ def init_variables(model: nn.Module, key: Array) -> tuple[dict, dict]:
     return params, {**variables.get("constants", {}), **fixed}
 
 
+def constant_axes(constants: Mapping[str, Any]) -> dict[str, int | None]:
+    """`in_axes` of the constants of a stack of networks: each has its own, save for encoders."""
+    return {name: None if is_encoder(name) else 0 for name in constants}
+
+
+def constants_at(constants: Mapping[str, Any], place: Any) -> dict[str, Any]:
+    """Of a stack's constants those of one network, or of several; indexes the leading axis."""
+    return {
+        name: value if is_encoder(name) else jax.tree.map(lambda x: x[place], value)
+        for name, value in constants.items()
+    }
+
+
 def variables_of(params: Mapping[str, Any], constants: Mapping[str, Any]) -> dict[str, Any]:
     """What `apply` takes; an adapted encoder's own weights are constants until here."""
     fixed = {name: value for name, value in constants.items() if is_encoder(name)}

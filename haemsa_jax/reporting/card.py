@@ -105,11 +105,13 @@ def _origin(trained: Trained, run_dir: Path, dataset: str, networks: int) -> Ite
     commands = commands_of(run_dir) or ["(the command was not kept)"]
     yield "\n".join(f"    {command}" for command in commands)
     kind = "members of one search, the best first" if trained.ranked else "seeds"
+    what = f"bags of {trained.size} networks, one a fold" if trained.size > 1 else "networks"
+    judge = "out of fold" if trained.size > 1 else "on validation"
     others = [task_id for task_id in experiment.network.tasks if dataset_of(task_id) != dataset]
     together = f" Trained together with {', '.join(others)}." if others else ""
     yield (
-        f"The mean of {networks} of {trained.count} networks ({kind}), first seed "
-        f"{experiment.train.seed}; the step of each was selected on validation.{together}\n"
+        f"The mean of {networks} of {trained.count} {what} ({kind}), first seed "
+        f"{experiment.train.seed}; the step of each was selected {judge}.{together}\n"
         "All other settings are in the checkpoint, and in `config.json` of an export."
     )
 

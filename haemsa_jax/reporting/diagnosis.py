@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from haemsa_jax.config import NetworkConfig, dataset_of
 from haemsa_jax.data.dataset import Split
+from haemsa_jax.models import constants_at
 from haemsa_jax.reporting.drawing import DPI, FONT, HUES
 from haemsa_jax.structure.describe import used_parts
 from haemsa_jax.structure.parts import TASK, Structure, declare, shut
@@ -59,14 +60,14 @@ def diagnose(trained: Trained, splits: Mapping[str, Split]) -> Diagnosis:
         name: on_split(predict, network, split, name, devices)
         for name, split in host_splits(network, splits).items()
     }
-    constants = parallel.replicate(trained.constants, devices)
     influence: dict[str, dict] = {task_id: {} for task_id in network.tasks}
     probes: dict[str, list[float]] = {name: [] for name in probed}
-    count = 1 if trained.ranked else trained.count
-    for seed in range(count):
-        params, whole = jax.tree.map(lambda x, k=seed: x[k], (trained.params, trained.structures))
+    count = trained.size * (1 if trained.ranked else trained.count)
+    for place in range(count):
+        params, whole = jax.tree.map(lambda x, k=place: x[k], (trained.params, trained.structures))
         variants = without(network, whole)
-        placed = parallel.replicate([params, whole], devices)
+        constants = constants_at(trained.constants, np.array([place]))
+        placed = parallel.replicate([params, whole, constants], devices)
         vectors: dict[str, list] = {name: [] for name in probes}
         samples = []
         for task_id, task in network.tasks.items():
@@ -75,9 +76,9 @@ def diagnose(trained: Trained, splits: Mapping[str, Split]) -> Diagnosis:
             samples.append(rows)
             labels = splits[name].labels[task.name][rows]
 
-            def outputs(structures, name=name, task_id=task_id, rows=rows, params=placed[0]):
-                one = jax.tree.map(lambda x: jnp.asarray(x)[None], (params, structures))
-                return of_dataset[name](one[0], constants, one[1], task_id, rows)
+            def outputs(structures, name=name, task_id=task_id, rows=rows, placed=placed):
+                one = jax.tree.map(lambda x: jnp.asarray(x)[None], (placed[0], structures))
+                return of_dataset[name](one[0], placed[2], one[1], task_id, rows)
 
             reference = outputs(placed[1])
             # One part after the other: the parameters exist once, however many parts there are.

@@ -34,7 +34,8 @@ class Run:
     @property
     def label(self) -> str:
         """The model's name in tables."""
-        return model_label(self.network.model)
+        label, folds = model_label(self.network.model), self.trained.experiment.train.folds
+        return f"{label}, bag of {folds}" if folds else label
 
 
 def load_runs(directories: Sequence[Path]) -> list[Run]:

@@ -11,15 +11,23 @@ modalities, width 32, batch 64): one seed 14.6 and 15.9 hashed, 13.6 and 15.5 Th
 """
 
 import jax
+import jax.numpy as jnp
 
 Array = jax.Array
-RUN = ("init", "batch", "step")
+RUN = ("init", "batch", "step", "fold")
 NOISE = ("dropout", "presence", "utterances", "frames")
 
 
 def stream(seed: Array, name: str) -> Array:
     """The root key of one stream of a run; `seed` is a key."""
     return jax.random.fold_in(seed, RUN.index(name))
+
+
+def fold_keys(seed: Array, folds: int) -> Array:
+    """key[max(1, K)]: the root key of each of the K networks of one seed."""
+    if not folds:
+        return seed[None]
+    return jax.vmap(jax.random.fold_in, (None, 0))(stream(seed, "fold"), jnp.arange(folds))
 
 
 def step_key(seed: Array, step: Array) -> Array:

@@ -34,19 +34,30 @@ def steps_per_epoch(counts: Mapping[str, int], sizes: Mapping[str, int]) -> int:
 
 
 def label_counts(network: NetworkConfig, data: Mapping[str, DeviceSplit]) -> dict[str, int]:
-    """Labelled training samples of every task."""
+    """Labelled training samples of every task, with folds of the network that has most."""
     return {
-        task_id: len(data[dataset_of(task_id)].rows[task.name])
+        task_id: data[dataset_of(task_id)].rows[task.name].shape[-1]
         for task_id, task in network.tasks.items()
     }
 
 
 def drawn_places(
-    seed: Array, index: int, step: Array, size: int, count: int, lengths: Array | np.ndarray | None
+    seed: Array,
+    index: int,
+    step: Array,
+    size: int,
+    count: int | Array | np.ndarray,
+    lengths: Array | np.ndarray | None,
+    most: int | None = None,
 ) -> Array:
     """int[size], places among the `count` rows of a task, the `index`th, that its batch has."""
     order = jax.random.fold_in(stream(seed, "batch"), index)
-    return shuffled_positions(order, step, size, count, lengths)
+    return shuffled_positions(order, step, size, count, lengths, most)
+
+
+def of_fold(data: Mapping[str, DeviceSplit], fold: Array) -> dict[str, DeviceSplit]:
+    """By data set what the network of one fold, int[], reads."""
+    return {name: split.of_fold(fold) for name, split in data.items()}
 
 
 def make_draw(
@@ -62,7 +73,7 @@ def make_draw(
 
     Returns:
       draw(data, seed, step) -> `Batch`, with `data` a dict of data set name to training
-      `DeviceSplit`, `seed` a key and `step` int[].
+      `DeviceSplit` of one network, `seed` a key and `step` int[].
     """
 
     def draw(data: Mapping[str, DeviceSplit], seed: Array, step: Array) -> Batch:
@@ -74,8 +85,9 @@ def make_draw(
             for task_id in network.tasks_of(dataset):
                 index, name = network.task_index(task_id), network.tasks[task_id].name
                 size, share = sizes[task_id], sizes[task_id] // parts
-                count, lengths = split.rows[name].shape[0], split.lengths.get(name)
-                chosen = drawn_places(seed, index, step, size, count, lengths)
+                most, lengths = split.rows[name].shape[0], split.lengths.get(name)
+                count = split.counts.get(name, most)
+                chosen = drawn_places(seed, index, step, size, count, lengths, most)
                 chosen = jax.lax.dynamic_slice(chosen, (device * share,), (share,))
                 chosen_rows.append(split.rows[name][chosen])
                 place.append(before + device * share + jnp.arange(share))

@@ -2,10 +2,13 @@
 
 It runs on the host and only looks at what comes back from the devices between blocks. Several seeds
 are one stack of networks, trained side by side in one program. Everything that decides the result
-is a function of configuration, data and step, so that a killed run resumes bit for bit.
+is a function of configuration, data and step, so that a killed run resumes bit for bit. With folds
+each seed has K networks, which stand next to each other in the stack; the sample that one of them
+has not seen judges it, and all of a seed stop at the same step.
 """
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,9 +18,10 @@ import jax
 import numpy as np
 
 from haemsa_jax.config import NetworkConfig, TrainConfig, check_together
-from haemsa_jax.data.dataset import Dataset, splits_of
+from haemsa_jax.data.dataset import Dataset
 from haemsa_jax.data.description import describe_data
-from haemsa_jax.models import default_structure
+from haemsa_jax.data.folds import Partition, make_partition
+from haemsa_jax.models import constants_at, default_structure
 from haemsa_jax.structure.parts import check_structure
 from haemsa_jax.training.engine import parallel, reports
 from haemsa_jax.training.engine.blocks import make_agreement_of_members, make_block
@@ -30,13 +34,13 @@ from haemsa_jax.training.engine.progress import (
     with_scores,
 )
 from haemsa_jax.training.engine.state import init_params, init_state, settings_from_config, stack
-from haemsa_jax.training.engine.streaming import RESIDENT, Feed, host_splits
+from haemsa_jax.training.engine.streaming import RESIDENT, Feed
 from haemsa_jax.training.measurement.normalization import begin_with
 from haemsa_jax.training.measurement.validation import make_validate
 from haemsa_jax.training.persistence.experiment import Experiment
 from haemsa_jax.training.persistence.run_directory import InMemory, RunDirectory
 from haemsa_jax.training.persistence.trained import Trained, trained_tree
-from haemsa_jax.training.random_streams import stream
+from haemsa_jax.training.random_streams import fold_keys, stream
 
 BLOCK = 50  # steps between two looks at the losses, at most
 
@@ -71,7 +75,7 @@ class _Programs:
     sizes: dict[str, int]
     per_epoch: int
     checkpoint_every: int
-    fixed: tuple[Any, Any, Any]  # structures, settings, constants
+    fixed: tuple[Any, Any, Any, Any]  # structures, settings, constants, folds
     feed: Feed
     init: Callable[[jax.Array], Any]
     block: Callable[..., Any]
@@ -107,25 +111,27 @@ def make_train(
       resident: bytes of features up to which a split stays on the devices; larger ones stream.
 
     Returns:
-      train(directory=None, seed=config.seed, observe=..., stop=...) -> `Trained`: `config.seeds`
-      networks, of each seed those of its best validation, with `progress` at the end: `step`,
-      `total`, `stale`, `sizes` (samples of each task in a step), and `best_step` and `best_score`
-      by seed. With a directory it goes on where an earlier call stopped; without one nothing is
-      written. `observe` is called with every row of the log. `stop` is asked after every block of
-      steps; where it says yes, the state is saved and training ends early (`parallel.anybody` makes
-      several processes agree). It raises InputError where the directory cannot be written or holds
-      a run of another configuration or data, and NonFiniteLossError.
+      train(directory=None, seed=config.seed, observe=..., stop=...) -> `Trained`: the networks of
+      `config.seeds` seeds, those of each seed's best validation, with `progress` at the end:
+      `step`, `total`, `stale`, `sizes` (samples of each task in a step), and `best_step` and
+      `best_score` by seed. With a directory it goes on where an earlier call stopped; without one
+      nothing is written. `observe` is called with every row of the log. `stop` is asked after every
+      block of steps; where it says yes, the state is saved and training ends early
+      (`parallel.anybody` makes several processes agree). It raises InputError where the directory
+      cannot be written or holds a run of another configuration or data, and NonFiniteLossError.
 
     Raises:
-      InputError: the batch does not divide over the devices, or the start is of another network.
+      InputError: the batch does not divide over the devices, the start is of another network, the
+        data have too few groups for the folds, or are too large to be resident with folds.
     """
     devices = devices or jax.local_devices()
     parallel.check_divisible(config.batch_size, len(devices))
     check_together(network, config)
     start = start or Start(default_structure(network), {}, {})
     check_structure(network, start.structure)
+    partition = make_partition(datasets, config.folds)
     programs = _make_programs(
-        network, config, datasets, devices, checkpoint_every, start, gradients, resident
+        network, config, partition, devices, checkpoint_every, start, gradients, resident
     )
     description = describe_data(datasets)
 
@@ -148,16 +154,19 @@ def make_train(
 
 
 def _make_programs(
-    network, config, datasets, devices, checkpoint_every, start, gradients, resident
+    network, config, partition: Partition, devices, checkpoint_every, start, gradients, resident
 ) -> _Programs:
-    data = host_splits(network, splits_of(datasets, "train"))
+    data, _ = partition.device_splits(network)
     counts = label_counts(network, data)
     sizes = batch_sizes(counts, config, len(devices))
     per_epoch = steps_per_epoch(counts, sizes)
-    given, constants = begin_with(network, datasets, start.params)
+    given, constants = begin_with(network, partition, start.params)
     settings = settings_from_config(config, network)
-    members = stack((start.structure, settings), config.seeds)
-    structures, settings, constants = parallel.replicate([*members, constants], devices)
+    folds = np.tile(np.arange(config.networks, dtype=np.int32), config.seeds)
+    structures, settings = stack((start.structure, settings), len(folds))
+    fixed = parallel.replicate(
+        (structures, settings, constants_at(constants, folds), folds), devices
+    )
 
     def fresh(key, given):
         return init_state(network, config, init_params(network, config, stream(key, "init"), given))
@@ -174,13 +183,13 @@ def _make_programs(
         sizes=sizes,
         per_epoch=per_epoch,
         checkpoint_every=checkpoint_every,
-        fixed=(structures, settings, constants),
-        feed=Feed(network, data, sizes, config.seeds, BLOCK, devices, resident),
+        fixed=fixed,
+        feed=Feed(network, data, sizes, len(folds), BLOCK, devices, resident),
         init=lambda keys: init(keys, given),
         block=make_block(
             network, config, total_steps=per_epoch * config.epochs, length=BLOCK, devices=devices
         ),
-        validate=make_validate(network, datasets, "validation", devices, resident),
+        validate=make_validate(network, partition, devices, resident),
         agreement=agreement,
     )
 
@@ -191,9 +200,9 @@ def _run(
 ) -> Trained:  # fmt: skip
     """One training, from where the store leaves off."""
     network, config, total = programs.network, programs.config, programs.total
-    structures, _, constants = programs.fixed
+    structures, _, constants, _ = programs.fixed
     seed = experiment.train.seed
-    keys = _roots(np.arange(seed, seed + config.seeds))
+    keys = _roots(np.arange(seed, seed + config.seeds), config.folds)
     restored = store.restore()
     if restored is None:
         members, chosen = programs.init(keys), None
@@ -219,7 +228,7 @@ def _run(
         members, losses = programs.block(
             members, *programs.fixed, data, keys, np.int32(step - first)
         )
-        losses = np.asarray(losses)[: step - first]
+        losses = reports.by_seed(np.asarray(losses)[: step - first], config.networks, axis=1)
         for row in reports.loss_rows(network, first, seed, losses):
             epoch = row["step"] / programs.per_epoch
             record({**row, "epoch": epoch, "done": step, "total": total})
@@ -230,7 +239,8 @@ def _run(
             better = np.greater(scores, progress["best_score"])
             progress = with_scores(progress, better, step, scores)
             if better.any():
-                chosen = _select(better, members.averaged, chosen)
+                renewed = np.repeat(better, config.networks)
+                chosen = _select(renewed, members.averaged, chosen)
                 store.select(step, trained_tree(chosen, constants, structures), progress)
         stopped = stop()
         if stopped or evaluated or due:
@@ -241,23 +251,24 @@ def _run(
 
 def _report(programs: _Programs, members, data, keys, step: int, record: Observe) -> list[float]:
     """Validates, logs what it sees and returns the scores by seed."""
-    network, (structures, _, constants) = programs.network, programs.fixed
+    network, (structures, _, constants, _) = programs.network, programs.fixed
+    count = programs.config.networks
     values, scores = programs.validate(members.averaged, constants, structures)
     record({"step": step, "kind": "validation", "score": scores, **values})
     about: dict[str, Any] = reports.epochs_seen(step, programs.counts, programs.sizes)
-    about |= reports.task_weights(network, members.averaged)
+    about |= reports.task_weights(network, members.averaged, count)
     if programs.config.balances:
-        about |= reports.balance(network, members)
+        about |= reports.balance(network, members, count)
     if programs.agreement:
         cosines = programs.agreement(members, *programs.fixed, data, keys, np.int32(step - 1))
-        about |= reports.agreement(network, np.asarray(cosines))
+        about |= reports.agreement(network, np.asarray(cosines), count)
     record({"step": step, "kind": "tasks", **about})
     return scores
 
 
-@jax.jit
-def _roots(seeds: jax.Array) -> jax.Array:
-    return jax.vmap(jax.random.key)(seeds)
+@functools.partial(jax.jit, static_argnums=1)
+def _roots(seeds: jax.Array, folds: int) -> jax.Array:
+    return jax.vmap(lambda seed: fold_keys(jax.random.key(seed), folds))(seeds).reshape(-1)
 
 
 @jax.jit

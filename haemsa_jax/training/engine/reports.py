@@ -37,26 +37,37 @@ def loss_rows(
         yield {**row, **by_task}
 
 
+def by_seed(values: np.ndarray, networks: int, axis: int = 0) -> np.ndarray:
+    """Means over the networks of each seed, which stand next to each other along an axis."""
+    if networks == 1:
+        return values
+    before, after = values.shape[:axis], values.shape[axis + 1 :]
+    return values.reshape(*before, -1, networks, *after).mean(axis=axis + 1)
+
+
 def epochs_seen(step: int, counts: dict[str, int], sizes: dict[str, int]) -> dict[str, float]:
     """How often each task's samples have been seen."""
     return {f"epochs/{task}": step * sizes[task] / count for task, count in counts.items()}
 
 
-def task_weights(network: NetworkConfig, params: dict) -> dict[str, list[float]]:
+def task_weights(network: NetworkConfig, params: dict, networks: int = 1) -> dict[str, list[float]]:
     """Factors that were learnt for the tasks, by seed; empty where none are."""
     if UNCERTAINTY not in params:
         return {}
-    factors = np.exp(-np.asarray(params[UNCERTAINTY]))
+    factors = by_seed(np.exp(-np.asarray(params[UNCERTAINTY])), networks)
     return {f"weight/{task}": factors[:, k].tolist() for k, task in enumerate(network.tasks)}
 
 
-def balance(network: NetworkConfig, members: Any) -> dict[str, list[float]]:
+def balance(network: NetworkConfig, members: Any, networks: int = 1) -> dict[str, list[float]]:
     """How far each modality is ahead of the others, by seed."""
-    ratios = np.asarray(members.balance)
+    ratios = by_seed(np.asarray(members.balance), networks)
     return {f"lead/{m}": ratios[:, k].tolist() for k, m in enumerate(network.modalities)}
 
 
-def agreement(network: NetworkConfig, cosines: np.ndarray) -> dict[str, list[float]]:
+def agreement(
+    network: NetworkConfig, cosines: np.ndarray, networks: int = 1
+) -> dict[str, list[float]]:
     """Cosines float[S, K, K] of the tasks' gradients as a value a seed by `cosine/TASK|TASK`."""
+    cosines = by_seed(cosines, networks)
     pairs = combinations(enumerate(network.tasks), 2)
     return {f"cosine/{a}|{b}": cosines[:, i, j].tolist() for (i, a), (j, b) in pairs}

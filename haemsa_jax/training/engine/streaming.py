@@ -79,6 +79,12 @@ class Feed:
         for name in self.streamed:
             fits = rows_within(data[name], resident) // self._rows(name)
             self.length = max(1, min(self.length, fits))
+            if data[name].counts:
+                raise InputError(
+                    f"folds: {name} has {bytes_of(data[name]) >> 20} MiB of features, which would "
+                    "be streamed, and a stream is the same for all folds; raise --resident_mib, or "
+                    "leave folds away"
+                )
         whole = {name: split for name, split in data.items() if name not in self.streamed}
         self.whole = parallel.replicate(whole, devices)
 

@@ -21,7 +21,7 @@ from haemsa_jax.training.persistence.trained import Trained
 
 @dataclass(frozen=True)
 class TaskEvaluation:
-    """One task on one split, over S networks that are seeds of one another.
+    """One task on one split, over S networks, or bags of them, that are seeds of one another.
 
     Attributes:
       spec: the task.
@@ -74,6 +74,7 @@ def evaluate(
         were trained on, or there are fewer networks than the ensemble asks for.
     """
     check_data(trained.experiment, datasets)
+    check_unseen(trained, split)
     of = make_evaluate(trained, devices, ensemble, resident)
     return of(splits_of(datasets, split))
 
@@ -86,14 +87,14 @@ def make_evaluate(
 ) -> Evaluate:
     """The same for splits, by name of their data set: many of the same shapes, compiled once."""
     network = trained.experiment.network
-    networks = trained.count
-    if not 0 <= ensemble <= networks:
-        raise InputError(f"an ensemble of {ensemble} is asked for, but the run holds {networks}")
-    single = 1 if trained.ranked else networks
-    wanted = max(single, ensemble)
+    if not 0 <= ensemble <= trained.count:
+        raise InputError(
+            f"an ensemble of {ensemble} is asked for, but the run holds {trained.count}"
+        )
+    single = 1 if trained.ranked else trained.count
+    kept = trained.bags(max(single, ensemble))
     devices = devices or jax.local_devices()
-    params, structures = jax.tree.map(lambda x: x[:wanted], (trained.params, trained.structures))
-    placed = parallel.replicate([params, trained.constants, structures], devices)
+    placed = parallel.replicate([kept.params, kept.constants, kept.structures], devices)
     everywhere = make_predict(network, EVALUATION_BATCH, devices)
 
     def of(splits):
@@ -108,6 +109,7 @@ def make_evaluate(
                 placed,
                 predict[dataset_of(task_id)],
                 splits[dataset_of(task_id)],
+                trained.size,
                 single,
                 ensemble,
             )
@@ -150,11 +152,13 @@ def _pooled_gates(evaluated: Sequence[TaskEvaluation]) -> Mapping[str, np.ndarra
     }
 
 
-def _evaluate_task(task_id, task, placed, predict, split, single, ensemble) -> TaskEvaluation:
+def _evaluate_task(task_id, task, placed, predict, split, size, single, ensemble) -> TaskEvaluation:
     rows = np.flatnonzero(split.labelled[task.name])
     truth = split.labels[task.name][rows]
     outputs = predict(*placed, task_id, rows)
-    predictions = np.stack([probabilities(task, member) for member in outputs["prediction"]])
+    each = np.stack([probabilities(task, member) for member in outputs["prediction"]])
+    # The networks of a bag predict together.
+    predictions = each.reshape(-1, size, *each.shape[1:]).mean(axis=1)
     measured = [measure(task, prediction, truth) for prediction in predictions[:single]]
     by_seed = [kind_of(task.kind).class_f1(task, one, truth) for one in predictions[:single]]
     by_class = {name: [values[name] for values in by_seed] for name in by_seed[0]}
@@ -168,8 +172,23 @@ def _evaluate_task(task_id, task, placed, predict, split, single, ensemble) -> T
         metrics={name: [values[name] for values in measured] for name in task.metrics},
         ensemble={name: [values[name] for values in together] for name in task.metrics},
         classes=by_class,
-        gates={level: x[:single].mean(axis=(0, 1)) for level, x in outputs["gates"].items()},
+        gates={
+            level: x[: single * size].mean(axis=(0, 1)) for level, x in outputs["gates"].items()
+        },
     )
+
+
+def check_unseen(trained: Trained, split: str) -> None:
+    """Networks of folds have trained on all samples but those of the test split.
+
+    Raises:
+      InputError: another split is to be read by such networks.
+    """
+    if trained.size > 1 and split != "test":
+        raise InputError(
+            f"split={split}: with folds={trained.size} the networks have trained on it; what each "
+            "says of the fold that it has not seen is in the run's log.jsonl and report"
+        )
 
 
 def check_data(experiment: Experiment, datasets: Mapping[str, Dataset]) -> None:

@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import numpy as np
 
 from haemsa_jax.config import NetworkConfig, dataset_of, encoder_name, head_name, stem_name
 from haemsa_jax.config.checks import require
-from haemsa_jax.data.dataset import Dataset, Split
+from haemsa_jax.data.dataset import Dataset, Split, splits_of
+from haemsa_jax.data.folds import Partition
 from haemsa_jax.encoders.interface import parted
 from haemsa_jax.tasks import kind_of
 
@@ -20,19 +22,19 @@ CHUNK = 1 << 20  # numbers that are copied at a time
 
 
 def begin_with(
-    network: NetworkConfig, datasets: dict[str, Dataset], given: Mapping[str, Any]
+    network: NetworkConfig, partition: Partition, given: Mapping[str, Any]
 ) -> tuple[dict, dict]:
     """First weights as those that are trained and those that stay.
 
     Args:
       network: the network.
-      datasets: that it is trained on.
+      partition: what each of K networks is trained on.
       given: first weights, among them those of pretrained encoders within the network, by
         `encoder_name`.
 
     Returns:
-      Of the weights that were given those that are trained, and the constants; of an adapted
-      encoder its own weights are constants.
+      Of the weights that were given those that are trained, and the constants, with a leading axis
+      K; of an adapted encoder its own weights are constants too, once for all networks.
     """
     for modality in network.encoded():
         require(
@@ -41,23 +43,45 @@ def begin_with(
             f"{encoder_name(modality)!r}",
         )
     trained, fixed = parted(network, given)
-    return trained, {**make_constants(network, datasets), **fixed}
+    each = [
+        constants_of(
+            network,
+            partition.training,
+            {name: partition.trains(name, number) for name in network.widths},
+        )
+        for number in range(partition.networks)
+    ]
+    return trained, {**jax.tree.map(lambda *x: np.stack(x), *each), **fixed}
 
 
-def make_constants(network: NetworkConfig, datasets: dict[str, Dataset]) -> dict:
+def make_constants(network: NetworkConfig, datasets: Mapping[str, Dataset]) -> dict:
     """Constants of a network from the training splits of its data sets."""
+    splits = splits_of({name: datasets[name] for name in network.widths}, "train")
+    return constants_of(network, splits, {n: np.ones(len(s), bool) for n, s in splits.items()})
+
+
+def constants_of(
+    network: NetworkConfig, splits: Mapping[str, Split], rows: Mapping[str, np.ndarray]
+) -> dict:
+    """Constants of a network.
+
+    Args:
+      network: the network.
+      splits: by data set.
+      rows: by data set bool[N], those that it is trained on.
+    """
     constants = {}
     for name in network.widths:
-        split = datasets[name].splits["train"]
+        split = splits[name]
         for modality in network.stems_of(name):
             if network.encodes(name, modality):
                 statistics = _plain(network.width_of(name, modality))
             else:
-                statistics = _feature_constants(split, modality)
+                statistics = _feature_constants(split, modality, rows[name])
             constants[stem_name(name, modality)] = statistics
     for task_id, task in network.tasks.items():
-        split = datasets[dataset_of(task_id)].splits["train"]
-        labels = split.labels[task.name][split.labelled[task.name]]
+        split, own = splits[dataset_of(task_id)], rows[dataset_of(task_id)]
+        labels = split.labels[task.name][split.labelled[task.name] & own]
         head = kind_of(task.kind).head_statistics(task, labels)
         constants[head_name(task_id)] = head
         for modality in network.reads(task_id):
@@ -65,14 +89,15 @@ def make_constants(network: NetworkConfig, datasets: dict[str, Dataset]) -> dict
     return constants
 
 
-def _feature_constants(split: Split, modality: str) -> dict[str, np.ndarray]:
-    """Mean and standard deviation of each feature over the training tokens that are there."""
+def _feature_constants(split: Split, modality: str, own: np.ndarray) -> dict[str, np.ndarray]:
+    """Mean and standard deviation of each feature over the tokens of its `own` rows, bool[N]."""
     values, masks = split.features[modality], split.masks[modality]
     moments = Moments.of_nothing(values.shape[-1])
     rows = max(1, CHUNK // max(1, values[0].size))
     for start in range(0, len(values), rows):
-        kept = masks[start : start + rows]
-        moments = moments.joined(values[start : start + rows][kept].astype(np.float64))
+        piece = slice(start, start + rows)
+        kept = masks[piece] & own[piece, None]
+        moments = moments.joined(values[piece][kept].astype(np.float64))
     if not moments.count:
         return _plain(values.shape[-1])
     std = np.sqrt(moments.squares / moments.count)

@@ -9,7 +9,7 @@ import numpy as np
 
 from haemsa_jax.config import NetworkConfig, dataset_of
 from haemsa_jax.data.batches import DeviceSplit, gather
-from haemsa_jax.models import Outputs, Rates, build, variables_of
+from haemsa_jax.models import Outputs, Rates, build, constant_axes, variables_of
 from haemsa_jax.training.engine import parallel
 from haemsa_jax.training.engine.members import side_by_side
 from haemsa_jax.training.objective.batch_losses import longest_tokens
@@ -33,9 +33,9 @@ def make_predict(
       representations: names of those of `Outputs` that are wanted too.
 
     Returns:
-      predict(params, constants, structures, split, task_id, rows) -> dict, params and structures
-      with a leading axis S: `prediction` float[S, n, C] (label units, or logits), `gates` by name
-      [S, n, ...], `representations` by name [S, n, ...].
+      predict(params, constants, structures, split, task_id, rows) -> dict, the networks' arrays
+      with a leading axis S (constants of encoders without): `prediction` float[S, n, C] (label
+      units, or logits), `gates` by name [S, n, ...], `representations` by name [S, n, ...].
     """
     count = len(devices)
     share = max(1, batch_size // count)
@@ -43,7 +43,7 @@ def make_predict(
     # The task is data, so that all tasks of a data set share one program.
     spread = {
         dataset: parallel.spread(
-            functools.partial(forward, dataset), devices, in_axes=(None, None, None, None, 0)
+            functools.partial(forward, dataset), devices, in_axes=(*[None] * 5, 0)
         )
         for dataset in network.widths
     }
@@ -56,7 +56,7 @@ def make_predict(
         padded[: len(rows)] = rows
         padded = parallel.share_of(padded.reshape(count, blocks, share), devices)
         outputs = parallel.joined(
-            spread[dataset_of(task_id)]((params, structures), constants, split, task, padded),
+            spread[dataset_of(task_id)](params, constants, structures, split, task, padded),
             devices,
         )
 
@@ -72,12 +72,13 @@ def make_predict(
 def _make_forward(
     network: NetworkConfig, representations: tuple[str, ...]
 ) -> Callable[..., dict[str, Any]]:
-    """forward(dataset, (params, structures), constants, split, task, rows), rows int[blocks, R]."""
+    """forward(dataset, params, constants, structures, split, task, rows), rows int[blocks, R]."""
     module = build(network)
 
-    def forward(dataset: str, arrays, constants, split: DeviceSplit, task: Array, rows: Array):
-        def one(member, sample, longest):
-            params, structure = member
+    def forward(
+        dataset: str, params, constants, structures, split: DeviceSplit, task: Array, rows: Array
+    ):
+        def one(params, constants, structure, sample, longest):
             variables = variables_of(params, constants)
             out = cast(
                 Outputs, module.apply(variables, sample, structure, Rates(), dataset, longest)
@@ -92,8 +93,13 @@ def _make_forward(
             window = network.context_of(dataset)
             samples = jax.vmap(lambda row: gather(split, row, task, *window))(rows)
             longest = longest_tokens(network, dataset, samples)
-            each = jax.vmap(lambda member, sample: one(member, sample, longest), (None, 0))
-            return side_by_side(network, each, (0, None))(arrays, samples)
+
+            def each(params, constants, structure, samples):
+                of = functools.partial(one, params, constants, structure, longest=longest)
+                return jax.vmap(lambda sample: of(sample))(samples)
+
+            axes = (0, constant_axes(constants), 0, None)
+            return side_by_side(network, each, axes)(params, constants, structures, samples)
 
         return jax.lax.map(some, rows)
 

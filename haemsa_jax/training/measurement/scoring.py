@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from haemsa_jax.config import NetworkConfig, TaskSpec, dataset_of
-from haemsa_jax.data.dataset import Dataset
+from haemsa_jax.data.dataset import Split
 from haemsa_jax.tasks import kind_of, metrics
 
 
@@ -23,9 +23,9 @@ def measure(task: TaskSpec, predictions: np.ndarray, labels: np.ndarray) -> dict
     return {name: float(value) for name, value in values.items()}
 
 
-def label_reference(network: NetworkConfig, datasets: Mapping[str, Dataset], task_id: str) -> float:
-    """`TaskKind.reference` on the training labels."""
+def label_reference(network: NetworkConfig, splits: Mapping[str, Split], task_id: str) -> float:
+    """`TaskKind.reference` on the labels of what is trained on, by data set."""
     task = network.tasks[task_id]
-    split = datasets[dataset_of(task_id)].splits["train"]
+    split = splits[dataset_of(task_id)]
     labels = split.labels[task.name][split.labelled[task.name]]
     return kind_of(task.kind).reference(task, labels)

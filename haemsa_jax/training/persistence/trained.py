@@ -1,5 +1,6 @@
 """Trained networks, in memory and as a run directory keeps them."""
 
+import dataclasses
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,8 +8,15 @@ from typing import Any
 
 import jax
 
+from haemsa_jax.config import is_encoder
 from haemsa_jax.errors import InputError
-from haemsa_jax.models import build, default_structure, init_variables, variables_of
+from haemsa_jax.models import (
+    build,
+    constants_at,
+    default_structure,
+    init_variables,
+    variables_of,
+)
 from haemsa_jax.training.engine.state import TrainState, init_params, init_state, stack
 from haemsa_jax.training.persistence.checkpoint import BEST, Checkpoints
 from haemsa_jax.training.persistence.experiment import Experiment, experiment_from_json
@@ -20,9 +28,9 @@ class Trained:
 
     Attributes:
       experiment: what was trained, and how.
-      params, structures: with a leading axis S, the seeds of a training or the members of a
-        search.
-      constants: the same for all of them.
+      params, constants, structures: with a leading axis S, the networks of all seeds of a training
+        or of all members of a search, those of one bag next to each other; the constants of
+        encoders are there once.
       progress: where training ended and which step of each seed was selected; of a search, how many
         members there are.
     """
@@ -39,18 +47,32 @@ class Trained:
         return "search" in self.experiment.origin
 
     @property
-    def count(self) -> int:
-        """S, how many there are."""
-        return len(jax.tree.leaves(self.structures)[0])
+    def size(self) -> int:
+        """Networks of a bag, which predict together: one a fold, or 1."""
+        return self.experiment.train.networks
 
-    def network(self, seed: int = 0) -> tuple[dict, Any]:
+    @property
+    def count(self) -> int:
+        """How many bags there are: seeds of a training, or members of a search."""
+        return len(jax.tree.leaves(self.structures)[0]) // self.size
+
+    def bags(self, count: int) -> "Trained":
+        """The first so many bags alone."""
+        kept = slice(0, count * self.size)
+        params, structures = jax.tree.map(lambda x: x[kept], (self.params, self.structures))
+        constants = constants_at(self.constants, kept)
+        return dataclasses.replace(self, params=params, constants=constants, structures=structures)
+
+    def network(self, seed: int = 0, fold: int = 0) -> tuple[dict, Any]:
         """Variables and structure of one of them, as the network's `apply` takes them.
 
         Args:
-          seed: its place, 0 to S - 1.
+          seed: place of its bag, 0 to `count` - 1.
+          fold: its place in the bag, 0 to `size` - 1.
         """
-        params, structure = jax.tree.map(lambda x: x[seed], (self.params, self.structures))
-        return variables_of(params, self.constants), structure
+        place = seed * self.size + fold
+        params, structure = jax.tree.map(lambda x: x[place], (self.params, self.structures))
+        return variables_of(params, constants_at(self.constants, place)), structure
 
 
 def abstract_trees(
@@ -60,9 +82,10 @@ def abstract_trees(
 
     Args:
       experiment: what is trained.
-      count: networks, where they are not the seeds.
+      count: bags of networks, where they are not the seeds.
     """
-    network, count = experiment.network, count or experiment.train.seeds
+    network = experiment.network
+    count = (count or experiment.train.seeds) * experiment.train.networks
 
     def make(key):
         _, constants = init_variables(build(network), key)
@@ -71,8 +94,9 @@ def abstract_trees(
             init_state(network, experiment.train, params),
             default_structure(network),
         )
-        member, params, structure = stack((member, params, structure), count)
-        return member, trained_tree(params, constants, structure)
+        own = {name: x for name, x in constants.items() if not is_encoder(name)}
+        member, params, structure, own = stack((member, params, structure, own), count)
+        return member, trained_tree(params, {**constants, **own}, structure)
 
     return jax.eval_shape(make, jax.random.key(0))
 

@@ -10,7 +10,7 @@ import jax
 from haemsa_jax.errors import InputError
 from haemsa_jax.version import __version__
 
-FORMAT = 2  # of the trees of arrays and of the metadata; 1 had no number
+FORMAT = 3  # of the trees of arrays and of the metadata; 2 had one set of constants a run
 
 
 def versions() -> dict[str, str]:
