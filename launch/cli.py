@@ -41,7 +41,7 @@ def define_flags(config: type, skip: tuple[str, ...] = (), **defaults) -> None:
     for field in dataclasses.fields(config):
         if field.type in _DEFINE and field.name not in skip:
             default = defaults.get(field.name, field.default)
-            _DEFINE[field.type](field.name, default, documented[field.name])
+            _DEFINE[field.type](field.name, default, documented.get(field.name, ""))
 
 
 def define_network_flags() -> None:
@@ -51,21 +51,32 @@ def define_network_flags() -> None:
     """
     flags.DEFINE_enum("model", "haemsa", sorted(MODELS), "The network's model.")
     defaults: dict[str, dict[str, list[str]]] = {}
-    kinds, documented = {}, {}
+    texts: dict[str, dict[str, list[str]]] = {}
+    kinds = {}
     for name, module in MODELS.items():
         config = config_class(module)
-        documented = {**_field_docs(NetworkConfig), **_field_docs(config), **documented}
+        documented = {**_field_docs(NetworkConfig), **_field_docs(config)}
         for field in dataclasses.fields(config):
             if field.type in _DEFINE:
                 kinds[field.name] = field.type
                 of = defaults.setdefault(field.name, {})
                 of.setdefault(str(field.default), []).append(name)
+                of = texts.setdefault(field.name, {})
+                of.setdefault(documented.get(field.name, ""), []).append(name)
     for name, kind in kinds.items():
         values = ", ".join(
             value if len(models) == len(MODELS) else f"{value} ({', '.join(models)})"
             for value, models in defaults[name].items()
         )
-        _DEFINE[kind](name, None, f"{documented[name]} By default {values}.")
+        _DEFINE[kind](name, None, f"{_joined(texts[name])} By default {values}.".strip())
+
+
+def _joined(texts: Mapping[str, list[str]]) -> str:
+    """What models say of a setting that they share, each text with its models if it has others."""
+    known = {text: models for text, models in texts.items() if text}
+    if len(known) < 2:
+        return "".join(known)
+    return " ".join(f"{text.rstrip('.')} ({', '.join(of)})." for text, of in known.items())
 
 
 def network_from_flags(base: NetworkConfig | None, defaults: Mapping[str, Any], **others):

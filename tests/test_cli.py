@@ -1,6 +1,8 @@
 """What all launchers share: being commands, overwriting, devices, errors as one line."""
 
 import ast
+import dataclasses
+import functools
 import subprocess
 import sys
 import tomllib
@@ -9,7 +11,9 @@ import pytest
 from absl import flags
 from launchers import ROOT
 
+from haemsa_jax.config import NetworkConfig
 from haemsa_jax.errors import InputError
+from haemsa_jax.models import HaemsaConfig
 from launch import cli, program
 from launch.emptying import empty
 
@@ -57,6 +61,46 @@ def test_a_command_is_noted_as_it_was_started(tmp_path, monkeypatch):
     assert (tmp_path / "commands.txt").read_text().splitlines() == [
         "python -m launch.train '--run_dir=a b'", "haemsa-train '--run_dir=a b'",
     ]  # fmt: skip
+
+
+def test_flags_of_models_join_what_each_says(monkeypatch):
+    @dataclasses.dataclass(frozen=True)
+    class Bare(NetworkConfig):
+        stride: int = 2
+        depth: int = 7
+
+    @dataclasses.dataclass(frozen=True)
+    class Deep(NetworkConfig):
+        """A model.
+
+        Attributes:
+          depth: blocks of it.
+        """
+
+        depth: int = 3
+
+    models = {"bare": Bare, "deep": Deep, "haemsa": HaemsaConfig}
+    own = flags.FlagValues()
+    for name in ("integer", "float", "string", "enum"):
+        define = functools.partial(getattr(flags, f"DEFINE_{name}"), flag_values=own)
+        monkeypatch.setattr(cli.flags, f"DEFINE_{name}", define)
+        if (kind := {"integer": int, "float": float, "string": str}.get(name)) is not None:
+            monkeypatch.setitem(cli._DEFINE, kind, define)
+    monkeypatch.setattr(cli, "MODELS", models)
+    monkeypatch.setattr(cli, "config_class", lambda config: config)
+    cli.define_network_flags()
+    assert own["stride"].help == "By default 2 (bare)."
+    assert own["depth"].help == (
+        "blocks of it (deep). L, local blocks a modality (haemsa). "
+        "By default 7 (bare), 3 (deep), 2 (haemsa)."
+    )
+    assert own["width"].help == "D, the width of every token and summary. By default 64."
+    other = flags.FlagValues()
+    monkeypatch.setitem(
+        cli._DEFINE, int, functools.partial(flags.DEFINE_integer, flag_values=other)
+    )
+    cli.define_flags(dataclasses.make_dataclass("Plain", [("count", int, 1)]))
+    assert other["count"].default == 1
 
 
 def test_a_command_shows_its_own_help(launch, environment):
