@@ -36,9 +36,17 @@ from haemsa_jax.models.layers import Dense, masked_mean
 from haemsa_jax.reporting import architecture, diagnosis
 from haemsa_jax.structure.genes import Gene
 from haemsa_jax.structure.interface import interface
-from haemsa_jax.structure.parts import Declaration, Part, declare, default_structure, shut
+from haemsa_jax.structure.parts import (
+    Declaration,
+    Gating,
+    Part,
+    carried,
+    declare,
+    default_structure,
+    shut,
+)
 from haemsa_jax.structure.size import parameters
-from haemsa_jax.structure.specialise import specialise
+from haemsa_jax.structure.specialise import specialise, specialised_config
 from haemsa_jax.training.engine.loop import make_train
 from haemsa_jax.training.measurement.evaluation import evaluate
 from haemsa_jax.training.measurement.normalization import make_constants
@@ -110,7 +118,8 @@ class Summing(nn.Module):
             )
             for m in squares
         )
-        return interface(config, auxiliary=True) + Declaration((gene,) if squares else (), parts)
+        gate = Gating("squares", "squares", tuple(part.name for part in parts), squares)
+        return interface(config, auxiliary=True) + Declaration((gene,), parts, (gate,))
 
     @nn.compact
     def __call__(self, sample, structure, rates, dataset, longest=None):
@@ -125,9 +134,11 @@ class Summing(nn.Module):
         for place, m in enumerate(squares):
             square = Dense(self.config.width, name=f"square_{m}")(means[m] ** 2)
             joined = joined + structure["squares"][place] * square
+        shape = (*inputs.presence.shape[:-1], len(squares))
+        gates = {"squares": jnp.broadcast_to(structure["squares"], shape)} if squares else {}
         alone = jnp.stack([means[m] for m in built], axis=-2)
         parts = {"summaries": alone}
-        return readout(joined, parts, inputs.presence, {}, rates.inner, dataset)
+        return readout(joined, parts, inputs.presence, gates, rates.inner, dataset)
 
 
 def networks(pair):
@@ -205,6 +216,23 @@ def test_it_is_specialised(own, run):
     assert count < sum(np.size(x) for x in jax.tree.leaves(variables["params"]))
     assert not {*CLOSED[name]} & {part.name for part in declare(small.network).parts}
     assert build(small.network).config == small.network
+
+
+def test_what_has_no_label_left_is_no_gene(own):
+    """Of a mask and its gate; a second specialisation does not bring it back."""
+    name, network, _ = own
+    gene = {"haemsa": "links", "summing": "squares"}[name]
+    parts = [part.name for part in declare(network).of_kind("link", "square")]
+    structure = shut(network, default_structure(network), parts)
+    small = specialised_config(network, structure)
+    left = declare(small)
+    assert gene not in left.gene and gene in declare(network).gene
+    assert gene not in {gating.name for gating in left.gates}
+    assert not left.of_kind("link", "square")
+    again = specialised_config(small, carried(network, structure, small))
+    assert again == small
+    chosen = Declaration((Gene("depth", "", "choice", "", ()),), ()).without_empty()
+    assert chosen.genes == ()
 
 
 def test_it_is_diagnosed_drawn_and_exported(own, run, tmp_path):
