@@ -47,6 +47,7 @@ from haemsa_jax.structure.parts import (
 )
 from haemsa_jax.structure.size import parameters
 from haemsa_jax.structure.specialise import specialise, specialised_config
+from haemsa_jax.testing import check_model
 from haemsa_jax.training.engine.loop import make_train
 from haemsa_jax.training.measurement.evaluation import evaluate
 from haemsa_jax.training.measurement.normalization import make_constants
@@ -70,13 +71,13 @@ class Maximum(nn.Module):
 
 @OPERATORS.register("average")
 class Average(nn.Module):
-    """The mean of the summaries."""
+    """The mean of the summaries that are there."""
 
     config: HaemsaConfig
 
     @nn.compact
     def __call__(self, summaries, presence, query):
-        return nn.Dense(self.config.width, name="out")(summaries.mean(axis=-2))
+        return nn.Dense(self.config.width, name="out")(masked_mean(summaries, presence))
 
 
 @LINKS.register("broadcast")
@@ -132,7 +133,7 @@ class Summing(nn.Module):
         joined = sum(means.values())
         squares = self.config.labels("squares", built)
         for place, m in enumerate(squares):
-            square = Dense(self.config.width, name=f"square_{m}")(means[m] ** 2)
+            square = Dense(self.config.width, use_bias=False, name=f"square_{m}")(means[m] ** 2)
             joined = joined + structure["squares"][place] * square
         shape = (*inputs.presence.shape[:-1], len(squares))
         gates = {"squares": jnp.broadcast_to(structure["squares"], shape)} if squares else {}
@@ -216,6 +217,10 @@ def test_it_is_specialised(own, run):
     assert count < sum(np.size(x) for x in jax.tree.leaves(variables["params"]))
     assert not {*CLOSED[name]} & {part.name for part in declare(small.network).parts}
     assert build(small.network).config == small.network
+
+
+def test_it_keeps_the_protocol(own):
+    check_model(own[1], structures=2)
 
 
 def test_what_has_no_label_left_is_no_gene(own):
