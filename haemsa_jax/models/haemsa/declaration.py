@@ -197,6 +197,7 @@ def _fusion(config: HaemsaConfig) -> Declaration:
             modules=(("fusion", name, f"factor_{m}"),),
         )
         for name in names
+        if getattr(OPERATORS[name], "FACTORS", False)
         for m in config.built_modalities
     ]
     gate = _gate("fusion/gate", members, (), ("fusion", "gate"))
