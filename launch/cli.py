@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import os
 import shlex
 import sys
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ import jax
 from absl import flags
 
 from haemsa_jax.config import NetworkConfig, TrainConfig
-from haemsa_jax.errors import InputError
+from haemsa_jax.errors import PLUGINS, InputError
 from haemsa_jax.models.model import MODELS, config_class, model_named
 from haemsa_jax.reporting.card import COMMANDS
 from haemsa_jax.training.engine import parallel, streaming
@@ -175,12 +176,14 @@ def run_directory(*reads: str | Path) -> Path:
 
 
 def note_command(directory: Path) -> None:
-    """Keeps the command beside what it made, once."""
+    """Keeps the command beside what it made, once, with the plugins that it was started with."""
     program = Path(sys.argv[0])
     started = (
         ["python", "-m", f"launch.{program.stem}"] if program.suffix == ".py" else [program.name]
     )
     command = shlex.join([*started, *sys.argv[1:]])
+    if plugins := os.environ.get(PLUGINS):
+        command = f"{PLUGINS}={shlex.quote(plugins)} {command}"
     path = directory / COMMANDS
     if not path.is_file() or command not in path.read_text("utf-8").splitlines():
         with path.open("a", encoding="utf-8") as file:
@@ -215,6 +218,17 @@ def define_trained_flags() -> None:
         None,
         "Networks whose predictions are averaged; by default all seeds, or a search's best.",
     )
+
+
+def check_dataset(network: NetworkConfig) -> None:
+    """Refuses a `--dataset` that was not given, or is not one of several, by the flag's name."""
+    known, given = [*network.widths], flags.FLAGS.dataset
+    if given not in known and (given is not None or len(known) > 1):
+        wrong = "" if given is None else f"--dataset={given}: "
+        raise InputError(
+            f"{wrong}the network reads {', '.join(known)}; give --dataset={known[0]}"
+            + (" or another of them" if len(known) > 1 else "")
+        )
 
 
 def define_resident_flag() -> None:

@@ -30,7 +30,13 @@ from haemsa_jax.inference.export import export
 from haemsa_jax.inference.standalone import load
 from haemsa_jax.reporting import baselines, samples
 from haemsa_jax.reporting.figures import TaskReport
-from haemsa_jax.reporting.predictions import confusion, error_histogram, plot_of, register_plot
+from haemsa_jax.reporting.predictions import (
+    confusion,
+    error_histogram,
+    label_bars,
+    plot_of,
+    register_plot,
+)
 from haemsa_jax.structure.parts import declare
 from haemsa_jax.tasks import Classification, kind_of, kinds, register
 from haemsa_jax.tasks.probabilities import sigmoid
@@ -182,9 +188,10 @@ def test_an_ordinal_task_is_written_and_drawn(trained, evaluated, tmp_path):
     declaration = declare(trained.experiment.network)
     mean = task.predictions.mean(axis=0)
     report = TaskReport("talks:mood", task.spec, task.truth, mean, 2, declaration, task.gates)
+    assert plot_of("ordinal") is confusion  # a classification's, from which it derives
+    register_plot("ordinal", error_histogram)
     assert plot_of("ordinal") is error_histogram
-    register_plot("ordinal", confusion)
-    assert plot_of("ordinal") is confusion
+    assert plot_of("multilabel") is label_bars
     with pytest.raises(InputError, match="'ordinal' already has a plot"):
         register_plot("ordinal", confusion)
     with pytest.raises(InputError, match="kind 'rank' is unknown"):
