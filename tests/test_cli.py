@@ -70,7 +70,7 @@ def test_a_command_is_noted_as_it_was_started(tmp_path, monkeypatch):
     )
 
 
-def test_flags_of_models_join_what_each_says(monkeypatch):
+def test_flags_of_models_join_what_each_says(monkeypatch, own_flags):
     @dataclasses.dataclass(frozen=True)
     class Bare(NetworkConfig):
         stride: int = 2
@@ -87,21 +87,15 @@ def test_flags_of_models_join_what_each_says(monkeypatch):
         depth: int = 3
 
     models = {"bare": Bare, "deep": Deep, "haemsa": HaemsaConfig}
-    own = flags.FlagValues()
-    for name in ("integer", "float", "string", "enum"):
-        define = functools.partial(getattr(flags, f"DEFINE_{name}"), flag_values=own)
-        monkeypatch.setattr(cli.flags, f"DEFINE_{name}", define)
-        if (kind := {"integer": int, "float": float, "string": str}.get(name)) is not None:
-            monkeypatch.setitem(cli._DEFINE, kind, define)
     monkeypatch.setattr(cli, "MODELS", models)
     monkeypatch.setattr(cli, "config_class", lambda config: config)
     cli.define_network_flags()
-    assert own["stride"].help == "By default 2 (bare)."
-    assert own["depth"].help == (
+    assert own_flags["stride"].help == "By default 2 (bare)."
+    assert own_flags["depth"].help == (
         "blocks of it (deep). L, local blocks a modality (haemsa). "
         "By default 7 (bare), 3 (deep), 2 (haemsa)."
     )
-    assert own["width"].help == "D, the width of every token and summary. By default 64."
+    assert own_flags["width"].help == "D, the width of every token and summary. By default 64."
     other = flags.FlagValues()
     monkeypatch.setitem(
         cli._DEFINE, int, functools.partial(flags.DEFINE_integer, flag_values=other)

@@ -15,20 +15,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from networks import params_of
 
 import haemsa_datasets
 from haemsa_datasets import catalog, preparation
 from haemsa_jax.config import NetworkConfig, TrainConfig
 from haemsa_jax.data import SPLITS
-from haemsa_jax.data.batches import device_split, gather
 from haemsa_jax.data.dataset import splits_of
 from haemsa_jax.data.description import describe_data
 from haemsa_jax.errors import InputError
 from haemsa_jax.evolution import SearchConfig, make_problem, make_search, search_data
 from haemsa_jax.inference.export import export
 from haemsa_jax.inference.predictor import Predictor
-from haemsa_jax.models import HaemsaConfig, Rates, build, register
+from haemsa_jax.models import HaemsaConfig, build, register
 from haemsa_jax.models.haemsa import EXPERTS, LINKS, OPERATORS
 from haemsa_jax.models.heads import Readout
 from haemsa_jax.models.inputs import Inputs
@@ -50,9 +48,9 @@ from haemsa_jax.structure.specialise import specialise, specialised_config
 from haemsa_jax.testing import check_model
 from haemsa_jax.training.engine.loop import make_train
 from haemsa_jax.training.measurement.evaluation import evaluate
-from haemsa_jax.training.measurement.normalization import make_constants
 from haemsa_jax.training.persistence.experiment import Experiment, experiment_from_json
 from haemsa_jax.training.persistence.trained import load_trained
+from launch import cli
 
 
 @EXPERTS.register("maximum")
@@ -333,8 +331,8 @@ def test_a_data_set_of_a_directory_of_ones_own(tmp_path):
         catalog.register_directory(tmp_path)
 
 
-def test_the_page_for_contributors_is_right(pair, tmp_path, monkeypatch):
-    """Its code, as a module of a user's own: both networks give finite predictions."""
+def test_the_page_for_contributors_is_right(pair, tmp_path, monkeypatch, own_flags):
+    """Its code, as a module of a user's own, keeps what it says, and has flags."""
     page = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text("utf-8")
     blocks = re.findall(r"```python\n(.*?)```", page, flags=re.S)
     (tmp_path / "my_parts.py").write_text("\n".join(blocks))
@@ -343,18 +341,15 @@ def test_the_page_for_contributors_is_right(pair, tmp_path, monkeypatch):
     tasks = {f"{pair.name}:score": pair.tasks["score"]}
     widths = {pair.name: dict(pair.widths)}
     sizes = {"width": 8, "heads": 2, "depth": 1, "link_width": 4}
-    for network in (
-        module.MeanConfig(widths, tasks, width=8),
-        HaemsaConfig(widths, tasks, experts=("pointwise", "largest"), **sizes),
-    ):
-        variables = {"params": params_of(network), "constants": {}}
-        variables["constants"] = make_constants(network, {pair.name: pair})
-        data = jax.device_put(device_split(pair.splits["test"]))
-        samples = jax.vmap(lambda row, data=data: gather(data, row, jnp.int32(0), 0, 0))(
-            jnp.arange(4)
-        )
-        outputs = build(network).apply(
-            variables, samples, default_structure(network), Rates(), pair.name
-        )
-        assert np.isfinite(outputs.predictions[f"{pair.name}:score"]).all()
+    network = HaemsaConfig(widths, tasks, experts=("pointwise", "largest"), **sizes)
     assert "local/text/0/largest/strength" in default_structure(network)
+    check_model(network, structures=2)
+    module.test_my_model()
+    module.test_my_kind()
+    with pytest.raises(InputError, match="evenness"):
+        module.BlendConfig(widths, tasks, evenness=0.0)
+    cli.define_network_flags()
+    help_of = own_flags["evenness"].help
+    assert help_of == (
+        "of the gate; the higher, the more alike modalities weigh. By default 1.0 (blend)."
+    )
