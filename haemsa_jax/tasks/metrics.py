@@ -30,7 +30,7 @@ def _divide(xp, numerator, denominator, otherwise):
 
 
 def mean_where(xp: Any, values: Array, mask: Array) -> Array:
-    """Mean of the values [...] that bool[...] counts, in the namespace `xp`; NaN of none."""
+    """Mean of the values that a mask of their shape counts, in the namespace `xp`; NaN of none."""
     return _divide(xp, xp.sum(xp.where(mask, values, 0)), xp.sum(mask), xp.nan)
 
 
@@ -158,13 +158,10 @@ def class_f1(prediction, truth, mask):
 
 
 def label_wacc(prediction, truth, mask):
-    """Weighted accuracy of every label, (TP N / P + TN) / (2 N), at threshold 0.5.
+    """Weighted accuracy of every label, float[C]: (TP N / P + TN) / (2 N) at threshold 0.5.
 
     That is the mean of the hit rates among the P positives and the N negatives. Of a label that
     has only positives or only negatives, the one rate that exists.
-
-    Returns:
-      float[C].
     """
     xp = prediction.__array_namespace__()
     right = (prediction > 0.5) == (truth > 0.5)
@@ -200,8 +197,7 @@ class Metric:
 
     Attributes:
       name: by which `TaskSpec.metrics` asks for it.
-      function: `function(prediction, truth, mask)`, as the head of this file says, of [N, ...] as
-        `TaskKind.readable` gives it, labels and bool[N]; None of what only tables show.
+      function: as the head of this file says; None of what only tables show.
       display: name in tables and figures.
       unit: `%` of a fraction, which is shown times 100; else as it stands behind a value.
       higher_is_better: whether it is; a metric that falls is scored against `TaskKind.reference`.

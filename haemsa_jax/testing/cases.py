@@ -65,10 +65,10 @@ def _samples(network: NetworkConfig, dataset: str, rng: np.random.Generator) -> 
         masks[m] = mask & np.array([pattern[place] for _, pattern in rows])[:, None]
     shape = (len(rows), len(offsets))
     return Sample(
-        features={m: rng.normal(size=(*shape, d)).astype(np.float32) for m, d in widths.items()},
-        masks=masks,
-        offsets={m: np.broadcast_to(offsets, shape) for m in widths},
-        task=np.array([network.task_index(task_id) for task_id, _ in rows], np.int32),
+        features={m: jnp.asarray(rng.normal(size=(*shape, d)), "f4") for m, d in widths.items()},
+        masks={m: jnp.asarray(mask) for m, mask in masks.items()},
+        offsets={m: jnp.asarray(np.broadcast_to(offsets, shape)) for m in widths},
+        task=jnp.array([network.task_index(task_id) for task_id, _ in rows], jnp.int32),
     )
 
 

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -61,7 +61,7 @@ def check_model(network: NetworkConfig, *, structures: int = 4, seed: int = 0) -
 
 def _apply(network, params, constants, sample, structure, dataset: str) -> Outputs:
     variables = variables_of(params, constants)
-    return build(network).apply(variables, sample, structure, Rates(), dataset)
+    return cast(Outputs, build(network).apply(variables, sample, structure, Rates(), dataset))
 
 
 def _runner(network: NetworkConfig) -> Callable[..., dict[str, Outputs]]:
@@ -166,13 +166,13 @@ def _check_same(small: Specialised, network, task, out: Outputs, wanted: Outputs
         require_close(f"specialised, predictions[{task_id!r}]", left, right)
         if task_id in wanted.auxiliary:
             there = wanted.presence[own][..., None]
-            pair = (jnp.where(there, x.auxiliary[task_id][own], 0) for x in (out, wanted))
-            require_close(f"specialised, auxiliary[{task_id!r}]", *pair)
+            left, right = (jnp.where(there, x.auxiliary[task_id][own], 0) for x in (out, wanted))
+            require_close(f"specialised, auxiliary[{task_id!r}]", left, right)
     require_close("specialised, presence", out.presence, wanted.presence)
     for name in ("summaries", "joined"):
         if name in wanted.representations:
-            pair = (x.representations[name] for x in (out, wanted))
-            require_close(f"specialised, representations[{name!r}]", *pair)
+            left, right = (x.representations[name] for x in (out, wanted))
+            require_close(f"specialised, representations[{name!r}]", left, right)
     gates = _gates(small.network, out)
     for part, weights in _gates(network, wanted).items():
         require_close(
