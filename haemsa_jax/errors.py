@@ -7,3 +7,8 @@ class InputError(ValueError):
     The message names the value, the rule it breaks and the way out. Launchers print it alone and
     exit with status 2; a traceback would only hide it.
     """
+
+
+PLUGINS = "HAEMSA_PLUGINS"
+# What an error about an unknown name ends with.
+IF_OWN = f"; if it is your own, name the module that registers it in {PLUGINS}"

@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import os
 import shlex
 import sys
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ import jax
 from absl import flags
 
 from haemsa_jax.config import NetworkConfig, TrainConfig
-from haemsa_jax.errors import InputError
+from haemsa_jax.errors import PLUGINS, InputError
 from haemsa_jax.models.model import MODELS, config_class, model_named
 from haemsa_jax.reporting.card import COMMANDS
 from haemsa_jax.training.engine import parallel, streaming
@@ -41,7 +42,7 @@ def define_flags(config: type, skip: tuple[str, ...] = (), **defaults) -> None:
     for field in dataclasses.fields(config):
         if field.type in _DEFINE and field.name not in skip:
             default = defaults.get(field.name, field.default)
-            _DEFINE[field.type](field.name, default, documented[field.name])
+            _DEFINE[field.type](field.name, default, documented.get(field.name, ""))
 
 
 def define_network_flags() -> None:
@@ -51,21 +52,32 @@ def define_network_flags() -> None:
     """
     flags.DEFINE_enum("model", "haemsa", sorted(MODELS), "The network's model.")
     defaults: dict[str, dict[str, list[str]]] = {}
-    kinds, documented = {}, {}
+    texts: dict[str, dict[str, list[str]]] = {}
+    kinds = {}
     for name, module in MODELS.items():
         config = config_class(module)
-        documented = {**_field_docs(NetworkConfig), **_field_docs(config), **documented}
+        documented = {**_field_docs(NetworkConfig), **_field_docs(config)}
         for field in dataclasses.fields(config):
             if field.type in _DEFINE:
                 kinds[field.name] = field.type
                 of = defaults.setdefault(field.name, {})
                 of.setdefault(str(field.default), []).append(name)
+                of = texts.setdefault(field.name, {})
+                of.setdefault(documented.get(field.name, ""), []).append(name)
     for name, kind in kinds.items():
         values = ", ".join(
             value if len(models) == len(MODELS) else f"{value} ({', '.join(models)})"
             for value, models in defaults[name].items()
         )
-        _DEFINE[kind](name, None, f"{documented[name]} By default {values}.")
+        _DEFINE[kind](name, None, f"{_joined(texts[name])} By default {values}.".strip())
+
+
+def _joined(texts: Mapping[str, list[str]]) -> str:
+    """What models say of a setting that they share, each text with its models if it has others."""
+    known = {text: models for text, models in texts.items() if text}
+    if len(known) < 2:
+        return "".join(known)
+    return " ".join(f"{text.rstrip('.')} ({', '.join(of)})." for text, of in known.items())
 
 
 def network_from_flags(base: NetworkConfig | None, defaults: Mapping[str, Any], **others):
@@ -164,12 +176,14 @@ def run_directory(*reads: str | Path) -> Path:
 
 
 def note_command(directory: Path) -> None:
-    """Keeps the command beside what it made, once."""
+    """Keeps the command beside what it made, once, with the plugins that it was started with."""
     program = Path(sys.argv[0])
     started = (
         ["python", "-m", f"launch.{program.stem}"] if program.suffix == ".py" else [program.name]
     )
     command = shlex.join([*started, *sys.argv[1:]])
+    if plugins := os.environ.get(PLUGINS):
+        command = f"{PLUGINS}={shlex.quote(plugins)} {command}"
     path = directory / COMMANDS
     if not path.is_file() or command not in path.read_text("utf-8").splitlines():
         with path.open("a", encoding="utf-8") as file:
@@ -204,6 +218,17 @@ def define_trained_flags() -> None:
         None,
         "Networks whose predictions are averaged; by default all seeds, or a search's best.",
     )
+
+
+def check_dataset(network: NetworkConfig) -> None:
+    """Refuses a `--dataset` that was not given, or is not one of several, by the flag's name."""
+    known, given = [*network.widths], flags.FLAGS.dataset
+    if given not in known and (given is not None or len(known) > 1):
+        wrong = "" if given is None else f"--dataset={given}: "
+        raise InputError(
+            f"{wrong}the network reads {', '.join(known)}; give --dataset={known[0]}"
+            + (" or another of them" if len(known) > 1 else "")
+        )
 
 
 def define_resident_flag() -> None:

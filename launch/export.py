@@ -29,6 +29,7 @@ cli.define_trained_flags()
 def main() -> None:
     run_dir, given = Path(flags.FLAGS.run_dir), flags.FLAGS
     trained = load_trained(run_dir)
+    cli.check_dataset(trained.experiment.network)
     config = export(
         trained, _OUTPUT.value, given.dataset, given.networks, _tokens(), _PLATFORMS.value
     )

@@ -14,13 +14,12 @@ import jax
 import jaxlib.version
 from absl import app, flags, logging
 
-from haemsa_jax.errors import InputError
+from haemsa_jax.errors import PLUGINS, InputError
 from haemsa_jax.training.engine.reports import NonFiniteLossError
 
 from .processes import join_processes
 
 # Models, parts and kinds of tasks from outside, registered before flags are defined.
-PLUGINS = "HAEMSA_PLUGINS"
 for _plugin in filter(None, os.environ.get(PLUGINS, "").split(",")):
     try:
         importlib.import_module(_plugin.strip())

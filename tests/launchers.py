@@ -1,5 +1,6 @@
 """Launchers as a user runs them, and data sets that they have prepared."""
 
+import functools
 import json
 import os
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from absl import flags
 from samples import BERT
 
 ROOT = Path(__file__).parents[1]
@@ -18,10 +20,24 @@ ROOT = Path(__file__).parents[1]
 def environment() -> dict[str, str]:
     """For launchers run as a user runs them."""
     path = os.pathsep.join([str(ROOT), str(ROOT / "datasets")])
-    flags = os.environ["XLA_FLAGS"].replace("count=8", "count=2")
-    own = {"XLA_FLAGS": flags, "PYTHONPATH": path, "PYTHON": sys.executable}
+    xla = os.environ["XLA_FLAGS"].replace("count=8", "count=2")
+    own = {"XLA_FLAGS": xla, "PYTHONPATH": path, "PYTHON": sys.executable}
     # One launcher after the other compiles the same small programs.
     return {**os.environ, **own, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+
+
+@pytest.fixture
+def own_flags(monkeypatch):
+    """What `cli.define_network_flags` defines, apart from flags of the process."""
+    from launch import cli
+
+    own = flags.FlagValues()
+    for name, kind in (("integer", int), ("float", float), ("string", str), ("enum", None)):
+        define = functools.partial(getattr(flags, f"DEFINE_{name}"), flag_values=own)
+        monkeypatch.setattr(cli.flags, f"DEFINE_{name}", define)
+        if kind is not None:
+            monkeypatch.setitem(cli._DEFINE, kind, define)
+    return own
 
 
 @pytest.fixture(scope="session")
@@ -33,10 +49,10 @@ def launch(environment, tmp_path_factory):
     )
     out, err = (tmp_path_factory.mktemp("said") / name for name in ("out", "err"))
 
-    def run(program, *flags, **surroundings):
+    def run(program, *given, **surroundings):
         for path in (out, err):
             path.write_text("")
-        told = list(map(str, flags))
+        told = list(map(str, given))
         order = program, told, surroundings, str(out), str(err)
         names = "program", "flags", "surroundings", "out", "err"
         print(json.dumps(dict(zip(names, order, strict=True))), file=server.stdin, flush=True)
@@ -81,10 +97,10 @@ def spoken_dir(launch, tmp_path_factory):
     return directory
 
 
-def stop_when(environment, program, flags, number, status, ready):
+def stop_when(environment, program, given, number, status, ready):
     """Start a launcher, send it a signal as soon as `ready()`, check its exit status, and return
     what it said."""
-    command = [environment["PYTHON"], "-m", f"launch.{program}", *flags]
+    command = [environment["PYTHON"], "-m", f"launch.{program}", *given]
     process = subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         text=True,

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from networks import as_model
 
 from haemsa_jax.config import TrainConfig
 from haemsa_jax.errors import InputError
@@ -125,6 +126,13 @@ def test_nothing_to_take_away(lone):
     assert "multitask" in possible(lone)
     with pytest.raises(InputError, match="--ablate=gates is unknown; choose from hierarchy"):
         ablate("gates", *given)
+    flat = as_model("late_fusion", lone)
+    given = flat, default_structure(flat), *given[2:]
+    for name, kinds in (("transfer", "link or imputed"), ("hierarchy", "block or specific")):
+        message = f"--ablate={name}: model=late_fusion has no part of kind {kinds} .* from evolut"
+        with pytest.raises(InputError, match=message):
+            ablate(name, *given)
+    assert possible(flat) == ("evolution", "multitask")
 
 
 def test_differences_are_paired():

@@ -1,15 +1,20 @@
 """What all launchers share: being commands, overwriting, devices, errors as one line."""
 
 import ast
+import dataclasses
+import functools
 import subprocess
 import sys
 import tomllib
+import types
 
 import pytest
 from absl import flags
 from launchers import ROOT
 
+from haemsa_jax.config import NetworkConfig
 from haemsa_jax.errors import InputError
+from haemsa_jax.models import HaemsaConfig
 from launch import cli, program
 from launch.emptying import empty
 
@@ -50,6 +55,7 @@ def test_the_folder_of_launchers_is_the_package_of_the_commands():
 
 
 def test_a_command_is_noted_as_it_was_started(tmp_path, monkeypatch):
+    monkeypatch.delenv("HAEMSA_PLUGINS", raising=False)
     for command in ("/repo/launch/train.py", "/venv/bin/haemsa-train"):
         monkeypatch.setattr(sys, "argv", [command, "--run_dir=a b"])
         cli.note_command(tmp_path)
@@ -57,6 +63,61 @@ def test_a_command_is_noted_as_it_was_started(tmp_path, monkeypatch):
     assert (tmp_path / "commands.txt").read_text().splitlines() == [
         "python -m launch.train '--run_dir=a b'", "haemsa-train '--run_dir=a b'",
     ]  # fmt: skip
+    monkeypatch.setenv("HAEMSA_PLUGINS", "mine, yours")
+    cli.note_command(tmp_path)
+    assert (tmp_path / "commands.txt").read_text().splitlines()[-1] == (
+        "HAEMSA_PLUGINS='mine, yours' haemsa-train '--run_dir=a b'"
+    )
+
+
+def test_flags_of_models_join_what_each_says(monkeypatch, own_flags):
+    @dataclasses.dataclass(frozen=True)
+    class Bare(NetworkConfig):
+        stride: int = 2
+        depth: int = 7
+
+    @dataclasses.dataclass(frozen=True)
+    class Deep(NetworkConfig):
+        """A model.
+
+        Attributes:
+          depth: blocks of it.
+        """
+
+        depth: int = 3
+
+    models = {"bare": Bare, "deep": Deep, "haemsa": HaemsaConfig}
+    monkeypatch.setattr(cli, "MODELS", models)
+    monkeypatch.setattr(cli, "config_class", lambda config: config)
+    cli.define_network_flags()
+    assert own_flags["stride"].help == "By default 2 (bare)."
+    assert own_flags["depth"].help == (
+        "blocks of it (deep). L, local blocks a modality (haemsa). "
+        "By default 7 (bare), 3 (deep), 2 (haemsa)."
+    )
+    assert own_flags["width"].help == "D, the width of every token and summary. By default 64."
+    other = flags.FlagValues()
+    monkeypatch.setitem(
+        cli._DEFINE, int, functools.partial(flags.DEFINE_integer, flag_values=other)
+    )
+    cli.define_flags(dataclasses.make_dataclass("Plain", [("count", int, 1)]))
+    assert other["count"].default == 1
+
+
+def test_one_of_several_data_sets_is_asked_for_by_its_flag(monkeypatch):
+    several = types.SimpleNamespace(widths={"kitchen": {}, "garden": {}})
+    alone = types.SimpleNamespace(widths={"kitchen": {}})
+    for network, given, message in (
+        (several, None, "^the network reads kitchen, garden; give --dataset=kitchen or another"),
+        (several, "attic", "^--dataset=attic: the network reads kitchen, garden; give"),
+        (alone, "attic", "^--dataset=attic: the network reads kitchen; give --dataset=kitchen$"),
+    ):
+        monkeypatch.setattr(cli.flags, "FLAGS", types.SimpleNamespace(dataset=given))
+        with pytest.raises(InputError, match=message):
+            cli.check_dataset(network)
+    for network, given in ((alone, None), (alone, "kitchen"), (several, "garden")):
+        monkeypatch.setattr(cli.flags, "FLAGS", types.SimpleNamespace(dataset=given))
+        cli.check_dataset(network)
 
 
 def test_a_command_shows_its_own_help(launch, environment):

@@ -132,8 +132,11 @@ def test_its_card(trained, tmp_path):
         assert said in blank, said
     assert "| vision |" not in blank
     (tmp_path / COMMANDS).write_text("python -m launch.train --tasks=talks\n")
-    (tmp_path / "test.json").write_text('{"talks:score": {"<b>net": {"mae": [0.5, 0.7]}}}')
+    (tmp_path / "test.json").write_text(
+        '{"talks:score": {"<b>net": {"mae": [0.5, 0.7]}}, "radio:score": {"x": {}}}'
+    )
     told = model_card(trained, tmp_path, "talks", 1, READS, TOKENS | {"audio": 17})
     assert "| audio | 4 | 17 | not known |" in told
     assert "    python -m launch.train --tasks=talks" in told
+    assert "radio" not in told
     assert "|  | MAE ↓ |" in told and "| \\<b>net (2 seeds) | 0.600 ± 0.141 |" in told

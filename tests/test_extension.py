@@ -15,20 +15,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from networks import params_of
 
 import haemsa_datasets
 from haemsa_datasets import catalog, preparation
 from haemsa_jax.config import NetworkConfig, TrainConfig
 from haemsa_jax.data import SPLITS
-from haemsa_jax.data.batches import device_split, gather
 from haemsa_jax.data.dataset import splits_of
 from haemsa_jax.data.description import describe_data
 from haemsa_jax.errors import InputError
 from haemsa_jax.evolution import SearchConfig, make_problem, make_search, search_data
 from haemsa_jax.inference.export import export
 from haemsa_jax.inference.predictor import Predictor
-from haemsa_jax.models import HaemsaConfig, Rates, build, register
+from haemsa_jax.models import HaemsaConfig, build, register
 from haemsa_jax.models.haemsa import EXPERTS, LINKS, OPERATORS
 from haemsa_jax.models.heads import Readout
 from haemsa_jax.models.inputs import Inputs
@@ -36,14 +34,23 @@ from haemsa_jax.models.layers import Dense, masked_mean
 from haemsa_jax.reporting import architecture, diagnosis
 from haemsa_jax.structure.genes import Gene
 from haemsa_jax.structure.interface import interface
-from haemsa_jax.structure.parts import Declaration, Part, declare, default_structure, shut
+from haemsa_jax.structure.parts import (
+    Declaration,
+    Gating,
+    Part,
+    carried,
+    declare,
+    default_structure,
+    shut,
+)
 from haemsa_jax.structure.size import parameters
-from haemsa_jax.structure.specialise import specialise
+from haemsa_jax.structure.specialise import specialise, specialised_config
+from haemsa_jax.testing import check_model
 from haemsa_jax.training.engine.loop import make_train
 from haemsa_jax.training.measurement.evaluation import evaluate
-from haemsa_jax.training.measurement.normalization import make_constants
 from haemsa_jax.training.persistence.experiment import Experiment, experiment_from_json
 from haemsa_jax.training.persistence.trained import load_trained
+from launch import cli
 
 
 @EXPERTS.register("maximum")
@@ -62,13 +69,13 @@ class Maximum(nn.Module):
 
 @OPERATORS.register("average")
 class Average(nn.Module):
-    """The mean of the summaries."""
+    """The mean of the summaries that are there."""
 
     config: HaemsaConfig
 
     @nn.compact
     def __call__(self, summaries, presence, query):
-        return nn.Dense(self.config.width, name="out")(summaries.mean(axis=-2))
+        return nn.Dense(self.config.width, name="out")(masked_mean(summaries, presence))
 
 
 @LINKS.register("broadcast")
@@ -110,7 +117,8 @@ class Summing(nn.Module):
             )
             for m in squares
         )
-        return interface(config, auxiliary=True) + Declaration((gene,) if squares else (), parts)
+        gate = Gating("squares", "squares", tuple(part.name for part in parts), squares)
+        return interface(config, auxiliary=True) + Declaration((gene,), parts, (gate,))
 
     @nn.compact
     def __call__(self, sample, structure, rates, dataset, longest=None):
@@ -123,11 +131,13 @@ class Summing(nn.Module):
         joined = sum(means.values())
         squares = self.config.labels("squares", built)
         for place, m in enumerate(squares):
-            square = Dense(self.config.width, name=f"square_{m}")(means[m] ** 2)
+            square = Dense(self.config.width, use_bias=False, name=f"square_{m}")(means[m] ** 2)
             joined = joined + structure["squares"][place] * square
+        shape = (*inputs.presence.shape[:-1], len(squares))
+        gates = {"squares": jnp.broadcast_to(structure["squares"], shape)} if squares else {}
         alone = jnp.stack([means[m] for m in built], axis=-2)
         parts = {"summaries": alone}
-        return readout(joined, parts, inputs.presence, {}, rates.inner, dataset)
+        return readout(joined, parts, inputs.presence, gates, rates.inner, dataset)
 
 
 def networks(pair):
@@ -205,6 +215,27 @@ def test_it_is_specialised(own, run):
     assert count < sum(np.size(x) for x in jax.tree.leaves(variables["params"]))
     assert not {*CLOSED[name]} & {part.name for part in declare(small.network).parts}
     assert build(small.network).config == small.network
+
+
+def test_it_keeps_the_protocol(own):
+    check_model(own[1], structures=2)
+
+
+def test_what_has_no_label_left_is_no_gene(own):
+    """Of a mask and its gate; a second specialisation does not bring it back."""
+    name, network, _ = own
+    gene = {"haemsa": "links", "summing": "squares"}[name]
+    parts = [part.name for part in declare(network).of_kind("link", "square")]
+    structure = shut(network, default_structure(network), parts)
+    small = specialised_config(network, structure)
+    left = declare(small)
+    assert gene not in left.gene and gene in declare(network).gene
+    assert gene not in {gating.name for gating in left.gates}
+    assert not left.of_kind("link", "square")
+    again = specialised_config(small, carried(network, structure, small))
+    assert again == small
+    chosen = Declaration((Gene("depth", "", "choice", "", ()),), ()).without_empty()
+    assert chosen.genes == ()
 
 
 def test_it_is_diagnosed_drawn_and_exported(own, run, tmp_path):
@@ -300,8 +331,8 @@ def test_a_data_set_of_a_directory_of_ones_own(tmp_path):
         catalog.register_directory(tmp_path)
 
 
-def test_the_page_for_contributors_is_right(pair, tmp_path, monkeypatch):
-    """Its code, as a module of a user's own: both networks give finite predictions."""
+def test_the_page_for_contributors_is_right(pair, tmp_path, monkeypatch, own_flags):
+    """Its code, as a module of a user's own, keeps what it says, and has flags."""
     page = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text("utf-8")
     blocks = re.findall(r"```python\n(.*?)```", page, flags=re.S)
     (tmp_path / "my_parts.py").write_text("\n".join(blocks))
@@ -310,18 +341,15 @@ def test_the_page_for_contributors_is_right(pair, tmp_path, monkeypatch):
     tasks = {f"{pair.name}:score": pair.tasks["score"]}
     widths = {pair.name: dict(pair.widths)}
     sizes = {"width": 8, "heads": 2, "depth": 1, "link_width": 4}
-    for network in (
-        module.MeanConfig(widths, tasks, width=8),
-        HaemsaConfig(widths, tasks, experts=("pointwise", "largest"), **sizes),
-    ):
-        variables = {"params": params_of(network), "constants": {}}
-        variables["constants"] = make_constants(network, {pair.name: pair})
-        data = jax.device_put(device_split(pair.splits["test"]))
-        samples = jax.vmap(lambda row, data=data: gather(data, row, jnp.int32(0), 0, 0))(
-            jnp.arange(4)
-        )
-        outputs = build(network).apply(
-            variables, samples, default_structure(network), Rates(), pair.name
-        )
-        assert np.isfinite(outputs.predictions[f"{pair.name}:score"]).all()
+    network = HaemsaConfig(widths, tasks, experts=("pointwise", "largest"), **sizes)
     assert "local/text/0/largest/strength" in default_structure(network)
+    check_model(network, structures=2)
+    module.test_my_model()
+    module.test_my_kind()
+    with pytest.raises(InputError, match="evenness"):
+        module.BlendConfig(widths, tasks, evenness=0.0)
+    cli.define_network_flags()
+    help_of = own_flags["evenness"].help
+    assert help_of == (
+        "of the gate; the higher, the more alike modalities weigh. By default 1.0 (blend)."
+    )

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from networks import as_model, params_of
+from networks import params_of
 
 from haemsa_jax.data.batches import device_split, gather
 from haemsa_jax.models import Rates, build, default_structure, init_variables
@@ -43,74 +43,8 @@ def run(setting):
     return lambda params, samples, structure=everything: forward(params, samples, structure)
 
 
-@pytest.fixture(scope="module")
-def gradient(setting):
-    module, _, constants, _ = setting
-
-    @jax.jit
-    def of(params, samples):
-        def total(params):
-            variables = {"params": params, "constants": constants}
-            out = module.apply(
-                variables, samples, default_structure(module.config), Rates(), "talks"
-            )
-            return sum(jnp.sum(x**2) for x in [*out.predictions.values(), *out.auxiliary.values()])
-
-        return jax.grad(total)(params)
-
-    return of
-
-
 def assert_same(left, right):
     jax.tree.map(np.testing.assert_array_equal, left, right)
-
-
-def filled(samples, value):
-    """With `value` wherever the mask says that there is nothing."""
-    features = {
-        m: jnp.where(samples.masks[m][..., None], x, value) for m, x in samples.features.items()
-    }
-    return samples.replace(features=features)
-
-
-@pytest.mark.parametrize("junk", [np.nan, np.inf, 1e30])
-def test_what_is_masked_is_never_read(setting, run, gradient, junk):
-    _, params, _, samples = setting
-    clean, dirty = filled(samples, 0.0), filled(samples, junk)
-    assert not all(mask.any(-1).all() for mask in samples.masks.values())  # some are absent
-    assert_same(run(params, clean), run(params, dirty))
-    grads = gradient(params, dirty)
-    assert_same(gradient(params, clean), grads)
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
-
-
-@pytest.mark.parametrize("model", ["late_fusion", "recurrent"])
-def test_no_model_reads_what_is_masked(model, small, talks, setting):
-    """Neither its outputs nor their gradient change, whatever stands there."""
-    network = as_model(model, small)
-    params, constants = params_of(network), make_constants(network, {talks.name: talks})
-    *_, samples = setting
-
-    @jax.jit
-    def outputs_and_gradient(samples):
-        def total(params):
-            variables = {"params": params, "constants": constants}
-            out = build(network).apply(
-                variables, samples, default_structure(network), Rates(), "talks"
-            )
-            return sum(
-                jnp.sum(x**2) for x in jax.tree.leaves((out.predictions, out.auxiliary))
-            ), out
-
-        return jax.grad(total, has_aux=True)(params)
-
-    clean = outputs_and_gradient(filled(samples, 0.0))
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(clean))
-    for junk in (np.nan, np.inf, 1e30):
-        assert_same(clean, outputs_and_gradient(filled(samples, junk)))
-    # What is there is read, by every model.
-    louder = samples.replace(features={m: x + 1.0 for m, x in samples.features.items()})
-    assert (joined(clean[1]) != joined(outputs_and_gradient(louder)[1])).any()
 
 
 def test_padding_may_lie_in_front_or_behind(setting, run):

@@ -16,7 +16,6 @@ from networks import MODELS, as_model, params_of
 from samples import TASKS
 
 from haemsa_jax.data.batches import device_split, gather
-from haemsa_jax.data.presence import restrict
 from haemsa_jax.errors import InputError
 from haemsa_jax.evolution.genome import decode, gene_table
 from haemsa_jax.models import Rates, build, default_structure, init_variables
@@ -24,6 +23,7 @@ from haemsa_jax.structure.interface import SIDES
 from haemsa_jax.structure.parts import declare
 from haemsa_jax.structure.size import parameters, size
 from haemsa_jax.structure.specialise import specialise
+from haemsa_jax.testing import check_model
 from haemsa_jax.training.measurement.normalization import make_constants
 from launch.tasks import restricted
 
@@ -32,7 +32,6 @@ GENOMES = int(os.environ.get("HAEMSA_GENOMES", "8"))
 SIZES = {"haemsa": {"depth": 1, "heads": 2, "link_width": 4, "fusion_rank": 2}}
 SIZES |= {"late_fusion": {}, "recurrent": {}}
 SMALLEST = {"haemsa": 0.3, "late_fusion": 0.6, "recurrent": 0.6}
-PATTERNS = [(t, a, v) for t in (0, 1) for a in (0, 1) for v in (0, 1) if t + a + v]
 
 
 @pytest.fixture(scope="module", params=MODELS)
@@ -43,24 +42,11 @@ def network(request, deep):
     return as_model(request.param, deep)
 
 
-@pytest.fixture(scope="module")
-def setting(talks, network):
-    params = params_of(network)
-    constants = make_constants(network, {talks.name: talks})
-    data = jax.device_put(device_split(talks.splits["train"]))
-    samples = []
-    for index, pattern in enumerate(PATTERNS):
-        sample = gather(data, jnp.int32(5 * index), jnp.int32(index % 3), 1, 1)
-        samples.append(restrict(sample, dict(zip(network.modalities, pattern, strict=True))))
-    return params, constants, jax.tree.map(lambda *x: jnp.stack(x), *samples)
-
-
-def structures(network, count, whole=()):
-    """Random ones; some genes, by level, may be held at all there is."""
+def structures(network, count):
+    """Random ones."""
     table = gene_table(network)
     genomes = np.random.default_rng(2).normal(size=(count, table.size))
     genomes[: count // 2] -= 0.7  # half of them small
-    genomes[:, table.places(whole)] = 3.0
     return [
         jax.tree.map(lambda x, i=i: x[i], many)
         for many in [jax.jit(jax.vmap(lambda g: decode(network, g)[0]))(genomes)]
@@ -73,44 +59,12 @@ def forward(network, params, constants, samples, structure):
     return build(network).apply(variables, samples, structure, Rates(), "talks")
 
 
-def gates_of(network, outputs):
-    """By name of the part that is weighed; what is not built weighs nothing."""
-    return {
-        part: outputs.gates[gating.name][..., place]
-        for gating in declare(network).gates
-        for place, part in enumerate(gating.parts)
-    }
-
-
-@jax.debug_key_reuse(False)  # which doubles the time of every single operation
-def test_the_small_network_says_the_same(network, setting):
-    """All presence patterns, many genomes."""
-    params, constants, samples = setting
-    masked = jax.jit(lambda structure: forward(network, params, constants, samples, structure))
-    sizes = []
-    for structure in structures(network, GENOMES, ["context"]):
-        small = specialise(network, params, constants, structure)
-        outputs = jax.jit(functools.partial(forward, small.network))(
-            small.params, small.constants, samples, small.structure
-        )
-        expected = masked(structure)
-        for index, task_id in enumerate(network.tasks):
-            own = samples.task == index
-            close(outputs.predictions[task_id][own], expected.predictions[task_id][own])
-            present = expected.presence[own][..., None]
-            close(
-                jnp.where(present, outputs.auxiliary[task_id][own], 0),
-                jnp.where(present, expected.auxiliary[task_id][own], 0),
-            )
-        close(outputs.presence, expected.presence)
-        for name in ("summaries", "joined"):
-            close(outputs.representations[name], expected.representations[name])
-        gates = gates_of(small.network, outputs)
-        for part, weights in gates_of(network, expected).items():
-            close(gates.pop(part, jnp.zeros_like(weights)), weights)
-        assert not gates
-        sizes.append(count_parameters(small.params))
-    assert min(sizes) < SMALLEST[network.model] * count_parameters(params)
+def test_every_model_keeps_the_protocol(network):
+    """Its small networks say the same; the other checks come along."""
+    check_model(network, structures=GENOMES)
+    sizes = [parameters(network, structure) for structure in structures(network, GENOMES)]
+    whole = parameters(network, default_structure(network))
+    assert min(sizes) < SMALLEST[network.model] * whole
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import haemsa_datasets
-from haemsa_jax.errors import InputError
+from haemsa_jax.errors import IF_OWN, InputError
 
 if TYPE_CHECKING:
     from haemsa_datasets.builder import HaemsaBuilder
@@ -72,7 +72,8 @@ def builder_class(name: str) -> type["HaemsaBuilder"]:
     """
     folder = name.partition("/")[0]
     if folder not in folders() or name not in _names_of(folder):
-        raise InputError(f"data set {name!r} is unknown; choose from {', '.join(names())}")
+        choices = ", ".join(names())
+        raise InputError(f"data set {name!r} is unknown; choose from {choices}{IF_OWN}")
     return _import(folder)
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from haemsa_jax.config.checks import require
+from haemsa_jax.errors import IF_OWN
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class TaskSpec:
                 object.__setattr__(self, field, tuple(getattr(self, field)))
         require(
             self.kind in kinds(),
-            f"task {self.name!r}: kind {self.kind!r} is unknown; choose from {', '.join(kinds())}",
+            f"task {self.name!r}: kind {self.kind!r} is unknown; choose from {', '.join(kinds())}"
+            f"{IF_OWN}",
         )
         allowed = kind_of(self.kind).allowed_metrics
         require(bool(self.metrics), f"task {self.name!r}: at least one metric is needed")

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
+from haemsa_jax.errors import InputError
 from haemsa_jax.models.product import dense_product
 from haemsa_jax.structure.axes import Axis
 
@@ -146,6 +147,12 @@ class Attention(nn.Module):
 
         Zero where no token is masked in, so that an absent source says nothing.
         """
+
+        if self.inner % self.heads:
+            raise InputError(
+                f"attention {self.name!r}: inner={self.inner} must be a multiple of "
+                f"heads={self.heads}"
+            )
 
         def project(name, x, over=()):
             x = Dense(self.inner, use_bias=False, name=name, over=over)(x)

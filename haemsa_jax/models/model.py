@@ -23,7 +23,7 @@ from jaxtyping import Bool, Float, Int
 
 from haemsa_jax.config import NetworkConfig, is_encoder
 from haemsa_jax.encoders.interface import parted
-from haemsa_jax.errors import InputError
+from haemsa_jax.errors import IF_OWN, InputError
 from haemsa_jax.models.layers import Scalar
 from haemsa_jax.sample import Sample
 from haemsa_jax.structure.parts import Declaration, Structure, default_structure, task_masks
@@ -116,7 +116,8 @@ def model_named(name: str) -> type[Model]:
     import haemsa_jax.models  # noqa: F401  (registers those of the library)
 
     if name not in MODELS:
-        raise InputError(f"model={name!r} is unknown; choose from {', '.join(MODELS)}")
+        choices = ", ".join(MODELS)
+        raise InputError(f"model={name!r} is unknown; choose from {choices}{IF_OWN}")
     return MODELS[name]
 
 

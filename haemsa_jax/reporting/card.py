@@ -62,7 +62,7 @@ def model_card(
             "## How it was made",
             *_origin(trained, run_dir, dataset, networks),
             "## Results",
-            _results(run_dir),
+            _results(run_dir, dataset),
             "## Limits",
             f"It knows people, topics and recordings like those of {tables.escaped(dataset)}: its "
             "errors on them are those of the results, and larger on others. It estimates how "
@@ -116,8 +116,13 @@ def _origin(trained: Trained, run_dir: Path, dataset: str, networks: int) -> Ite
     )
 
 
-def _results(run_dir: Path) -> str:
+def _results(run_dir: Path, dataset: str) -> str:
+    """Of the tasks on this data set."""
+
+    def own(results: tables.Results) -> str:
+        return tables.markdown({t: of for t, of in results.items() if dataset_of(t) == dataset})
+
     path = run_dir / "test.json"
-    if not path.is_file():
-        return f"Not measured: `python -m launch.evaluate --run_dir={run_dir}` has not run."
-    return from_json(path, tables.markdown).rstrip()
+    measured = from_json(path, own).rstrip() if path.is_file() else ""
+    otherwise = f"Not measured: `python -m launch.evaluate --run_dir={run_dir}` has not run."
+    return measured or otherwise

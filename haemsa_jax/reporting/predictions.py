@@ -44,8 +44,9 @@ def register_plot(kind: str, plot: Plot) -> None:
 
 
 def plot_of(kind: str) -> Plot:
-    """The plot of a kind; a histogram of errors where none was registered."""
-    return _PLOTS.get(kind, error_histogram)
+    """The plot of a kind, or of the nearest kind that it derives from; else of its errors."""
+    names = (of.__dict__.get("name") for of in type(kind_of(kind)).__mro__)
+    return next((_PLOTS[name] for name in names if name in _PLOTS), error_histogram)
 
 
 def error_histogram(axes: Axes, report: "TaskReport") -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from haemsa_jax.config import NetworkConfig, TrainConfig, dataset_of
 from haemsa_jax.errors import InputError
-from haemsa_jax.structure.parts import Structure, carried, declare, default_structure
+from haemsa_jax.structure.parts import Structure, carried, default_structure
 from haemsa_jax.structure.size import parameters
 from haemsa_jax.structure.specialise import specialised_config
 from haemsa_jax.training.engine.drawing import batch_sizes, steps_per_epoch
@@ -27,17 +27,39 @@ ABLATIONS = {
 # Kinds of parts that are taken away.
 LEVELS_BELOW = "block", "specific"
 TRANSFER = "link", "imputed"
+TAKEN = {"hierarchy": LEVELS_BELOW, "transfer": TRANSFER}
 
 
 def possible(network: NetworkConfig) -> tuple[str, ...]:
-    """Ablations of a network by name: those that take something away."""
-    parts = declare(network)
+    """Ablations of a network by name: those that take something away.
+
+    A part is taken away by shutting the genes that open it. What is always open stays, and so does
+    what a choice opens together with parts of other kinds.
+    """
+    everything = default_structure(network)
+    whole = specialised_config(network, everything)
     has = {
-        "hierarchy": bool(parts.of_kind(*LEVELS_BELOW)),
-        "transfer": bool(parts.of_kind(*TRANSFER)),
-        "multitask": len(network.tasks) > 1,
+        name: specialised_config(network, everything, kinds) != whole
+        for name, kinds in TAKEN.items()
     }
+    has["multitask"] = len(network.tasks) > 1
     return tuple(name for name in ABLATIONS if has.get(name, True))
+
+
+def _check_possible(name: str, network: NetworkConfig) -> None:
+    if name not in ABLATIONS:
+        raise InputError(f"--ablate={name} is unknown; choose from {', '.join(ABLATIONS)}")
+    choices = possible(network)
+    if name in choices:
+        return
+    if name == "multitask":
+        raise InputError(
+            f"--ablate=multitask: there is one task, {next(iter(network.tasks))}; leave it away"
+        )
+    raise InputError(
+        f"--ablate={name}: model={network.model} has no part of kind {' or '.join(TAKEN[name])} "
+        f"that a gene opens for itself; choose from {', '.join(choices)}"
+    )
 
 
 @dataclass(frozen=True)
@@ -103,6 +125,7 @@ def ablate(
     Raises:
       InputError: there is nothing to take away, or no such ablation.
     """
+    _check_possible(name, network)
     if name == "hierarchy":
         return [_one_level(network, structure, train)]
     if name == "evolution":
@@ -110,14 +133,8 @@ def ablate(
     if name == "transfer":
         alone = dataclasses.replace(train, imputation=0.0, distillation=0.0)
         return [specialised(network, structure, alone, TRANSFER)]
-    if name == "multitask":
-        if len(network.tasks) < 2:
-            raise InputError(
-                f"--ablate=multitask: there is one task, {next(iter(network.tasks))}; leave it away"
-            )
-        budget = alone_for(train, counts, devices)
-        return [_alone(network, structure, budget[task_id], task_id) for task_id in counts]
-    raise InputError(f"--ablate={name} is unknown; choose from {', '.join(ABLATIONS)}")
+    budget = alone_for(train, counts, devices)
+    return [_alone(network, structure, budget[task_id], task_id) for task_id in counts]
 
 
 def _one_level(network: NetworkConfig, structure: Structure, train: TrainConfig) -> Variant:

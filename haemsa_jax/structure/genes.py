@@ -59,13 +59,16 @@ class Gene:
         where = f"gene {self.name!r}"
         if self.kind not in KINDS:
             raise InputError(f"{where}: kind {self.kind!r} is none of {', '.join(KINDS)}")
-        if self.kind != "scale" and not self.labels:
-            raise InputError(f"{where}: a {self.kind} needs labels")
         if not (0.0 if self.log else -math.inf) < self.low < self.high < math.inf:
             above = " above 0" if self.log else ""
             raise InputError(
                 f"{where}: low={self.low} and high={self.high} must be numbers{above}, low the less"
             )
+
+    @property
+    def empty(self) -> bool:
+        """Whether it has nothing to choose from, as where a specialised network kept no label."""
+        return self.kind != "scale" and not self.labels
 
     @property
     def size(self) -> int:
@@ -161,6 +164,9 @@ class Table:
         twice = [name for name in names if names.count(name) > 1]
         if twice:
             raise InputError(f"there are two genes {twice[0]!r}; each needs a name of its own")
+        for gene in self.genes:
+            if gene.empty:
+                raise InputError(f"gene {gene.name!r}: a {gene.kind} needs labels")
 
     @functools.cached_property
     def size(self) -> int:

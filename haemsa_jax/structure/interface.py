@@ -41,10 +41,8 @@ def interface(network: NetworkConfig, *, auxiliary: bool = False) -> Declaration
 
 def _genes(network: NetworkConfig) -> Iterator[Gene]:
     for task_id in network.tasks:
-        names = network.reads(task_id)
-        if names:
-            name = f"modalities/{task_id}"
-            yield Gene(name, "modalities", "mask", "what the task reads", names, True)
+        name, names = f"modalities/{task_id}", network.reads(task_id)
+        yield Gene(name, "modalities", "mask", "what the task reads", names, True)
     for task_id in network.tasks:
         for side, meaning in SIDES.items():
             name = f"{side}/{task_id}"

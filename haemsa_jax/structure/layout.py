@@ -16,7 +16,9 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from haemsa_jax.config import NetworkConfig
+from haemsa_jax.errors import InputError
 from haemsa_jax.structure.axes import Axis
+from haemsa_jax.structure.checking import check_declared
 from haemsa_jax.structure.parts import Part, declare
 
 Path = tuple[str, ...]
@@ -39,28 +41,37 @@ class Parameter:
 
 @functools.lru_cache(maxsize=256)
 def layout(network: NetworkConfig) -> dict[str, dict[Path, Parameter]]:
-    """Every array of a network, by collection (`params`, `constants`) and path."""
+    """Every array of a network, by collection (`params`, `constants`) and path.
+
+    Raises:
+      InputError: what the model declares is not what it builds.
+    """
     from haemsa_jax.models.model import build, init_variables
 
-    model, known = build(network), {}
+    model, known, modules = build(network), {}, {}
 
     def intercept(call: Callable, arguments: tuple, keywords: dict, context: Any) -> Any:
         module = context.module
-        if context.method_name == "__call__" and hasattr(module, "param_axes"):
-            known.update({(*module.path, name): axes for name, axes in module.param_axes().items()})
+        if context.method_name == "__call__":
+            modules[module.path] = module
+            own = module.param_axes() if hasattr(module, "param_axes") else {}
+            known.update({(*module.path, name): axes for name, axes in own.items()})
         return call(*arguments, **keywords)
 
     with nn.intercept_methods(intercept):
         params, constants = jax.eval_shape(
             functools.partial(init_variables, model), jax.random.key(0)
         )
+    arrays = {"params": flatten_dict(params), "constants": flatten_dict(constants)}
+    shapes = {path: leaf.shape for tree in arrays.values() for path, leaf in tree.items()}
+    check_declared(network, shapes, known, modules)
     owner = owners(network)
     return {
         name: {
             path: Parameter(owner(path).name, _filled(known.get(path), leaf.ndim), leaf.shape)
-            for path, leaf in flatten_dict(tree).items()
+            for path, leaf in tree.items()
         }
-        for name, tree in (("params", params), ("constants", constants))
+        for name, tree in arrays.items()
     }
 
 
@@ -72,7 +83,10 @@ def owners(network: NetworkConfig) -> Callable[[Path], Part]:
         for length in range(len(path), -1, -1):
             if path[:length] in modules:
                 return modules[path[:length]]
-        raise KeyError(f"no part has the parameter {'/'.join(path)}")
+        raise InputError(
+            f"parameter {'/'.join(path)!r} belongs to no part; begin the declaration with "
+            "interface(config), or name its module in a part"
+        )
 
     return owner
 

@@ -101,6 +101,14 @@ class Declaration:
             self.genes + other.genes, self.parts + other.parts, self.gates + other.gates
         )
 
+    def without_empty(self) -> "Declaration":
+        """Without masks and choices that have no labels, and gates that weigh no parts."""
+        return Declaration(
+            tuple(gene for gene in self.genes if not gene.empty),
+            self.parts,
+            tuple(gating for gating in self.gates if gating.parts),
+        )
+
     def checked(self) -> "Declaration":
         """Itself.
 
@@ -121,7 +129,10 @@ class Declaration:
 
 
 def declare(network: NetworkConfig) -> Declaration:
-    """The declaration of a network's model, of what the configuration has built."""
+    """The declaration of a network's model, of what the configuration has built.
+
+    Genes of which no label is left, and gates of which no part is, are not in it.
+    """
     return _declared(network)
 
 
@@ -129,7 +140,7 @@ def declare(network: NetworkConfig) -> Declaration:
 def _declared(network: NetworkConfig) -> Declaration:
     from haemsa_jax.models.model import model_of  # late: models declare their parts by this module
 
-    return model_of(network).declare(network).checked()
+    return model_of(network).declare(network).without_empty().checked()
 
 
 def default_structure(network: NetworkConfig) -> dict[str, Array]:

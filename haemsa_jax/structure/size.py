@@ -166,6 +166,10 @@ def _trace(network: NetworkConfig, dataset: str, tokens: Mapping[str, int]) -> l
                 x = arguments[0]
                 axes = tuple(getattr(module, name, ()) for name in ("rows", "columns", "over"))
                 calls.append((module.path, axes, 2.0 * math.prod(x.shape) * module.features))
+            elif isinstance(module, nn.Conv):
+                kernel = np.atleast_1d(module.kernel_size)
+                each = math.prod(kernel) * arguments[0].shape[-1] // module.feature_group_count
+                calls.append((module.path, (), 2.0 * math.prod(result.shape) * each))
             elif hasattr(module, "products"):
                 calls.append(
                     (

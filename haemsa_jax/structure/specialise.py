@@ -122,7 +122,8 @@ def specialised_config(
                 now = of_task[task_id] if per_task else whole
                 if now[part.name] > 0 and part.kind not in without:
                     used[name].add(label)
-    kept: dict[str, tuple[str, ...]] = {}
+    # A gene of which an earlier specialisation left no label is not declared, and stays empty.
+    kept = dict(network.kept)
     for gene in declaration.genes:
         if gene.kind == "mask":
             kept[gene.name] = tuple(label for label in gene.labels if label in used[gene.name])

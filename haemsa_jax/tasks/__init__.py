@@ -2,7 +2,7 @@
 
 from haemsa_jax.tasks.classification import Classification
 from haemsa_jax.tasks.kind import Summary, TaskKind, kind_of, kinds, register
-from haemsa_jax.tasks.metrics import Metric, metric_of, register_metric
+from haemsa_jax.tasks.metrics import Metric, mean_where, metric_of, register_metric
 from haemsa_jax.tasks.multilabel import Multilabel
 from haemsa_jax.tasks.regression import Regression
 
@@ -19,6 +19,7 @@ __all__ = [
     "TaskKind",
     "kind_of",
     "kinds",
+    "mean_where",
     "metric_of",
     "register",
     "register_metric",

@@ -29,7 +29,8 @@ def _divide(xp, numerator, denominator, otherwise):
     return xp.where(holds, numerator / xp.where(holds, denominator, 1), otherwise)
 
 
-def _mean(xp, values, mask):
+def mean_where(xp: Any, values: Array, mask: Array) -> Array:
+    """Mean of the values that a mask of their shape counts, in the namespace `xp`; NaN of none."""
     return _divide(xp, xp.sum(xp.where(mask, values, 0)), xp.sum(mask), xp.nan)
 
 
@@ -38,7 +39,7 @@ def _mean(xp, values, mask):
 
 def mae(prediction, truth, mask):
     """Mean absolute error of the unclipped values."""
-    return _mean(prediction.__array_namespace__(), abs(prediction - truth), mask)
+    return mean_where(prediction.__array_namespace__(), abs(prediction - truth), mask)
 
 
 def corr(prediction, truth, mask):
@@ -50,12 +51,12 @@ def corr(prediction, truth, mask):
 
     def standardised(values):
         values = xp.where(mask, values, 0)
-        centred = xp.where(mask, values - _mean(xp, values, mask), 0)
-        deviation = xp.sqrt(_mean(xp, centred**2, mask))
+        centred = xp.where(mask, values - mean_where(xp, values, mask), 0)
+        deviation = xp.sqrt(mean_where(xp, centred**2, mask))
         rounding = 16 * xp.finfo(values.dtype).eps * xp.max(abs(values))
         return _divide(xp, centred, xp.where(deviation > rounding, deviation, 0), 0)
 
-    return xp.clip(_mean(xp, standardised(prediction) * standardised(truth), mask), -1, 1)
+    return xp.clip(mean_where(xp, standardised(prediction) * standardised(truth), mask), -1, 1)
 
 
 def _rounded_accuracy(limit: int) -> Function:
@@ -64,7 +65,7 @@ def _rounded_accuracy(limit: int) -> Function:
     def accuracy_of_levels(prediction, truth, mask):
         xp = prediction.__array_namespace__()
         levels = [xp.round(xp.clip(values, -limit, limit)) for values in (prediction, truth)]
-        return _mean(xp, levels[0] == levels[1], mask)
+        return mean_where(xp, levels[0] == levels[1], mask)
 
     return accuracy_of_levels
 
@@ -83,7 +84,7 @@ def _binary_accuracy(binarise: Callable[..., tuple[Array, Array, Array]]) -> Fun
     def acc2(prediction, truth, mask):
         xp = prediction.__array_namespace__()
         predicted, actual, kept = binarise(prediction, truth, mask)
-        return _mean(xp, predicted == actual, kept)
+        return mean_where(xp, predicted == actual, kept)
 
     return acc2
 
@@ -130,7 +131,7 @@ def _weighted_f1(xp, predicted, actual, mask, classes):
 def accuracy(prediction, truth, mask):
     """Share of samples whose highest score (the first of equal ones) is the true class."""
     xp = prediction.__array_namespace__()
-    return _mean(xp, xp.argmax(prediction, axis=-1) == truth, mask)
+    return mean_where(xp, xp.argmax(prediction, axis=-1) == truth, mask)
 
 
 def f1_weighted(prediction, truth, mask):
@@ -144,7 +145,7 @@ def f1_macro(prediction, truth, mask):
     xp = prediction.__array_namespace__()
     predicted = xp.argmax(prediction, axis=-1)
     f1, supports, predictions = _class_f1(xp, predicted, truth, mask, prediction.shape[-1])
-    return _mean(xp, f1, supports + predictions > 0)
+    return mean_where(xp, f1, supports + predictions > 0)
 
 
 def class_f1(prediction, truth, mask):
@@ -157,13 +158,10 @@ def class_f1(prediction, truth, mask):
 
 
 def label_wacc(prediction, truth, mask):
-    """Weighted accuracy of every label, (TP N / P + TN) / (2 N), at threshold 0.5.
+    """Weighted accuracy of every label, float[C]: (TP N / P + TN) / (2 N) at threshold 0.5.
 
     That is the mean of the hit rates among the P positives and the N negatives. Of a label that
     has only positives or only negatives, the one rate that exists.
-
-    Returns:
-      float[C].
     """
     xp = prediction.__array_namespace__()
     right = (prediction > 0.5) == (truth > 0.5)

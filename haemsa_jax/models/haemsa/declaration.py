@@ -75,8 +75,7 @@ def _local(config: HaemsaConfig) -> Declaration:
             gate = _gate(f"{name}/gate", members, ((name,),), (module, "gate"))
             parts += [block, *members, gate]
             gates.append(Gating(name, "local", tuple(p.name for p in members), experts))
-        if depths:
-            genes.append(Gene(f"depth/{m}", "local", "choice", "blocks in use", depths))
+        genes.append(Gene(f"depth/{m}", "local", "choice", "blocks in use", depths))
         parts.append(
             Part(
                 name=f"summary/{m}",
@@ -90,8 +89,6 @@ def _local(config: HaemsaConfig) -> Declaration:
 
 def _links(config: HaemsaConfig) -> Declaration:
     labels = tuple(f"{source}>{target}" for source, target in config.links)
-    if not labels:
-        return Declaration((), ())
     genes = [Gene("links", "links", "mask", "cross-modal links, source>target", labels)]
     parts = []
     for label, (source, target) in zip(labels, config.links, strict=True):
@@ -125,13 +122,10 @@ def _links(config: HaemsaConfig) -> Declaration:
 
 def _specific(config: HaemsaConfig) -> Declaration:
     names = config.built_specific
-    if not names:
-        return Declaration((), ())
     meaning = "modalities whose specific part the task reads"
     genes = [
         Gene(f"specific/{task_id}", "specific", "mask", meaning, config.specific_of(task_id))
         for task_id in config.tasks
-        if config.specific_of(task_id)
     ]
     members = [
         Part(
@@ -203,6 +197,7 @@ def _fusion(config: HaemsaConfig) -> Declaration:
             modules=(("fusion", name, f"factor_{m}"),),
         )
         for name in names
+        if getattr(OPERATORS[name], "FACTORS", False)
         for m in config.built_modalities
     ]
     gate = _gate("fusion/gate", members, (), ("fusion", "gate"))

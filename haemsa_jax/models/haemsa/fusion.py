@@ -4,7 +4,7 @@ Every operator maps summaries float[..., M, D] (a learned token where a modality
 presence bool[..., M] to float[..., D]. M are the modalities that are built.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -54,6 +54,7 @@ class TensorFusion(nn.Module):
     """
 
     config: HaemsaConfig
+    FACTORS: ClassVar[bool] = True
 
     @nn.compact
     def __call__(

@@ -2,7 +2,8 @@
 
 Each is a Linen module class with the attribute `config` (a `HaemsaConfig`). A class may have a
 class variable `GENES`, a tuple of `Gene` whose names are relative to its place; what they choose
-then comes as the keyword argument `choices`, a dict by that name.
+then comes as the keyword argument `choices`, a dict by that name. An operator with a module
+`factor_MODALITY` for each modality says so by `FACTORS = True`.
 """
 
 from collections.abc import Callable, Mapping
