@@ -1,8 +1,7 @@
 # make demo   set up, prepare the embedded data, evolve, train what was found, evaluate: tables and
 #             pictures in demo/
 # make test   set up and run all tests; from Python 3.12 on with the share of the library they run
-# make lint   style
-# make types  types
+# make lint   style and types
 #
 # JAX=cuda12, cuda13 or tpu installs that build of JAX:   make demo JAX=cuda12
 # PYTHON=python3.12 chooses the interpreter (3.11 or newer).
@@ -16,17 +15,17 @@ PIP = $(RUN) -m pip install --quiet --disable-pip-version-check
 HALVES = $(if $(filter cpu,$(JAX)),--devices=2)
 READY = $(VENV)/.ready-$(JAX)
 
-.PHONY: demo test lint types clean
+.PHONY: demo test lint clean
 
 demo: $(READY)
 	$(RUN) -m launch.prepare_data --dataset=planted --data_dir=demo/data
 	$(RUN) -m launch.evolve --tasks=planted --data_dir=demo/data --run_dir=demo/evolved $(HALVES) \
-	  --width=16 --population=16 --generations=20 --steps=20 --head_start=120 --price=0.3 \
-	  --learning_rate=1e-2 --weight_decay=0.3 --dropout=0.1 --input_dropout=0.05 \
-	  --modality_dropout=0.05
-	$(RUN) -m launch.evaluate --run_dir=demo/evolved --data_dir=demo/data --ensemble=8
+	  --noyardstick --folds=2 --width=16 --population=12 --generations=14 --steps=20 \
+	  --head_start=100 --price=0.3 --learning_rate=1e-2 --weight_decay=0.3 --dropout=0.1 \
+	  --input_dropout=0.05 --modality_dropout=0.05
+	$(RUN) -m launch.evaluate --run_dir=demo/evolved --data_dir=demo/data
 	$(RUN) -m launch.train --genome=demo/evolved/best.json --data_dir=demo/data \
-	  --run_dir=demo/trained --seeds=3 --epochs=15 --evaluate_every=3
+	  --run_dir=demo/trained --seeds=2 --evaluate_every=3
 	$(RUN) -m launch.evaluate --run_dir=demo/trained --data_dir=demo/data --baselines
 	$(RUN) -m launch.report --run_dir=demo/evolved
 	$(RUN) -m launch.report --run_dir=demo/trained
@@ -39,8 +38,6 @@ test: $(READY)
 lint: $(READY)
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
-
-types: $(READY)
 	$(RUN) -m mypy
 
 $(READY): requirements.txt pyproject.toml setup.py

@@ -16,6 +16,8 @@ supernet, on all validation samples.
 where the device tells it, and the share of the device's measured matrix-multiplication rate.
 """
 
+import dataclasses
+import functools
 import os
 
 # PyTorch's idle OpenMP threads would otherwise spin and steal JAX's cores.
@@ -36,7 +38,7 @@ from haemsa_jax.data.batches import device_split, gather
 from haemsa_jax.evolution.genome import decode, gene_table
 from haemsa_jax.evolution.problem import make_problem, search_data
 from haemsa_jax.evolution.search import make_search
-from haemsa_jax.evolution.state import SearchConfig
+from haemsa_jax.evolution.state import Problem, SearchConfig
 from haemsa_jax.models import Rates, build, default_structure, init_variables
 from haemsa_jax.models.haemsa import HaemsaConfig
 from haemsa_jax.structure.size import size
@@ -54,6 +56,7 @@ _ARCHITECTURES = flags.DEFINE_integer("architectures", 3, "How many are compiled
 
 WIDTHS = {"text": 16, "audio": 8, "vision": 12}
 LENGTHS = {"text": 12, "audio": 20, "vision": 16}
+FOLDS = 4
 SIZES = {"train": 1500, "validation": 400}
 TASKS = {
     "score": TaskSpec("score", "regression", ("mae",), range=(-9.0, 9.0)),
@@ -75,6 +78,8 @@ def main(argv: list[str]) -> None:
     )
     whole, compiling = bench.one_program(_POPULATION.value)
     rates = {f"one program, population of {_POPULATION.value}": whole}
+    bags, _ = bench.one_program(_POPULATION.value // FOLDS, FOLDS)
+    rates[f"    as many networks, in bags of {FOLDS}"] = bags * FOLDS
     rates["(a) one by one, one compiled step"] = bench.one_by_one(_STEPS.value)
     rates["    one by one, one compiled training"] = bench.one_by_one(1)
     rates["(b) one by one, each compiled"] = bench.each_compiled()
@@ -110,6 +115,12 @@ def random_split(count: int, seed: int) -> Split:
     )
 
 
+def judged(problem: Problem, member, genome, data):
+    """What one network without folds costs."""
+    predictions = problem.predict(member, genome, data, 0)
+    return problem.judge(jax.tree.map(lambda x: x[None], predictions), data)
+
+
 class Bench:
     """One supernet on random data."""
 
@@ -126,15 +137,15 @@ class Bench:
 
     def config(self, population: int) -> SearchConfig:
         return SearchConfig(
-            population=population, generations=2 + REPEATS, steps=_STEPS.value, head_start=0,
-            abreast=_ABREAST.value,
+            population=population, repeats=0, generations=2 + REPEATS, steps=_STEPS.value,
+            head_start=0, abreast=_ABREAST.value,
         )  # fmt: skip
 
-    def one_program(self, population: int) -> tuple[float, float]:
+    def one_program(self, population: int, folds: int = 0) -> tuple[float, float]:
         """Members a second, and the seconds that compiling took."""
-        config = self.config(population)
-        search = make_search(make_problem(self.network, self.train, config), config)
-        data = search_data(self.network, self.datasets)
+        config, train = self.config(population), dataclasses.replace(self.train, folds=folds)
+        search = make_search(make_problem(self.network, train, config), config)
+        data = search_data(self.network, train, self.datasets)
         began = time.perf_counter()
         state = jax.block_until_ready(search.start(self.key, data))
         state = jax.block_until_ready(search.advance(state, self.key, data, 1))
@@ -155,18 +166,18 @@ class Bench:
         """
         config = self.config(_POPULATION.value)
         problem = make_problem(self.network, self.train, config)
-        data = jax.device_put(search_data(self.network, self.datasets))
+        data = jax.device_put(search_data(self.network, self.train, self.datasets))
         genomes = jax.vmap(problem.table.random)(jax.random.split(self.key, 4))
         fresh = jax.jit(problem.init)(self.key, data)
         steps = _STEPS.value // calls
         train = jax.jit(lambda *given: problem.train(*given, steps))
-        evaluate = jax.jit(problem.evaluate)
+        evaluate = jax.jit(functools.partial(judged, problem))
 
         def everybody():
             for genome in genomes:
                 member = fresh
                 for call in range(calls):
-                    member = train(member, genome, data, self.key, call * steps)
+                    member = train(member, genome, data, 0, self.key, call * steps)
                 jax.block_until_ready(evaluate(member, genome, data))
 
         return len(genomes) / median_seconds(everybody)
@@ -181,12 +192,12 @@ class Bench:
             structure, _ = decode(self.network, genome)
             small = specialised_config(self.network, structure)
             own = make_problem(small, self.train, config)
-            data = search_data(small, self.datasets)
+            data = search_data(small, self.train, self.datasets)
             fresh = jax.jit(own.init)(self.key, data)
 
             def live(member, genome, data, own=own):
-                member = own.train(member, genome, data, self.key, 0, _STEPS.value)
-                return own.evaluate(member, genome, data)
+                member = own.train(member, genome, data, 0, self.key, 0, _STEPS.value)
+                return judged(own, member, genome, data)
 
             jax.block_until_ready(jax.jit(live)(fresh, own.default, data))
         return _ARCHITECTURES.value / (time.perf_counter() - began)

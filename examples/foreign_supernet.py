@@ -22,6 +22,8 @@ TABLE = Table(
     )
 )
 OPTIMISER = optax.trace(0.9)
+SAMPLES, FOLDS, BLOCKS = 96, 3, 12
+TRAINING = SAMPLES - SAMPLES // FOLDS
 
 
 class Masked(nn.Module):
@@ -46,7 +48,8 @@ def make_problem(explosive: float = np.inf) -> Problem:
         params = Masked().init(key, data["x"], said["inputs"], said["units"], said["activation"])
         return params, OPTIMISER.init(params)
 
-    def train(member, genome, data, key, start, count):
+    def train(member, genome, data, fold, key, start, count):
+        mine = jnp.flatnonzero(data["fold"] != fold, size=TRAINING)
         said = TABLE.decode(genome)
 
         def loss(params, rows):
@@ -55,7 +58,7 @@ def make_problem(explosive: float = np.inf) -> Problem:
         def body(index, member):
             params, moments = member
             batch = jax.random.fold_in(key, start + index)
-            rows = jax.random.randint(batch, (16,), 0, len(data["x"]))
+            rows = mine[jax.random.randint(batch, (16,), 0, TRAINING)]
             grads, moments = OPTIMISER.update(jax.grad(loss)(params, rows), moments)
             rate = jnp.where(said["rate"] > explosive, jnp.nan, said["rate"])
             clipped = jax.tree.map(lambda g: jnp.clip(g, -1.0, 1.0), grads)
@@ -63,10 +66,28 @@ def make_problem(explosive: float = np.inf) -> Problem:
 
         return jax.lax.fori_loop(0, count, body, member)
 
-    def evaluate(member, genome, data):
-        wrong = apply(member[0], data["v"], TABLE.decode(genome)) - data["w"]
-        scale = jnp.std(data["w"])
-        return jnp.stack([jnp.sqrt(jnp.mean(wrong**2)), jnp.mean(jnp.abs(wrong))]) / scale
+    def predict(member, genome, data, fold):
+        held_out = jnp.flatnonzero(data["fold"] == fold, size=SAMPLES // FOLDS)
+        return apply(member[0], data["x"][held_out], TABLE.decode(genome))
+
+    def judge(predictions, data):
+        rows = jnp.argsort(data["fold"], stable=True)  # fold by fold
+        wrong, scale = predictions.reshape(-1) - data["y"][rows], jnp.std(data["y"])
+
+        def costs(kept):
+            def mean(x):
+                return jnp.sum(kept * x) / jnp.sum(kept)
+
+            return jnp.stack([jnp.sqrt(mean(wrong**2)), mean(jnp.abs(wrong))]) / scale
+
+        block = jnp.arange(len(wrong)) % BLOCKS
+        kept = block != jnp.arange(-1, BLOCKS)[:, None]  # all, then all but one block
+        return jax.vmap(costs)(jnp.float32(kept))
+
+    def size(genome):
+        """Weights between what is open, of all."""
+        open_ = TABLE.decode(genome)
+        return open_["units"].mean() * (1.0 + open_["inputs"].sum()) / 4.0
 
     return Problem(
         table=TABLE,
@@ -77,16 +98,17 @@ def make_problem(explosive: float = np.inf) -> Problem:
         objectives=("root mean square", "absolute"),
         init=init,
         train=train,
-        evaluate=evaluate,
-        size=lambda genome: TABLE.decode(genome)["units"].mean(),
+        predict=predict,
+        judge=judge,
+        size=size,
+        folds=FOLDS,
     )  # fmt: skip
 
 
 def make_data(seed: int) -> dict[str, jax.Array]:
     """y is the square of one input; the other two are noise."""
-    rng = np.random.default_rng(seed)
-    x, v = rng.normal(size=(2, 64, 3)).astype(np.float32)
-    return {"x": x, "y": x[:, 0] ** 2, "v": v, "w": v[:, 0] ** 2}
+    x = jnp.asarray(np.random.default_rng(seed).normal(size=(SAMPLES, 3)), jnp.float32)
+    return {"x": x, "y": x[:, 0] ** 2, "fold": jnp.arange(SAMPLES) % FOLDS}
 
 
 CONFIG = SearchConfig(population=8, generations=6, steps=5, head_start=10, price=0.05)
@@ -96,3 +118,4 @@ if __name__ == "__main__":
     found = make_search(make_problem(), CONFIG)(jax.random.key(0), make_data(0))
     print(TABLE.describe(found.genome))
     print(f"fitness {found.history.best[0]:.3f} -> {found.fitness:.3f}")
+    print(f"{len(found.ensemble)} together: {found.ensemble_costs.mean():.3f}")

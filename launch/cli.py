@@ -18,11 +18,9 @@ from haemsa_jax.models.model import MODELS, config_class, model_named
 from haemsa_jax.reporting.card import COMMANDS
 from haemsa_jax.training.engine import parallel, streaming
 
+# Plug-ins are imported there, before flags of models are defined here.
+from . import program  # noqa: F401
 from .emptying import empty
-
-# Plugins are imported there, before flags of models are defined here. launch/evolve.py takes `run`
-# from this module.
-from .program import run as run
 
 # The flags defined here belong to the launcher, whose --help then lists them.
 flags.disclaim_key_flags()
@@ -177,10 +175,8 @@ def run_directory(*reads: str | Path) -> Path:
 
 def note_command(directory: Path) -> None:
     """Keeps the command beside what it made, once, with the plugins that it was started with."""
-    program = Path(sys.argv[0])
-    started = (
-        ["python", "-m", f"launch.{program.stem}"] if program.suffix == ".py" else [program.name]
-    )
+    name = Path(sys.argv[0])
+    started = ["python", "-m", f"launch.{name.stem}"] if name.suffix == ".py" else [name.name]
     command = shlex.join([*started, *sys.argv[1:]])
     if plugins := os.environ.get(PLUGINS):
         command = f"{PLUGINS}={shlex.quote(plugins)} {command}"

@@ -4,14 +4,17 @@
   python -m launch.evolve --tasks=hazumi --past=8 --patterns=full,single --run_dir=runs/found
 
 The whole search is one program on the device; between blocks of generations it reports and saves,
-and the same command again resumes. A random search with the same budget runs beside it. RUN_DIR
-holds `best.json` (the best genome), `history.npz` (everybody), `report.png` and the last
-population, best first, for launch.evaluate; launch.train --genome=RUN_DIR/best.json trains anew.
+and the same command again resumes. A random search of as many training steps runs beside it.
+RUN_DIR holds `best.json` (the best genome), `history.npz` (everybody), `report.png` and the members
+that are left, the winner first, for launch.evaluate; launch.train --genome=RUN_DIR/best.json trains
+anew.
 
-Values of the training flags that are genes are those of the first genome, within what its gene can
-say; evolution changes them, unless they are --fixed.
+A member is a bag of --folds networks, each trained without one share of the groups (people, videos,
+dialogues) of the splits train and validation, and judged by it; --folds=0 keeps the two splits.
+Genes of the training keep the values of their flags, unless --fixed names others or none.
 """
 
+import dataclasses
 from pathlib import Path
 
 import jax
@@ -19,6 +22,7 @@ from absl import flags
 
 from haemsa_jax.config import NetworkConfig, TrainConfig, to_json
 from haemsa_jax.data.description import describe_data
+from haemsa_jax.data.folds import make_partition
 from haemsa_jax.errors import InputError
 from haemsa_jax.evolution import outcome
 from haemsa_jax.evolution.genome import describe
@@ -29,9 +33,10 @@ from haemsa_jax.evolution.state import SearchConfig, SearchResult
 from haemsa_jax.models import default_structure
 from haemsa_jax.reporting.evolution import evolution_figure
 from haemsa_jax.structure.size import parameters
+from haemsa_jax.training.engine.drawing import batch_sizes, label_counts, steps_per_epoch
 from haemsa_jax.training.persistence.experiment import Experiment
 
-from . import cli, tasks, words
+from . import cli, program, tasks, words
 from .interrupt import Interrupt
 from .processes import define_process_flags
 from .progress import SearchBar
@@ -42,10 +47,14 @@ _PATTERNS = flags.DEFINE_list(
     "joined by +; a comma list.",
 )  # fmt: skip
 _FIXED = flags.DEFINE_list(
-    "fixed", [], "Genes, or levels of genes such as training, that are not evolved; a comma list."
+    "fixed",
+    ["training"],
+    "Genes, or levels of genes such as training, that are not evolved; a comma list.",
 )
-_BLOCK = flags.DEFINE_integer("block", 1, "Generations between two reports and checkpoints.")
-_YARDSTICK = flags.DEFINE_bool("yardstick", True, "Also search at random, with the same budget.")
+_BLOCK = flags.DEFINE_integer("block", 1, "Rounds between two reports and checkpoints.")
+_YARDSTICK = flags.DEFINE_bool(
+    "yardstick", True, "Also search at random, for as many training steps."
+)
 # A population is many networks, each of them small; what a member trains on is a few dozen steps a
 # generation, and averages must follow quickly.
 NETWORK = {"width": 32, "depth": 1, "heads": 2, "link_width": 16}
@@ -54,7 +63,7 @@ cli.define_run_flags()
 define_process_flags()
 # A member is one seed, trained for so many steps.
 UNUSED = "seeds", "epochs", "evaluate_every", "patience", "task_weighting"
-cli.define_flags(TrainConfig, UNUSED, batch_size=32, ema=0.97)
+cli.define_flags(TrainConfig, UNUSED, batch_size=32, ema=0.97, folds=4)
 cli.define_flags(SearchConfig)
 
 
@@ -71,13 +80,14 @@ def main() -> None:
         )
     patterns = tasks.patterns(_PATTERNS.value, network.modalities)
     train = cli.from_flags(TrainConfig)
+    train = dataclasses.replace(train, epochs=_epochs(network, train, config, datasets))
     problem = make_problem(network, train, config, patterns)
     search = make_search(problem, config, devices)
     # How many members go abreast is a matter of memory, and may change where a search goes on.
     agreed = {name: value for name, value in to_json(config).items() if name != "abreast"}
     origin = {"search": agreed, "patterns": [list(pattern) for pattern in patterns]}
     experiment = Experiment(network, train, origin, describe_data(datasets))
-    data = search_data(network, datasets, words.weights(network))
+    data = search_data(network, train, datasets, words.weights(network))
     key = jax.random.key(train.seed)
     directory = cli.run_directory()
     if cli.leads():
@@ -85,7 +95,7 @@ def main() -> None:
 
     def run(random_search: bool) -> SearchResult:
         name = "random search" if random_search else config.algorithm
-        with SearchBar(name, config.generations) as bar:
+        with SearchBar(name, config.rounds) as bar:
             return run_search(
                 search, key, data, directory, experiment, random_search, _BLOCK.value,
                 _YARDSTICK.value and not random_search, bar, interrupt,
@@ -107,16 +117,31 @@ def main() -> None:
         interrupt.end(ended)
 
 
+def _epochs(network: NetworkConfig, train: TrainConfig, config: SearchConfig, datasets) -> int:
+    """How long a genome is to be trained anew: as long as the search has trained its line."""
+    data, _ = make_partition(datasets, train.folds).device_splits(network)
+    counts = label_counts(network, data)
+    return max(1, round(config.schedule / steps_per_epoch(counts, batch_sizes(counts, train))))
+
+
 def _plan(network: NetworkConfig, problem: Problem, config: SearchConfig, devices: int) -> str:
     """What is about to be searched, before anything compiles."""
-    genes, count = len(problem.table.genes), config.population * config.generations
+    free = [gene for gene in problem.table.genes if not {gene.name, gene.level} & {*config.fixed}]
     size = int(parameters(network, default_structure(network)))
-    steps = config.population * (config.head_start + config.steps * config.generations)
+    steps = config.population * problem.folds * config.total_steps
+    bags = f" bags of {problem.folds} networks" if problem.folds > 1 else " networks"
+    final = ""
+    if config.repeats:
+        finalists = config.population // config.repeats
+        final = (
+            f", and a final of {config.schedule} in which {finalists} genomes are trained anew, "
+            f"from {config.repeats} seed{'s' * (config.repeats > 1)} each"
+        )
     return (
-        f"searching {genes} genes of a {network.model} network of {size:,} parameters: {count:,} "
-        f"members ({config.generations} generations of {config.population}), {steps:,} training "
-        f"steps in all, on {devices} device{'s' if devices > 1 else ''}; the first generation "
-        f"trains {config.head_start + config.steps} steps, the others {config.steps}"
+        f"searching {len(free)} genes of a {network.model} network of {size:,} parameters: "
+        f"{config.population}{bags} in {config.generations} generations, the first of "
+        f"{config.head_start + config.steps} training steps, the others of {config.steps}{final}; "
+        f"{steps:,} steps of a network in all, on {devices} device{'s' if devices > 1 else ''}"
     )
 
 
@@ -136,7 +161,7 @@ def _show(
 
 
 def _after(result: SearchResult, config: SearchConfig) -> str:
-    return f"after {len(result.history.best)} of {config.generations} generations"
+    return f"after {len(result.history.best)} of {config.rounds} rounds"
 
 
 def _save(directory: Path, result: SearchResult, experiment, problem: Problem, data) -> None:
@@ -145,29 +170,24 @@ def _save(directory: Path, result: SearchResult, experiment, problem: Problem, d
 
 
 def _tell(evolved: SearchResult, beside: SearchResult | None, problem: Problem) -> None:
-    print(f"\n{'cost on validation, 0 is perfect':42}{'evolved':>10}", end="")
+    judged = "cost out of fold" if problem.folds > 1 else "cost on validation"
+    print(f"\n{judged + ', 0 is perfect':42}{'evolved':>10}", end="")
     print(f"{'random':>10}" if beside else "")
     results = [evolved, beside] if beside else [evolved]
-    rows = {"fitness": [result.fitness for result in results]}
+    rows = [("fitness", [result.fitness for result in results])]
     for place, name in enumerate(problem.objectives):
-        rows[name] = [_best(result.history.costs[..., place], result) for result in results]
-    rows["active share, mean over tasks"] = [
-        _best(result.history.sizes, result) for result in results
-    ]
-    for name, values in rows.items():
+        rows.append((name, [result.history.costs[*result.place, place] for result in results]))
+        rows.append(("  of the ensemble", [result.ensemble_costs[place] for result in results]))
+    shares = [result.history.sizes[result.place] for result in results]
+    for name, values in [*rows, ("active share, mean over tasks", shares)]:
         print(f"{name:42}" + "".join(f"{value:10.3f}" for value in values))
     diverged = evolved.history.diverged
     print(f"diverged: {diverged.sum()} of {diverged.size} members")
 
 
-def _best(values, result: SearchResult) -> float:
-    """Of a history's [N, P], that of the best member."""
-    return float(values.reshape(-1)[result.history.winner()])
-
-
 def run() -> None:
     """The program as a command."""
-    cli.run(main)
+    program.run(main)
 
 
 if __name__ == "__main__":

@@ -57,14 +57,14 @@ class TrainingBar(Bar):
 
 
 class SearchBar(Bar):
-    """Best and median cost, diverged members, members a second, time left."""
+    """Best and median cost, diverged members, training steps a second, time left."""
 
     def __init__(self, name: str, generations: int):
-        super().__init__(name, "generation")
+        super().__init__(name, "round")
         self.generations = generations
 
     def __call__(self, row: dict) -> None:
-        rate = "" if isnan(row["rate"]) else f", members/s={row['rate']:.2f}"
+        rate = "" if isnan(row["rate"]) else f", steps/s={row['rate']:.0f}"
         self.bar.set_postfix_str(
             f"cost best={row['best']:.4f} median={row['median']:.4f}, "
             f"diverged={row['diverged']}{rate}",

@@ -192,7 +192,8 @@ def test_it_is_trained_evaluated_and_predicts(own, run, pair):
 def test_it_is_searched(own):
     name, network, data = own
     config = SearchConfig(population=2, generations=1, steps=2, head_start=0)
-    problem = make_problem(network, TrainConfig(batch_size=8), config)
+    train = TrainConfig(batch_size=8, folds=2)
+    problem = make_problem(network, train, config)
     names = {gene.name for gene in problem.table.genes}
     assert (
         names
@@ -202,7 +203,7 @@ def test_it_is_searched(own):
         }[name]
     )
     search = make_search(problem, config, jax.devices()[:1])
-    assert np.isfinite(search(jax.random.key(0), search_data(network, data)).fitness)
+    assert np.isfinite(search(jax.random.key(0), search_data(network, train, data)).fitness)
 
 
 def test_it_is_specialised(own, run):

@@ -4,12 +4,14 @@ import dataclasses
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import assert_same_structure
 
-from haemsa_jax.config import TrainConfig, dataset_of
-from haemsa_jax.data.batches import device_split
+from haemsa_jax.config import TrainConfig
+from haemsa_jax.data.description import describe_data
+from haemsa_jax.data.folds import make_partition
 from haemsa_jax.errors import InputError
 from haemsa_jax.evolution import outcome
 from haemsa_jax.evolution.genome import decode, gene_table
@@ -19,15 +21,18 @@ from haemsa_jax.evolution.state import SearchConfig
 from haemsa_jax.structure.size import size
 from haemsa_jax.tasks import metrics
 from haemsa_jax.training.engine.loop import make_train
+from haemsa_jax.training.engine.state import stack
 from haemsa_jax.training.measurement.evaluation import evaluate
-from haemsa_jax.training.measurement.prediction import make_predict
+from haemsa_jax.training.measurement.normalization import make_constants
 from haemsa_jax.training.measurement.scoring import label_reference, measure, probabilities
+from haemsa_jax.training.measurement.validation import make_predict_held_out
 from haemsa_jax.training.persistence.experiment import Experiment
 from haemsa_jax.training.persistence.trained import load_trained
 from launch.tasks import patterns
 
 CONFIG = SearchConfig(population=8, generations=3, steps=2, head_start=2, price=0.1)
-TRAIN = TrainConfig(batch_size=8, learning_rate=5e-3, ema=0.9)
+FOLDS = 2
+TRAIN = TrainConfig(batch_size=8, learning_rate=5e-3, ema=0.9, folds=FOLDS)
 PATTERNS = [("text", "audio"), ("audio",)]
 ONE = jax.local_devices()[:1]
 
@@ -55,7 +60,7 @@ def problem(network):
 
 @pytest.fixture(scope="module")
 def data(network, datasets):
-    return search_data(network, datasets)
+    return search_data(network, TRAIN, datasets)
 
 
 @pytest.fixture(scope="module")
@@ -91,17 +96,16 @@ def test_a_task_is_read_with_what_it_has(network, duo):
         make_problem(both, TRAIN, CONFIG, [("audio",)])
 
 
-def test_lines_of_one_genome_are_networks_of_their_own(result, experiment, data):
-    first = jax.tree.map(lambda x: x[0], result.members)
+def test_members_of_one_genome_are_networks_of_their_own(result, experiment, data):
     alike = dataclasses.replace(
-        result, genomes=np.broadcast_to(result.genomes[:1], result.genomes.shape),
-        genome=result.genomes[0], member=first, fitness=result.fitnesses[0],
-    )  # fmt: skip
+        result, genomes=np.broadcast_to(result.genomes[:1], result.genomes.shape)
+    )
     trained = outcome.population(alike, experiment, data["constants"])
     weights = np.concatenate(
         [x.reshape(len(x), -1) for x in jax.tree.leaves(trained.params)], axis=1
     )
-    assert len(weights) == np.isfinite(result.fitnesses).sum() > 1  # the champion once
+    assert len(weights) == FOLDS * trained.count
+    assert trained.count == np.isfinite(result.fitnesses).sum() > 1
     assert len(np.unique(weights, axis=0)) == len(weights)
 
 
@@ -112,26 +116,65 @@ def test_eight_devices_search_the_same(problem, data, result):
     np.testing.assert_allclose(spread.history.fitness, result.history.fitness, rtol=1e-5)
 
 
-def test_costs_are_those_of_the_metrics(network, duo, data, problem, result):
-    """Every cost of the best member, once more by the road that `evaluate` takes."""
-    params = result.member.averaged
+def test_costs_are_those_of_the_metrics(network, datasets, data, problem, result):
+    """Every cost of the winner, once more by the road that training takes."""
+    partition = make_partition(datasets, FOLDS)
+    params = jax.tree.map(lambda x: x[0], result.members.averaged)
     structure, _ = decode(network, result.genome)
-    history, split = result.history, duo.splits["validation"]
-    costs = history.costs.reshape(-1, history.costs.shape[-1])[history.fitness.argmin()]
-    predict = make_predict(network, 64, ONE)
+    networks = params, data["constants"], stack(structure, FOLDS)
+    costs = result.history.costs[result.place]
     for name, cost in zip(problem.objectives, costs, strict=True):
         task_id, _, pattern = name.partition("|")
-        task = network.tasks[task_id]
+        task, (dataset,) = network.tasks[task_id], network.widths
+        split = partition.held_out[dataset]
         masks = {m: mask & (m in pattern.split("+")) for m, mask in split.masks.items()}
-        rows = np.flatnonzero(split.labelled[task.name])
-        hidden = device_split(dataclasses.replace(split, masks=masks))
-        stacked = jax.tree.map(lambda x: x[None], (params, data["constants"], structure))
-        said = predict(*stacked, hidden, task_id, rows)
-        said = probabilities(task, said["prediction"][0])
-        values = measure(task, said, split.labels[task.name][rows])
-        reference = label_reference(network, {duo.name: duo.splits["train"]}, task_id)
-        assert dataset_of(task_id) == duo.name
+        hidden = dataclasses.replace(
+            partition, held_out={dataset: dataclasses.replace(split, masks=masks)}
+        )
+        rows, logits = make_predict_held_out(network, hidden, ONE)(*networks, task_id)
+        values = measure(task, probabilities(task, logits[0]), split.labels[task.name][rows])
+        reference = label_reference(network, partition.training, task_id)
         np.testing.assert_allclose(cost, 1 - metrics.score(task, values, reference), atol=1e-5)
+
+
+def test_costs_without_a_block_are_those_of_the_others(network, datasets, data, problem, result):
+    """What is left out in turn are whole groups; every sample is left out once."""
+    partition, (dataset,) = make_partition(datasets, FOLDS), network.widths
+    kept, group = data["left_out"][dataset], partition.held_out[dataset].group
+    assert kept.shape == (19, 91) and ((~kept).sum(axis=0) == 1).all()
+    for row in kept:
+        assert not {*group[row]} & {*group[~row]}
+    members = jax.tree.map(lambda x: x[0], result.members)
+
+    @jax.jit
+    def judged(members, data):
+        of = jax.vmap(lambda member, k: problem.predict(member, result.genome, data, k))
+        return problem.judge(of(members, jnp.arange(FOLDS)), data)
+
+    whole = judged(members, data)
+    alone = judged(members, {**data, "left_out": {dataset: np.ones_like(kept)}})
+    np.testing.assert_allclose(alone, np.broadcast_to(alone[0], alone.shape), rtol=1e-5)
+    np.testing.assert_allclose(whole[0], alone[0], rtol=1e-5)
+    assert (np.abs(whole[1:] - whole[0]) > 1e-5).any(axis=1).all()
+
+
+def test_without_folds_validation_judges(network, datasets, duo):
+    train = dataclasses.replace(TRAIN, folds=0)
+    problem = make_problem(network, train, CONFIG)
+    data = search_data(network, train, datasets)
+    assert problem.folds == 1
+    result = make_search(problem, CONFIG, ONE)(jax.random.key(0), data)
+    experiment = Experiment(network, train, {"search": {}}, describe_data(datasets))
+    trained = outcome.population(result, experiment, data["constants"])
+    assert trained.size == 1
+    measured = evaluate(trained, datasets, "validation", ONE)
+    for place, task_id in enumerate(network.tasks):
+        score = metrics.score(
+            network.tasks[task_id],
+            {name: values[0] for name, values in measured[task_id].metrics.items()},
+            label_reference(network, {duo.name: duo.splits["train"]}, task_id),
+        )
+        np.testing.assert_allclose(result.history.costs[result.place][place], 1 - score, atol=1e-4)
 
 
 def test_sizes_fall_with_what_is_shut(problem, network):
@@ -172,66 +215,76 @@ def test_the_history_is_kept(directory, result, problem):
         assert tuple(arrays["genes"]) == problem.table.names
 
 
-def test_the_population_is_kept_best_first(directory, result, datasets, duo):
+def test_the_members_are_kept_best_first(directory, result, datasets, duo):
     trained = load_trained(directory)
-    assert trained.ranked
+    assert trained.ranked and trained.size == FOLDS
     count = trained.count
-    assert 1 < count <= 8
-    single = evaluate(trained, datasets, "validation", ONE)
-    both = evaluate(trained, datasets, "validation", ONE, ensemble=3)
+    assert 1 < count <= 16
+    assert trained.progress["ensemble"] == list(result.ensemble)
+    single = evaluate(trained, datasets, "test", ONE)
+    both = evaluate(trained, datasets, "test", ONE, ensemble=3)
     for task_id, task in both.items():
         assert len(task.predictions) == 1
         for name, values in task.metrics.items():
             np.testing.assert_allclose(values, single[task_id].metrics[name], rtol=1e-5)
+            assert len(task.alone[name]) == FOLDS
         assert not any(single[task_id].ensemble.values())
         assert all(len(values) == 1 for values in task.ensemble.values())
-    # The ensemble is the mean of what its members say one by one.
+    # Ensembles are means of what their members say one by one.
     task_id = f"{duo.name}:score"
-    alone = []
-    for place in range(3):
-        one = jax.tree.map(
-            lambda x, place=place: x[place : place + 1], (trained.params, trained.structures)
-        )
-        member = dataclasses.replace(trained, params=one[0], structures=one[1])
-        alone.append(evaluate(member, datasets, "validation", ONE)[task_id].predictions[0])
-    task = both[task_id]
-    np.testing.assert_allclose(
-        np.abs(np.mean(alone, axis=0) - task.truth).mean(), task.ensemble["mae"][0], rtol=1e-6
+    members = dataclasses.replace(
+        trained, experiment=dataclasses.replace(trained.experiment, origin={})
     )
+    alone, task = evaluate(members, datasets, "test", ONE)[task_id].predictions, both[task_id]
+    for places, metric in ((range(3), task.ensemble), (result.ensemble, task.chosen)):
+        mean = alone[list(places)].mean(axis=0)
+        np.testing.assert_allclose(np.abs(mean - task.truth).mean(), metric["mae"][0], rtol=1e-5)
     with pytest.raises(InputError, match=f"ensemble of 99 is asked for, but the run holds {count}"):
-        evaluate(trained, datasets, "validation", ensemble=99)
+        evaluate(trained, datasets, "test", ensemble=99)
 
 
 def test_a_genome_is_trained_from_either_start(directory, datasets, network, tmp_path):
     """From random weights only the used parts are built; inherited ones say what they said."""
-    found = outcome.read_genome(directory)
-    before = evaluate(load_trained(directory), datasets, "validation", ONE)
-    config = dataclasses.replace(found.train, epochs=1, seeds=2, learning_rate=1e-9, ema=0.0)
-    assert outcome.begin(found, network, inherit=False)[1].params == {}
-    cut, start = outcome.begin(found, network, inherit=True)
+    saved = outcome.read_genome(directory)
+    before = load_trained(directory)
+    config = dataclasses.replace(
+        saved.train, epochs=1, seeds=2, folds=0, learning_rate=1e-9, ema=0.0
+    )
+    assert outcome.begin(saved, network, inherit=False)[1].params == {}
+    cut, start = outcome.begin(saved, network, inherit=True)
     make_train(cut, config, datasets, ONE, start=start)(tmp_path)
     trained = load_trained(tmp_path)
     assert trained.experiment.network == cut
     count = sum(x[0].size for x in jax.tree.leaves(trained.params))
-    assert count == int(size(network, found.structure).parameters)
+    assert count == int(size(network, saved.structure).parameters)
+    # The first network of the winner's bag, beside the constants of the training split.
+    first = dataclasses.replace(
+        before,
+        experiment=dataclasses.replace(
+            before.experiment, train=dataclasses.replace(TRAIN, folds=0)
+        ),
+        constants=stack(make_constants(network, datasets), before.count * FOLDS),
+        progress={},
+    )
+    said = evaluate(first, datasets, "validation", ONE)
     after = evaluate(trained, datasets, "validation", ONE)
     for task_id, task in network.tasks.items():
         np.testing.assert_allclose(
             after[task_id].metrics[task.primary],
-            before[task_id].metrics[task.primary] * 2,
+            said[task_id].metrics[task.primary] * 2,
             atol=1e-3,
         )
     other = dataclasses.replace(network, width=16)
     with pytest.raises(InputError, match=r"weights in .* are those of another network"):
-        outcome.begin(found, other, inherit=True)
-    outcome.begin(found, other, inherit=False)
+        outcome.begin(saved, other, inherit=True)
+    outcome.begin(saved, other, inherit=False)
     for change, words in (
         ({"depth": 2}, "depth=2, but the genome .* is for depth=1"),
         ({"sharing": "imputed"}, "sharing=imputed, but the genome .* is for sharing=whole"),
         ({"tasks": dict(reversed(network.tasks.items()))}, "for the tasks talks:score, talks:tags"),
     ):
         with pytest.raises(InputError, match=words):
-            outcome.begin(found, dataclasses.replace(network, **change), inherit=False)
+            outcome.begin(saved, dataclasses.replace(network, **change), inherit=False)
 
 
 @pytest.mark.parametrize(

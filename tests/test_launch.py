@@ -268,7 +268,7 @@ REFUSED = [
     ("train", ["--tasks=planted", f"--text={BERT}"], ["no transcripts in planted"]),
     ("train", ["--tasks=planted", "--text_mode=tuned"], ["--text_mode is about", "--text"]),
     ("train", ["--tasks=planted", "--past=8"], ["for dialogues", "none in planted"]),
-    ("evolve", ["--tasks=planted", "--population=3"], ["population=3", "2 devices", "4"]),
+    ("evolve", ["--tasks=planted", "--population=3"], ["repeats=2", "population=3"]),
     ("evolve", ["--tasks=planted", "--algorithm=Magic"], ["'Magic'", "MixedGA"]),
     ("evolve", ["--tasks=planted", "--patterns=smell"], ["--patterns=smell", "leave_one_out"]),
     ("evolve", ["--tasks=planted", "--inherit=none"], ["head_start=100", "use 0"]),

@@ -16,8 +16,8 @@ TASK = "cmu_mosi/standard:sentiment"
 def evolve_flags(data_dir, run_dir, *more):
     return (
         *SPOKEN, f"--data_dir={data_dir}", f"--run_dir={run_dir}", "--population=4",
-        "--generations=4", "--steps=3", "--head_start=3", "--learning_rate=0.01", "--batch_size=10",
-        *more,
+        "--generations=4", "--folds=2", "--steps=3", "--head_start=3", "--learning_rate=0.01",
+        "--batch_size=10", *more,
     )  # fmt: skip
 
 
@@ -31,7 +31,7 @@ def found(launch, spoken_dir, tmp_path_factory):
 
 def test_a_search_shows_progress_and_what_it_found(found):
     run_dir, done = found
-    for word in ("MixedGA", "random search", "4/4", "best=", "median=", "diverged=", "members/s="):
+    for word in ("CrowdingGA", "random search", "5/5", "best=", "median=", "diverged=", "steps/s="):
         assert word in done.stderr
     for word in (
         f"modalities/{TASK}",
@@ -43,8 +43,8 @@ def test_a_search_shows_progress_and_what_it_found(found):
         assert word in done.stdout
     told = json.loads((run_dir / "best.json").read_text())
     with np.load(run_dir / "history.npz") as history, np.load(run_dir / "random.npz") as random:
-        assert history["fitness"].shape == random["fitness"].shape == (4, 4)
-        assert told["fitness"] == history["fitness"].min()
+        assert history["fitness"].shape == random["fitness"].shape == (5, 4)
+        assert told["fitness"] in history["fitness"][told["round"] - 1]
     assert (run_dir / "report.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -59,8 +59,8 @@ def test_stopped_and_killed_it_ends_the_same(launch, found, spoken_dir, tmp_path
     told = json.loads((tmp_path / "best.json").read_text())
     with np.load(tmp_path / "history.npz") as history:
         done = len(history["best"])
-        assert 0 < done < 4
-        assert told["fitness"] == history["fitness"].min()
+        assert 0 < done < 5
+        assert told["fitness"] == history["fitness"][-1].min()
     assert (tmp_path / "report.png").exists()
     assert load_trained(tmp_path).ranked
     stop_when(environment, "evolve", flags, signal.SIGKILL, -signal.SIGKILL, generations(done + 1))
@@ -92,7 +92,7 @@ def test_with_fewer_abreast_it_goes_on(launch, found, spoken_dir):
     """Whoever runs out of memory need not begin again."""
     done = launch("evolve", *evolve_flags(spoken_dir, found[0], "--abreast=1"))
     assert done.returncode == 0, done.stderr
-    assert "4/4" in done.stderr
+    assert "5/5" in done.stderr
 
 
 def test_the_best_is_trained_and_everything_evaluated(launch, found, spoken_dir, tmp_path):
@@ -106,6 +106,7 @@ def test_the_best_is_trained_and_everything_evaluated(launch, found, spoken_dir,
     told = json.loads((run_dir / "best.json").read_text())
     assert trained.experiment.train.batch_size == 10
     assert trained.experiment.train.dropout == told["genome"]["dropout"]
+    assert trained.size == 2 and trained.count == 2
     assert trained.experiment.origin["weights"] == str(run_dir)
     assert sum(x[0].size for x in jax.tree.leaves(trained.params)) == told["parameters"]
     both = f"--run_dir={run_dir},{tmp_path / 'fresh'}"
@@ -115,8 +116,10 @@ def test_the_best_is_trained_and_everything_evaluated(launch, found, spoken_dir,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "out" / "test.json").read_text())[TASK]
-    assert len(results["HAEMSA"]["mae"]) == 1 + 2
-    assert len(results["HAEMSA, ensemble of 2"]["mae"]) == 2
+    assert len(results["HAEMSA, bag of 2"]["mae"]) == 1 + 2
+    assert len(results["HAEMSA, one network"]["mae"]) == 2 * (1 + 2)
+    assert len(results["HAEMSA, bag of 2, ensemble of 2"]["mae"]) == 2
+    assert len(results["HAEMSA, ensemble chosen out of fold"]["mae"]) == 1
     assert (tmp_path / "out" / "test.png").exists()
 
 

@@ -121,7 +121,7 @@ def test_a_search(launch, environment, spoken_dir, tmp_path):
     assert ["best.json" in out for out, _ in said] == [True, False], said
     alone(launch, environment, "evolve", *flags, f"--run_dir={tmp_path / 'one'}")
     one, two = (np.load(tmp_path / name / "history.npz") for name in ("one", "pair"))
-    for name in ("parents", "living", "diverged"):
+    for name in ("parents", "diverged"):
         np.testing.assert_array_equal(one[name], two[name])
     for name in ("genomes", "fitness", "costs"):
         np.testing.assert_allclose(one[name], two[name], atol=1e-4, err_msg=name)

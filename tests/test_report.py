@@ -36,7 +36,8 @@ def said(task: str, predictions, truth) -> TaskEvaluation:
     return TaskEvaluation(
         spec=TASKS[task], ids=[f"clip {n}" for n in range(count)],
         words=[UNKIND, *["fine"] * (count - 1)], truth=np.array(truth),
-        predictions=np.array(predictions, float), metrics={}, ensemble={}, classes={}, gates={},
+        predictions=np.array(predictions, float), metrics={}, alone={}, chosen={},
+        ensemble={}, classes={}, gates={},
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -201,17 +202,18 @@ def test_a_search_on_a_task_of_several_words_is_drawn():
         genomes=np.stack([[whole, whole], [less, whole], [less, less]]),
         fitness=np.array([[0.5, 0.6], [0.4, 0.7], [0.3, 0.8]]),
         costs=np.zeros((3, 2, 1)), sizes=np.ones((3, 2)),
-        parents=np.array([[-1, -1], [0, 1], [2, 2]]), diverged=np.zeros((3, 2), bool),
-        living=np.array([[0, 1], [2, 0], [4, 2]]), best=np.array([0.5, 0.4, 0.3]),
+        errors=np.zeros((3, 2)), parents=np.array([[-1, -1], [0, 1], [2, 2]]),
+        diverged=np.zeros((3, 2), bool), best=np.array([0.5, 0.4, 0.3]),
     )  # fmt: skip
     names, shares = evolution.gene_frequencies(history, table)
     row = names.index(("modalities/talks:topic continuance", "text"))
     np.testing.assert_array_equal(shares[row], 1.0)
     np.testing.assert_array_equal(shares[names.index(("links", "audio>text"))], [1.0, 0.5, 0.0])
+    result = SimpleNamespace(history=history, place=(2, 0))
     axes = Figure().subplots(1, 2)
     evolution._frequencies(axes[0], history, table)
     labels = [label.get_text() for label in axes[0].get_yticklabels()]
     assert labels[row] == "modalities topic continuance text"
-    evolution._genealogy(axes[1], history, table)
+    evolution._genealogy(axes[1], result, table)
     (listed,) = axes[1].texts
     assert listed.get_text().splitlines()[1:] == ["  2  −audio>text"]  # noqa: RUF001

@@ -25,7 +25,7 @@ from haemsa_jax import (
 )
 from haemsa_jax.config import from_json, to_json
 from haemsa_jax.data.batches import device_split
-from haemsa_jax.evolution.problem import _cost
+from haemsa_jax.evolution.problem import _costs
 from haemsa_jax.inference.export import export
 from haemsa_jax.inference.standalone import load
 from haemsa_jax.reporting import baselines, samples
@@ -153,10 +153,18 @@ def test_an_ordinal_task_is_trained_and_measured(trained, evaluated, ordered, le
 def test_a_search_costs_what_the_metrics_say(trained, ordered, level):
     split = ordered.splits["test"]
     logits = np.random.default_rng(0).normal(size=(len(split), 2)).astype(np.float32)
-    arguments = device_split(split), {"talks:mood": np.float32(1)}, "talks:mood"
-    cost = jax.jit(lambda x: _cost(trained.experiment.network, *arguments, x))(logits)
-    predicted = kind_of("ordinal").readable(level, logits.astype(np.float64)).argmax(axis=-1)
-    assert cost == pytest.approx(np.mean(predicted != split.labels["mood"]), abs=1e-6)
+    readable = kind_of("ordinal").readable(level, logits)
+    first = np.arange(len(split)) < 12
+    data = {
+        "held_out": {"talks": device_split(split)},
+        "references": {"talks:mood": np.float32(1)},
+        "left_out": {"talks": np.stack([~first, first])},
+    }
+    network = trained.experiment.network
+    costs = jax.jit(lambda x: _costs(network, data, "talks:mood", x))(readable[None])
+    wrong = readable.argmax(axis=-1) != split.labels["mood"]
+    expected = [wrong.mean(), wrong[~first].mean(), wrong[first].mean()]
+    np.testing.assert_allclose(costs, expected, atol=1e-6)
 
 
 def test_an_ordinal_task_is_predicted_and_exported(trained, evaluated, ordered, tmp_path):

@@ -114,7 +114,7 @@ def default_genome(network: NetworkConfig, config: TrainConfig) -> np.ndarray:
     Raises:
       InputError: a setting of the training is beyond what its gene can say.
     """
-    values = {}
+    values: dict[str, Any] = {}
     table = gene_table(network, config)
     for gene in table.genes:
         if gene.kind == "mask":
@@ -136,16 +136,17 @@ def train_config(network: NetworkConfig, config: TrainConfig, values: Mapping) -
 
     Off is what would work on hidden modalities where the genome hides none.
     """
-    chosen = {name: values[name] for name in (*TRAINING, *config.options)}
+    chosen: dict[str, Any] = {name: values[name] for name in (*TRAINING, *config.options)}
     if len(network.tasks) > 1:
         chosen["task_weights"] = {
             task_id: values[f"task_weight/{task_id}"] for task_id in network.tasks
         }
     evolved = dataclasses.replace(config, **chosen)
-    return dataclasses.replace(evolved, **dict.fromkeys(evolved.idle, 0.0))
+    unused: dict[str, Any] = dict.fromkeys(evolved.idle, 0.0)
+    return dataclasses.replace(evolved, **unused)
 
 
-def describe(network: NetworkConfig, config: TrainConfig, genome: Array) -> str:
+def describe(network: NetworkConfig, config: TrainConfig, genome: Array | np.ndarray) -> str:
     """What a genome says for people, a line a gene; in brackets what no task can reach."""
     structure = jax.jit(lambda genome: decode(network, genome, config)[0])(genome)
     return gene_table(network, config).describe(genome, idle(network, structure))

@@ -62,7 +62,16 @@ class SavedGenome:
 
 
 def population(result: SearchResult, experiment: Experiment, constants: dict) -> Trained:
-    """The champion and the last population, best first, every network once, without the diverged.
+    """All members that are kept as bags of K networks, the winner first, without the diverged.
+
+    Args:
+      result: of the search.
+      experiment: what was searched.
+      constants: those of the search's data, of all folds.
+
+    Returns:
+      The members; `progress["ensemble"]` are the places of those that are the ensemble, with
+      repetitions.
 
     Raises:
       InputError: all of them diverged.
@@ -72,21 +81,19 @@ def population(result: SearchResult, experiment: Experiment, constants: dict) ->
             "no member of the search had a finite cost on validation; lower --learning_rate, or "
             "look at the data"
         )
-    good = np.isfinite(result.fitnesses)
-    living = jax.tree.map(lambda x: x[good], (result.genomes, result.members))
-    champion = jax.tree.map(lambda x: x[None], (result.genome, result.member))
-    together = jax.tree.map(lambda a, b: np.concatenate([a, b]), champion, living)
-    # The champion may live, and a genome may have weights of several lines.
-    rows = [x.reshape(len(x), -1) for x in jax.tree.leaves(together)]
-    _, first = np.unique(np.concatenate(rows, axis=1), axis=0, return_index=True)
-    genomes, members = jax.tree.map(lambda x: x[np.sort(first)], together)
     network, config = experiment.network, experiment.train
-    structures = jax.jit(jax.vmap(lambda genome: decode(network, genome, config)[0]))(genomes)
-    structures = jax.device_get(structures)
-    params = jax.tree.map(np.asarray, members.averaged)
-    constants = constants_at(constants, None)  # an axis for the networks, which share them
-    constants = constants_at(constants, np.zeros(len(genomes), int))
-    return Trained(experiment, params, constants, structures, {"members": len(genomes)})
+    good = np.flatnonzero(np.isfinite(result.fitnesses))
+    places = {int(place): number for number, place in enumerate(good)}
+    genomes, members = jax.tree.map(lambda x: x[good], (result.genomes, result.members))
+    decoded = jax.jit(jax.vmap(lambda genome: decode(network, genome, config)[0]))(genomes)
+    structures = jax.tree.map(
+        lambda x: np.repeat(x, config.networks, axis=0), jax.device_get(decoded)
+    )
+    params = jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), members.averaged)
+    own = constants_at(constants, np.tile(np.arange(config.networks), len(good)))
+    ensemble = [places[place] for place in result.ensemble]
+    progress = {"members": len(good), "ensemble": ensemble}
+    return Trained(experiment, params, own, structures, progress)
 
 
 def save(
@@ -107,7 +114,7 @@ def save(
     table = gene_table(network, config)
     values = table.to_json(result.genome)
     history = result.history
-    place = np.unravel_index(history.winner(), history.fitness.shape)
+    place = result.place
     count = jax.jit(lambda genome: size(network, decode(network, genome, config)[0]))
     counted = count(result.genome)
     saved = {
@@ -115,8 +122,12 @@ def save(
         "genome": values,
         "described": describe(network, config, result.genome).splitlines(),
         "fitness": result.fitness,
+        "ensemble": {
+            "members": len(result.ensemble),
+            "costs": dict(zip(objectives, result.ensemble_costs.tolist(), strict=True)),
+        },
         "costs": dict(zip(objectives, history.costs[place].tolist(), strict=True)),
-        "generation": int(place[0]) + 1,
+        "round": int(place[0]) + 1,
         "parameters": int(counted.parameters),
         "active_share": float(history.sizes[place]),
         "diverged": int(history.diverged.sum()),
@@ -128,7 +139,7 @@ def save(
 
 def save_history(path: Path, history: History, genes: Sequence[str], objectives: Sequence[str]):
     """All fields of `History` as arrays, with the names of their last axes."""
-    arrays = {name: np.asarray(rows) for name, rows in vars(history).items()}
+    arrays: dict[str, Any] = {name: np.asarray(rows) for name, rows in vars(history).items()}
     np.savez_compressed(path, **arrays, genes=np.array(genes), objectives=np.array(objectives))
 
 
@@ -205,8 +216,8 @@ def begin(
     structure = source.structure
     origin = {"genome": dict(source.values), "weights": "random"}
     if not inherit:
-        small = specialised_config(network, structure)
-        return small, Start(carried(network, structure, small), {}, origin)
+        config = specialised_config(network, structure)
+        return config, Start(carried(network, structure, config), {}, origin)
     trained = load_trained(source.path.parent)
     if trained.experiment.network != network:
         raise InputError(

@@ -1,4 +1,4 @@
-"""A search on the host: restore, then block of generations, report, checkpoint.
+"""A search on the host: restore, then block of rounds, report, checkpoint.
 
 The programs of `search.py` do the work; this loop only looks at what comes back between blocks.
 """
@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from haemsa_jax.evolution.search import Search
-from haemsa_jax.evolution.state import SearchResult, SearchState
+from haemsa_jax.evolution.state import SearchConfig, SearchResult, SearchState
 from haemsa_jax.training.engine import parallel
 from haemsa_jax.training.persistence.checkpoint import BEST, Checkpoints, bytes_of
 from haemsa_jax.training.persistence.experiment import Experiment
@@ -43,13 +43,13 @@ def run_search(
       directory: of the run; the state lies in `search/`, or `random/` of a random search.
       experiment: what must agree for the search to be resumed.
       random_search: draw genomes at random.
-      block: generations between two looks and checkpoints; changes nothing in the result.
+      block: rounds between two looks and checkpoints; changes nothing in the result.
       beside: a random search will follow in this directory. Where the algorithm starts from a
         population, both have the first generation, with its head start, in common: it is left where
         the random search goes on from it.
       observe: called after each block, and where a search goes on, with `generation`, `best`,
-        `median` (of the generation's fitness), `diverged` (so far) and `rate`, members trained in a
-        second; NaN where that would measure compiling.
+        `median` (of the generation's fitness), `diverged` (so far) and `rate`, networks' training
+        steps in a second; NaN where that would measure compiling.
       stop: asked after each block; where it says yes, what there is so far is the result.
 
     Raises:
@@ -68,13 +68,15 @@ def run_search(
         stopped, compiled, rate = False, False, np.nan
         if int(state.generation):
             observe(_row(state, int(state.generation), rate))
-        while not stopped and int(state.generation) < search.config.generations:
+        while not stopped and int(state.generation) < search.config.rounds:
             before, began = int(state.generation), time.perf_counter()
             first = beside and search.populated and not before
             state = jax.block_until_ready(search.advance(state, key, data, 1 if first else block))
             done = int(state.generation)
             if compiled:
-                rate = (done - before) * search.config.population / (time.perf_counter() - began)
+                taken = steps_done(search.config, done) - steps_done(search.config, before)
+                networks = search.config.population * search.folds
+                rate = networks * taken / (time.perf_counter() - began)
             compiled = True
             observe(_row(state, done, rate))
             whole = search.whole(state)
@@ -99,25 +101,36 @@ def _row(state: SearchState, done: int, rate: float) -> dict[str, Any]:
     history = jax.device_get(state.history)
     return {
         "generation": done,
-        "best": float(history.best[done - 1]),
+        "best": float(history.best[:done].min()),
         "median": float(np.median(history.fitness[done - 1])),
         "diverged": int(np.sum(history.diverged[:done])),
         "rate": rate,
     }
 
 
+def steps_done(config: SearchConfig, rounds: int) -> int:
+    """Training steps of a network of each member after so many rounds."""
+    generations = min(rounds, config.generations)
+    final = config.schedule if rounds > config.generations else 0
+    return config.head_start * bool(rounds) + config.steps * generations + final
+
+
 def _leaves(state: SearchState) -> dict[str, Any]:
     """What is kept of a state by name, whatever devices it is spread over.
 
-    All arrays but the untrained members, which the key makes again.
+    All arrays but the untrained networks, which the key makes again.
     """
-    devices, share, width = state.members.shape
-    if isinstance(state.members, jax.ShapeDtypeStruct):
-        members = jax.ShapeDtypeStruct((devices * share, width), state.members.dtype)
-    else:
-        members = state.members.reshape(-1, width)
-    leaves, _ = jax.tree_util.tree_flatten_with_path(state.replace(fresh=None, members=members))
+    flat = {name: _flat(getattr(state, name)) for name in ("members", "finals")}
+    leaves, _ = jax.tree_util.tree_flatten_with_path(state.replace(fresh=None, **flat))
     return {_name(path): leaf for path, leaf in leaves if np.size(leaf)}
+
+
+def _flat(networks: Any) -> Any:
+    """[devices, n, W] as [devices n, W], also of shapes."""
+    devices, share, width = networks.shape
+    if isinstance(networks, jax.ShapeDtypeStruct):
+        return jax.ShapeDtypeStruct((devices * share, width), networks.dtype)
+    return networks.reshape(-1, width)
 
 
 def _name(path: tuple) -> str:
@@ -130,5 +143,7 @@ def _with_leaves(state: SearchState, saved: dict[str, Any]) -> SearchState:
     leaves, shape = jax.tree_util.tree_flatten_with_path(state.replace(fresh=None))
     restored = jax.tree.unflatten(shape, [saved.get(_name(path), leaf) for path, leaf in leaves])
     return restored.replace(
-        fresh=state.fresh, members=restored.members.reshape(state.members.shape)
+        fresh=state.fresh,
+        members=restored.members.reshape(state.members.shape),
+        finals=restored.finals.reshape(state.finals.shape),
     )

@@ -14,22 +14,31 @@ from haemsa_jax.structure.genes import Table
 
 Array = jax.Array
 INHERIT = ("none", "nearest", "parent")
+PICK = ("smallest", "best", "knee")
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is searched. All functions are pure and of one member; the search maps over them.
+    """What is searched. All functions are pure and of one network; the search maps over them.
+
+    A member of the population is a genome and K networks, one for each fold of the data; together
+    they predict every sample that judges.
 
     Attributes:
       table: the genes.
       default: float[G], the genome that a search begins with, and around.
       objectives: names of the O costs.
-      init: (key, data) -> member, a pytree of arrays: fresh weights and optimiser.
-      train: (member, genome, data, key, start, count) -> member after the steps `start` to
+      init: (key, data) -> network, a pytree of arrays: fresh weights and optimiser.
+      train: (network, genome, data, fold, key, start, count) -> network after the steps `start` to
         `start + count` of the search's schedule; the key is the same for all members, so that they
         see the same batches and noise.
-      evaluate: (member, genome, data) -> float[O], costs on validation: positive, 0 is perfect.
+      predict: (network, genome, data, fold) -> predictions of the samples that judge the network, a
+        pytree of arrays of which means over networks make sense.
+      judge: (predictions, data) -> float[1 + J, O], costs, positive, 0 is perfect: on all samples,
+        and with each of J blocks of groups left out in turn. Predictions are those of all K
+        networks, with a leading axis K.
       size: genome -> float[], what of the supernet it keeps active, as a share.
+      folds: K, 1 where one network trains on one split and is judged on another.
       weights: float[O], of the costs in their mean, 1 together; None where all weigh the same.
     """
 
@@ -37,9 +46,11 @@ class Problem:
     default: np.ndarray
     objectives: tuple[str, ...]
     init: Callable[[Array, Any], Any]
-    train: Callable[[Any, Array, Any, Array, Array, Array], Any]
-    evaluate: Callable[[Any, Array, Any], Array]
+    train: Callable[[Any, Array, Any, Array, Array, Array, Array], Any]
+    predict: Callable[[Any, Array, Any, Array], Any]
+    judge: Callable[[Any, Any], Array]
     size: Callable[[Array], Array]
+    folds: int = 1
     weights: np.ndarray | None = None
 
 
@@ -48,12 +59,21 @@ class SearchConfig:
     """How it is searched.
 
     Attributes:
-      algorithm: an evosax algorithm by name, MixedGA or CrowdingGA.
-      population: members of a generation.
+      algorithm: an evosax algorithm by name, CrowdingGA, MixedGA or NSGA2.
+      population: members that are trained in a generation; of our own algorithms half of them are
+        the survivors of the generation before, which train on beside their children.
       generations: rounds of training and selection.
       steps: training steps of a member in one generation.
       head_start: training steps of the first generation beyond that, so that selection begins among
         networks that have learnt something; needs inheritance.
+      repeats: how often each finalist is trained anew, from other seeds, when the generations are
+        over: as many finalists as make a population of that, for as long as the whole search has
+        trained a line. The mean over repeats says which wins. 0 for none.
+      pick: which finalist wins: the `smallest` of those that cannot be told from the best by more
+        than a standard error, the `best`, or the `knee`, where cost and size together fall short
+        least.
+      margin: standard errors of the difference over groups by which a child must be ahead to
+        replace a parent that is not larger.
       price: fitness is the mean of the costs times (active share) ** price; 0 is free.
       fixed: names of genes, or of levels of genes, that keep the default's values in all members.
       spread: how far from the default the first genomes of a population, and those of a random
@@ -61,17 +81,20 @@ class SearchConfig:
         all, which then differ by their weights. Algorithms without a population have a first step
         of their own.
       inherit: where a member's weights come from: `parent` (where the algorithm knows parents, else
-        like nearest), `nearest` living genome, or `none`, a fresh start.
-      abreast: members that a device trains side by side, the others after them: saves memory, and
+        like nearest), the `nearest` genome of the generation before, or `none`, a fresh start.
+      abreast: networks that a device trains side by side, the others after them: saves memory, and
         changes results by rounding alone; 0 is all of them, but 4 on a CPU, whose caches hold no
         more.
     """
 
-    algorithm: str = "MixedGA"
+    algorithm: str = "CrowdingGA"
     population: int = 16
     generations: int = 20
     steps: int = 20
     head_start: int = 100
+    repeats: int = 2
+    pick: str = "smallest"
+    margin: float = 1.0
     price: float = 0.05
     spread: float = 1.0
     inherit: str = "parent"
@@ -83,98 +106,117 @@ class SearchConfig:
         require_each(
             self, "search", ("generations", "steps"), lambda x: x >= 1, "must be at least 1"
         )
-        require_each(
-            self, "search", ("price", "head_start", "abreast", "spread"), lambda x: x >= 0,
-            "must not be negative",
-        )  # fmt: skip
+        not_negative = ("price", "head_start", "abreast", "spread", "repeats", "margin")
+        require_each(self, "search", not_negative, lambda x: x >= 0, "must not be negative")
         if self.inherit not in INHERIT:
             raise InputError(
                 f"search: inherit={self.inherit!r} is unknown; choose from {', '.join(INHERIT)}"
+            )
+        if self.pick not in PICK:
+            raise InputError(
+                f"search: pick={self.pick!r} is unknown; choose from {', '.join(PICK)}"
             )
         if self.inherit == "none" and self.head_start:
             raise InputError(
                 f"search: head_start={self.head_start} is lost where nothing is inherited; use 0"
             )
+        if self.repeats and self.population % self.repeats:
+            raise InputError(
+                f"search: repeats={self.repeats} does not divide population={self.population}; "
+                "finalists fill a population, each so many times"
+            )
 
     @property
     def schedule(self) -> int:
-        """Training steps from a fresh member to the last one of its line."""
+        """Training steps from fresh networks to the end of their line."""
         if self.inherit == "none":
             return self.steps
         return self.head_start + self.steps * self.generations
 
+    @property
+    def rounds(self) -> int:
+        """Generations, and the final."""
+        return self.generations + bool(self.repeats)
 
-@struct.dataclass
-class History:
-    """One row a generation, N in all; rows that are still to come hold zeros.
+    @property
+    def total_steps(self) -> int:
+        """Training steps of one network of each member, over all of a search."""
+        if self.inherit == "none":
+            return self.steps * self.rounds
+        return self.schedule * (1 + bool(self.repeats))
 
-    Members are numbered through the search: generation * P + place.
+
+class History(struct.PyTreeNode):
+    """One row a round, N in all, the final the last; rows that are still to come hold zeros.
+
+    Members are numbered through the search: round * P + place.
 
     Attributes:
       genomes: float[N, P, G].
       fitness: float[N, P], what the algorithm was told; lower is better.
       costs: float[N, P, O], as measured, NaN and inf included.
       sizes: float[N, P], the active share that is priced.
+      errors: float[N, P], the standard error over groups of the difference in fitness to the best
+        of the round.
       parents: int[N, P], the member whose weights it started from; -1 for fresh weights.
       diverged: bool[N, P], members whose cost was not finite, or whose genome was not a number;
-        their fitness is the worst finite one of the generation and the living.
-      living: int[N, P], the members that were alive after the generation.
-      best: float[N], the lowest fitness of any member so far.
+        their fitness is the worst finite one of the round.
+      best: float[N], the lowest fitness of the round.
     """
 
     genomes: Array
     fitness: Array
     costs: Array
     sizes: Array
+    errors: Array
     parents: Array
     diverged: Array
-    living: Array
     best: Array
 
-    def winner(self) -> int:
-        """Number of the best member that did not diverge. On the host."""
-        return int(np.where(self.diverged, np.inf, self.fitness).argmin())
 
-
-@struct.dataclass
-class Living:
-    """The pool that children inherit from; without its members' weights.
+class Generation(struct.PyTreeNode):
+    """The members that were trained together last, without their weights.
 
     Attributes:
       genomes: float[P, G].
       fitness: float[P]; inf for a member that diverged or is not there yet.
-      ids: int[P].
+      replicates: float[P, J], their fitness with each block of groups left out.
+      predictions: of all members' K networks, leaves [P, K, ...].
     """
 
     genomes: Array
     fitness: Array
-    ids: Array
+    replicates: Array
+    predictions: Any
 
 
-@struct.dataclass
-class SearchState:
+class SearchState(struct.PyTreeNode):
     """All that the next generation depends on, and what has been.
 
     Attributes:
-      generation: int[], generations done.
+      generation: int[], rounds done.
       random_search: bool[], genomes are drawn at random: the yardstick, with everything but the
         algorithm the same.
       algorithm: evosax's state.
-      living: the pool.
-      champion: member, genome and fitness of the best so far, whether it lives or not.
+      living: the last generation.
+      final: the finalists, each trained anew.
       history: what has been.
-      members: float[devices, P / devices, W], the pool's members, each as one vector: what is done
-        to all of their weights is few operations, not a few for each of several hundred arrays.
-      fresh: the same of members that nobody trained, for those who inherit nothing.
+      members: float[devices, P K / devices, W], the networks of the last generation, each as one
+        vector: what is done to all of their weights is few operations, not a few for each of
+        several hundred arrays.
+      finals: the same of the finalists.
+      fresh: float[devices, P K / devices, 2, W], networks that nobody trained, for those who
+        inherit nothing, and for the finalists.
     """
 
     generation: Array
     random_search: Array
     algorithm: Any
-    living: Living
-    champion: tuple[Array, Array, Array]
+    living: Generation
+    final: Generation
     history: History
     members: Array
+    finals: Array
     fresh: Array
 
 
@@ -183,17 +225,24 @@ class SearchResult:
     """What a search found; NumPy arrays.
 
     Attributes:
-      genome, fitness, member: the best, with its weights.
-      genomes, fitnesses, members: the last pool, best first; leaves [P, ...].
-      history: all generations.
+      genome, fitness: the winner.
+      place: of the winner in `history`, round and member.
+      genomes, fitnesses, members: the finalists and the last generation, the winner first, then by
+        fitness; leaves of `members` are [2 P, K, ...].
+      ensemble: places among these whose mean prediction has the lowest cost, chosen greedily with
+        replacement.
+      ensemble_costs: float[O], of that mean.
+      history: all rounds.
       state: to go on from.
     """
 
     genome: np.ndarray
     fitness: float
-    member: Any
+    place: tuple[int, int]
     genomes: np.ndarray
     fitnesses: np.ndarray
     members: Any
+    ensemble: tuple[int, ...]
+    ensemble_costs: np.ndarray
     history: History
     state: SearchState

@@ -24,7 +24,7 @@ def evolution_figure(
     network: NetworkConfig,
     path: str | os.PathLike,
 ) -> None:
-    """Writes one PNG with four panels.
+    """Writes one PNG with five panels.
 
     Args:
       result: the search.
@@ -34,14 +34,17 @@ def evolution_figure(
       path: of the PNG.
     """
     layout = ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.15)
-    figure = Figure(figsize=(17, 12.5), dpi=DPI, layout=layout)
-    grid = figure.subplots(2, 2, gridspec_kw={"width_ratios": (1.15, 1), "height_ratios": (1, 1)})
-    _progress(grid[0, 0], result, beside)
-    _frequencies(grid[0, 1], result.history, problem.table)
+    figure = Figure(figsize=(23, 12.5), dpi=DPI, layout=layout)
+    panels = figure.subplot_mosaic(
+        [["progress", "front", "genes"], ["network", "line", "genes"]], width_ratios=(1.15, 1, 0.8)
+    )
+    _progress(panels["progress"], result, beside)
+    _front(panels["front"], result, beside)
+    _frequencies(panels["genes"], result.history, problem.table)
     decoded = jax.jit(lambda genome: from_values(network, problem.table.decode(genome))[0])
     best = jax.device_get(decoded(result.genome))
-    architecture.draw(grid[1, 0], network, best)
-    _genealogy(grid[1, 1], result.history, problem.table)
+    architecture.draw(panels["network"], network, best)
+    _genealogy(panels["line"], result, problem.table)
     figure.savefig(path)
 
 
@@ -62,11 +65,12 @@ def _progress(axes: Axes, evolved: SearchResult, beside: SearchResult | None) ->
             color=hue,
             linewidth=1,
             linestyle="--",
-            label=f"{name}: median of the generation",
+            label=f"{name}: median of the round",
         )
         axes.fill_between(generations, quartiles[0], quartiles[2], color=hue, alpha=0.12, lw=0)
-    axes.set_title("fitness on validation by generation ↓", fontsize=FONT + 2)
-    axes.set_xlabel("generation", fontsize=FONT)
+    config = "" if evolved.place[0] < len(evolved.history.best) - 1 else ", the last is the final"
+    axes.set_title(f"fitness by round{config} ↓", fontsize=FONT + 2)
+    axes.set_xlabel("round", fontsize=FONT)
     axes.set_ylabel("cost × price, 0 is perfect", fontsize=FONT)  # noqa: RUF001
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.tick_params(labelsize=FONT)
@@ -74,20 +78,61 @@ def _progress(axes: Axes, evolved: SearchResult, beside: SearchResult | None) ->
     axes.legend(fontsize=FONT)
 
 
+# --- size ----------------------------------------------------------------------------------------
+
+
+def _front(axes: Axes, evolved: SearchResult, beside: SearchResult | None) -> None:
+    """Cost and size of all members that were judged after whole trainings, and the front."""
+    runs = {"evolved": (evolved, HUES[0])}
+    if beside is not None:
+        runs["random search"] = (beside, HUES[1])
+    for name, (result, hue) in runs.items():
+        rounds = slice(max(0, len(result.history.best) - 2), None)
+        good = ~result.history.diverged[rounds].reshape(-1)
+        cost = result.history.costs[rounds].mean(axis=-1).reshape(-1)[good]
+        share = result.history.sizes[rounds].reshape(-1)[good]
+        axes.scatter(share, cost, color=hue, s=26, alpha=0.55, linewidths=0, label=name)
+        order = np.argsort(share, kind="stable")
+        lowest = np.minimum.accumulate(cost[order])
+        front = order[np.flatnonzero(np.diff(lowest, prepend=np.inf) < 0)]
+        axes.plot(share[front], cost[front], color=hue, linewidth=1.6, drawstyle="steps-post")
+        axes.scatter(
+            result.history.sizes[result.place],
+            result.history.costs[result.place].mean(),
+            color=hue,
+            marker="*",
+            s=300,
+            edgecolors="white",
+            zorder=4,
+            label=f"{name}: the winner",
+        )
+        axes.axhline(
+            float(result.ensemble_costs.mean()),
+            color=hue,
+            linewidth=1.2,
+            linestyle=":",
+            label=f"{name}: the ensemble of {len(result.ensemble)}",
+        )
+    axes.set_title("cost and size, and what neither beats", fontsize=FONT + 2)
+    axes.set_xlabel("active share of the parameters", fontsize=FONT)
+    axes.set_ylabel("cost, 0 is perfect", fontsize=FONT)
+    axes.tick_params(labelsize=FONT)
+    axes.grid(color=ABSENT)
+    axes.legend(fontsize=FONT - 1)
+
+
 # --- genes ---------------------------------------------------------------------------------------
 
 
 def gene_frequencies(history: History, table: Table) -> tuple[list[tuple[str, str]], np.ndarray]:
-    """How common every structure gene is among the living.
+    """How common every structure gene is among the members of a round.
 
     Returns:
-      Pairs of gene and label (of a choice an empty one), and float[n, N]: the share of each
-      generation's living members in which the label of a mask is on, or the mean place of a choice
+      Pairs of gene and label (of a choice an empty one), and float[n, N]: the share of each round's
+      members in which the label of a mask is on, or the mean place of a choice
       among its options.
     """
-    everybody = history.genomes.reshape(-1, table.size)
-    living = everybody[history.living]  # [N, P, G]
-    decoded = jax.device_get(jax.jit(jax.vmap(jax.vmap(table.decode)))(living))
+    decoded = jax.device_get(jax.jit(jax.vmap(jax.vmap(table.decode)))(history.genomes))
     names, rows = [], []
     for gene in table.genes:
         values = decoded[gene.name].mean(axis=1)
@@ -123,8 +168,8 @@ def _frequencies(axes: Axes, history: History, table: Table) -> None:
     for place in range(1, len(names)):
         if names[place][0] != names[place - 1][0]:
             axes.axhline(place - 0.5, color="white", linewidth=2)
-    axes.set_title("share of the living that has a gene", fontsize=FONT + 2)
-    axes.set_xlabel("generation (numbers: after the last)", fontsize=FONT)
+    axes.set_title("share of the members that have a gene", fontsize=FONT + 2)
+    axes.set_xlabel("round (numbers: the last)", fontsize=FONT)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
@@ -148,17 +193,26 @@ def short_names(table: Table) -> dict[str, str]:
 LISTED = 24  # changes that a panel has room for
 
 
-def ancestry(history: History) -> list[int]:
-    """Numbers of the best member and of those it has its weights from, the best first."""
+def ancestry(history: History, member: int) -> list[int]:
+    """Numbers of a member and of those it has its weights from, itself first.
+
+    A finalist, which is trained anew, follows from who had its genome in the round before.
+    """
     parents = history.parents.reshape(-1)
-    line = [history.winner()]
+    size, genomes = history.fitness.shape[1], history.genomes
+    line, (when, place) = [member], divmod(member, history.fitness.shape[1])
+    if when and parents[member] < 0:
+        same = (genomes[when - 1] == genomes[when, place]).all(axis=-1)
+        if same.any():
+            line.append((when - 1) * size + int(np.argmax(same)))
     while parents[line[-1]] >= 0:
         line.append(int(parents[line[-1]]))
     return line
 
 
-def _genealogy(axes: Axes, history: History, table: Table) -> None:
-    """Every member at its generation and fitness, and the line that led to the best."""
+def _genealogy(axes: Axes, result: SearchResult, table: Table) -> None:
+    """Every member at its round and fitness, and the line that led to the winner."""
+    history = result.history
     _, size = history.fitness.shape
     fitness, parents = history.fitness.reshape(-1), history.parents.reshape(-1)
     when = 1 + np.arange(len(fitness)) // size
@@ -168,7 +222,7 @@ def _genealogy(axes: Axes, history: History, table: Table) -> None:
         both = np.array([parents[child], child])
         axes.plot(when[both], fitness[both], color=FAINT, linewidth=0.4, zorder=1)
     axes.scatter(when, fitness, s=9, color=FAINT, zorder=2, linewidths=0)
-    line = ancestry(history)
+    line = ancestry(history, result.place[0] * size + result.place[1])
     axes.plot(when[line], fitness[line], color=HUES[1], linewidth=2.2, marker="o", zorder=3)
     genomes = history.genomes.reshape(-1, table.size)
     spoken = [table.to_json(genomes[member]) for member in line]
@@ -179,7 +233,7 @@ def _genealogy(axes: Axes, history: History, table: Table) -> None:
     # The line falls, so that its words have room above it.
     words = [f"{generation:>3}  {text}" for generation, text in reversed(changes) if text]
     if words:
-        head = ["generation: what went on (+) and off (−)"]  # noqa: RUF001
+        head = ["round: what went on (+) and off (−)"]  # noqa: RUF001
         head += [f"  … {len(words) - LISTED} before"] if len(words) > LISTED else []
         axes.text(
             0.985,
@@ -198,10 +252,10 @@ def _genealogy(axes: Axes, history: History, table: Table) -> None:
     axes.set_ylim(max(0.0, low - 0.08 * (top - low)), top)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_title(
-        f"the line of the best: {len(line)} of {len(fitness)} members, and its changes",
+        f"the line of the winner: {len(line)} of {len(fitness)} members, and its changes",
         fontsize=FONT + 2,
     )
-    axes.set_xlabel("generation", fontsize=FONT)
+    axes.set_xlabel("round", fontsize=FONT)
     axes.set_ylabel("fitness", fontsize=FONT)
     axes.tick_params(labelsize=FONT)
 

@@ -106,6 +106,10 @@ def results_of(
     results = {}
     for task_id, task in evaluated.tasks.items():
         rows = {label: dict(task.metrics)}
+        if any(task.alone.values()):
+            rows = {f"{label.partition(',')[0]}, one network": dict(task.alone), **rows}
+        if any(task.chosen.values()):
+            rows[f"{label.partition(',')[0]}, ensemble chosen out of fold"] = dict(task.chosen)
         if ensemble:
             rows[f"{label}, ensemble of {ensemble}"] = dict(task.ensemble)
         if yardsticks is not None:

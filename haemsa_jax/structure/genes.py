@@ -233,7 +233,7 @@ class Table:
         """float32[G], uniform over what each gene can say, but for its ends."""
         return jax.random.normal(key, (self.size,))
 
-    def to_json(self, genome: Array) -> dict[str, Any]:
+    def to_json(self, genome: Array | np.ndarray) -> dict[str, Any]:
         """What a genome says, as plain values by gene."""
         decoded = jax.device_get(self._decode(jnp.asarray(genome, jnp.float32)))
         return {gene.name: _plain(gene, decoded[gene.name]) for gene in self.genes}
@@ -255,7 +255,9 @@ class Table:
                 )
         return np.concatenate([gene.encode(values[gene.name]) for gene in self.genes])
 
-    def describe(self, genome: Array, idle: Mapping[str, Sequence[str]] | None = None) -> str:
+    def describe(
+        self, genome: Array | np.ndarray, idle: Mapping[str, Sequence[str]] | None = None
+    ) -> str:
         """What a genome says, a line a gene.
 
         Args:

@@ -23,7 +23,7 @@ from haemsa_jax.errors import InputError
 from haemsa_jax.structure.genes import Gene
 
 Array = jax.Array
-Structure = Mapping[str, Array]
+Structure = Mapping[str, Array | np.ndarray]
 TASK = "{task}"  # in the name of a gene that every task has of its own
 
 

@@ -165,7 +165,8 @@ class Fusion(nn.Module):
                 (*summary_axis(config, config.width), *situation_axis(config)),
                 name="gate",
             )
-            weights = gate(view, task_index, allowed, structure["sharpness/fusion"])
+            sharpness = jnp.asarray(structure["sharpness/fusion"])
+            weights = gate(view, task_index, allowed, sharpness)
         joined = jnp.zeros_like(query)
         for index, name in enumerate(names):
             operator = OPERATORS[name](config, name=name)

@@ -22,6 +22,7 @@ from orbax.checkpoint import multihost
 from haemsa_jax.errors import InputError
 
 AXIS = "devices"
+SPREAD = ("members", "finals", "fresh")  # of a search's state
 PATIENCE = 1800  # seconds that a process waits for others to come as far as it has
 MEETINGS = itertools.count()  # each has a number of its own
 Array = jax.Array
@@ -116,7 +117,7 @@ def map_members(generation: Callable[..., Any], devices: list[jax.Device]) -> Ca
     """Generations of a search, its population spread over the devices, in one call.
 
     Args:
-      generation: (state, key, data) -> state. `members` and `fresh` of the state have leaves
+      generation: (state, key, data) -> state. What is `SPREAD` of the state has leaves
         [P / devices, ...] on each device; all else is the same everywhere.
       devices: the axis.
 
@@ -143,7 +144,7 @@ def map_members(generation: Callable[..., Any], devices: list[jax.Device]) -> Ca
 
 def _split(state: Any) -> tuple[dict[str, Any], Any]:
     """What is spread over the devices, and the rest."""
-    return {"members": state.members, "fresh": state.fresh}, state.replace(members=None, fresh=None)
+    return {name: getattr(state, name) for name in SPREAD}, state.replace(**dict.fromkeys(SPREAD))
 
 
 def place_members(state: Any, devices: list[jax.Device]) -> Any:

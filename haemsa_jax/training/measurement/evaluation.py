@@ -1,7 +1,7 @@
 """Evaluation: what selected networks say on a split, read once, and what their gates do."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import jax
@@ -30,6 +30,8 @@ class TaskEvaluation:
       truth: labels, [N] or [N, C].
       predictions: float64[S, N] in label units, or [S, N, C] probabilities (`TaskKind.readable`).
       metrics: per metric one value a seed.
+      alone: per metric one value a network of the bags; empty lists where networks predict alone.
+      chosen: per metric one value an ensemble that a search has chosen; else empty lists.
       ensemble: per metric one value an ensemble, of its members' mean prediction or probabilities;
         empty lists where none was asked for.
       classes: per class one F1 a seed; empty for a regression.
@@ -42,6 +44,8 @@ class TaskEvaluation:
     truth: np.ndarray
     predictions: np.ndarray
     metrics: Mapping[str, list[float]]
+    alone: Mapping[str, list[float]]
+    chosen: Mapping[str, list[float]]
     ensemble: Mapping[str, list[float]]
     classes: Mapping[str, list[float]]
     gates: Mapping[str, np.ndarray]
@@ -92,7 +96,8 @@ def make_evaluate(
             f"an ensemble of {ensemble} is asked for, but the run holds {trained.count}"
         )
     single = 1 if trained.ranked else trained.count
-    kept = trained.bags(max(single, ensemble))
+    chosen = trained.progress.get("ensemble", [])
+    kept = trained.bags(max(single, ensemble, 1 + max(chosen, default=-1)))
     devices = devices or jax.local_devices()
     placed = parallel.replicate([kept.params, kept.constants, kept.structures], devices)
     everywhere = make_predict(network, EVALUATION_BATCH, devices)
@@ -110,8 +115,7 @@ def make_evaluate(
                 predict[dataset_of(task_id)],
                 splits[dataset_of(task_id)],
                 trained.size,
-                single,
-                ensemble,
+                {"single": single, "ensemble": ensemble, "chosen": chosen},
             )
             for task_id, task in network.tasks.items()
         }
@@ -132,6 +136,8 @@ def pool(evaluated: Sequence[TaskEvaluation]) -> TaskEvaluation:
         first,
         predictions=np.concatenate([one.predictions for one in evaluated]),
         metrics=joined([one.metrics for one in evaluated]),
+        alone=joined([one.alone for one in evaluated]),
+        chosen=joined([one.chosen for one in evaluated]),
         ensemble=joined([one.ensemble for one in evaluated]),
         classes={
             name: [x for one in evaluated for x in one.classes[name]] for name in first.classes
@@ -152,29 +158,35 @@ def _pooled_gates(evaluated: Sequence[TaskEvaluation]) -> Mapping[str, np.ndarra
     }
 
 
-def _evaluate_task(task_id, task, placed, predict, split, size, single, ensemble) -> TaskEvaluation:
+def _evaluate_task(task_id, task, placed, predict, split, size, which) -> TaskEvaluation:
+    """Of one task; `which` bags count as seeds, are averaged, and were chosen by a search."""
     rows = np.flatnonzero(split.labelled[task.name])
     truth = split.labels[task.name][rows]
     outputs = predict(*placed, task_id, rows)
-    each = np.stack([probabilities(task, member) for member in outputs["prediction"]])
+    networks = np.stack([probabilities(task, member) for member in outputs["prediction"]])
     # The networks of a bag predict together.
-    predictions = each.reshape(-1, size, *each.shape[1:]).mean(axis=1)
-    measured = [measure(task, prediction, truth) for prediction in predictions[:single]]
-    by_seed = [kind_of(task.kind).class_f1(task, one, truth) for one in predictions[:single]]
-    by_class = {name: [values[name] for values in by_seed] for name in by_seed[0]}
-    together = [measure(task, predictions[:ensemble].mean(axis=0), truth)] if ensemble else []
+    bags = networks.reshape(-1, size, *networks.shape[1:]).mean(axis=1)
+    single = which["single"]
+
+    def measured(predictions: Iterable[np.ndarray]) -> dict[str, list[float]]:
+        values = [measure(task, one, truth) for one in predictions]
+        return {name: [value[name] for value in values] for name in task.metrics}
+
+    by_seed = [kind_of(task.kind).class_f1(task, one, truth) for one in bags[:single]]
+    averaged = [bags[: which["ensemble"]].mean(axis=0)] if which["ensemble"] else []
+    chosen = [bags[which["chosen"]].mean(axis=0)] if which["chosen"] else []
     return TaskEvaluation(
         spec=task,
         ids=[split.ids[row] for row in rows],
         words=[split.words[row] if split.words else "" for row in rows],
         truth=truth,
-        predictions=predictions[:single],
-        metrics={name: [values[name] for values in measured] for name in task.metrics},
-        ensemble={name: [values[name] for values in together] for name in task.metrics},
-        classes=by_class,
-        gates={
-            level: x[: single * size].mean(axis=(0, 1)) for level, x in outputs["gates"].items()
-        },
+        predictions=bags[:single],
+        metrics=measured(bags[:single]),
+        alone=measured(networks[: single * size] if size > 1 else []),
+        chosen=measured(chosen),
+        ensemble=measured(averaged),
+        classes={name: [values[name] for values in by_seed] for name in by_seed[0]},
+        gates={name: x[: single * size].mean(axis=(0, 1)) for name, x in outputs["gates"].items()},
     )
 
 
