@@ -11,6 +11,7 @@ from foreign_supernet import CONFIG, TABLE, make_problem
 from haemsa_jax.errors import InputError
 from haemsa_jax.evolution import algorithms
 from haemsa_jax.evolution.evidence import Evidence
+from haemsa_jax.evolution.front import front_order, front_rank
 from haemsa_jax.evolution.search import make_search
 from haemsa_jax.evolution.state import Problem, SearchConfig
 
@@ -99,12 +100,12 @@ def test_a_child_must_be_ahead_by_more_than_chance():
 
 def test_a_front_of_cost_and_size():
     aims = jnp.array([[1.0, 5], [2, 4], [3, 3], [4, 2], [5, 1], [5, 5], [2.1, 4.1], [np.inf, 0.5]])
-    rank = algorithms.front_rank(aims).tolist()
+    rank = front_rank(aims).tolist()
     assert rank == [0, 0, 0, 0, 0, 2, 1, 0]
-    order = algorithms.front_order(aims[:5]).tolist()
+    order = front_order(aims[:5]).tolist()
     assert {*order[:2]} == {0, 4}  # the ends are never crowded
     crowded = jnp.array([[0.0, 4], [1, 1], [1.1, 0.9], [4, 0], [5, 5]])
-    assert algorithms.front_order(crowded).tolist()[-1] == 4
+    assert front_order(crowded).tolist()[-1] == 4
     lines = told("NSGA2", [0] * 6, costs=[1, 2, 3, 9, 9, 1.5], sizes=[3, 2, 1, 5, 5, 0.5])
     assert {*lines} == {0, 5, 2} or {*lines} == {0, 5, 1}
 

@@ -115,10 +115,10 @@ def make_generation(
       devices: on which the networks are spread.
       together: networks of a device that are trained side by side.
     """
-    size, folds = config.population, problem.folds
-    inherits = config.inherit != "none"
+    size = config.population
     propose = _make_propose(problem, config, algorithm, populated)
     learn = _make_learn(algorithm, populated)
+    train = _make_train(problem, config, devices=devices, together=together)
 
     def generation(state: SearchState, key: Array, data: Any) -> SearchState:
         now = state.generation
@@ -126,30 +126,7 @@ def make_generation(
         ask, tell, draws = jax.random.split(jax.random.fold_in(key, 1 + now), 3)
         asked_state, genomes, slots = propose(state, ask, draws, is_final)
         taken = (slots >= 0) & jnp.isfinite(state.living.fitness[slots])
-        parents, fresh = _starts(state, slots, is_final, folds, devices)
-        extra = jnp.where(now == 0, config.head_start, 0)
-        begun = (now * config.steps + config.head_start - extra) if inherits else jnp.int32(0)
-        begun = jnp.where(is_final, 0, begun)
-        count = jnp.where(is_final, config.schedule, config.steps + extra)
-        # Finalists see other batches, too. Without inheritance every generation is the same
-        # training from the start.
-        order = jax.random.fold_in(key, jnp.where(is_final, *BATCHES))
-        unravel = unraveller(problem, data)
-
-        def live(vector, genome, fold):
-            network = unravel(vector)
-            network = problem.train(network, genome, data, fold, order, begun, count)
-            return ravel_pytree(network)[0], problem.predict(network, genome, data, fold)
-
-        share = size * folds // devices
-        local = parallel.member_slice(share)
-        everybody = in_turns(live, (0, 0, 0), together)
-        start = jnp.where(taken[local // folds][:, None], parents, fresh)
-        trained, predictions = everybody(start, genomes[local // folds], local % folds)
-        predictions = jax.tree.map(
-            lambda x: x.reshape(size, folds, *x.shape[1:]),
-            parallel.all_members(predictions, devices),
-        )
+        trained, predictions = train(state, genomes, slots, taken, key, data)
         judged, row, evidence = _judge(problem, config, genomes, predictions, data)
         row = row.replace(parents=jnp.where(taken, jnp.maximum(now - 1, 0) * size + slots, -1))
         # Nobody lived yet, or all had diverged.
@@ -206,6 +183,44 @@ def _make_propose(problem: Problem, config: SearchConfig, algorithm: Any, popula
         return asked_state, genomes, jnp.where(is_final, -1, slots)
 
     return propose
+
+
+def _make_train(
+    problem: Problem, config: SearchConfig, *, devices: int, together: int
+) -> Callable[..., tuple[Array, Any]]:
+    """train(state, genomes, slots, taken, key, data) -> networks and predictions.
+
+    Networks are float[P K / devices, W], this device's; predictions those of all, leaves
+    [P, K, ...]. Where a genome's slot is not `taken`, its networks are fresh.
+    """
+    size, folds = config.population, problem.folds
+    inherits = config.inherit != "none"
+
+    def train(state: SearchState, genomes, slots, taken, key: Array, data: Any):
+        now, is_final = state.generation, state.generation >= config.generations
+        parents, fresh = _starts(state, slots, is_final, folds, devices)
+        extra = jnp.where(now == 0, config.head_start, 0)
+        # Without inheritance every generation is the same training from the start.
+        begun = (now * config.steps + config.head_start - extra) if inherits else jnp.int32(0)
+        begun = jnp.where(is_final, 0, begun)
+        count = jnp.where(is_final, config.schedule, config.steps + extra)
+        # Finalists see other batches, too.
+        order = jax.random.fold_in(key, jnp.where(is_final, *BATCHES))
+        unravel = unraveller(problem, data)
+
+        def live(vector, genome, fold):
+            network = unravel(vector)
+            network = problem.train(network, genome, data, fold, order, begun, count)
+            return ravel_pytree(network)[0], problem.predict(network, genome, data, fold)
+
+        local = parallel.member_slice(size * folds // devices)
+        start = jnp.where(taken[local // folds][:, None], parents, fresh)
+        everybody = in_turns(live, (0, 0, 0), together)
+        networks, predictions = everybody(start, genomes[local // folds], local % folds)
+        predictions = parallel.all_members(predictions, devices)
+        return networks, jax.tree.map(lambda x: x.reshape(size, folds, *x.shape[1:]), predictions)
+
+    return train
 
 
 def _parents(inherit: str, asked_state: Any, genomes: Array, living: Generation) -> Array:

@@ -1,7 +1,7 @@
 """A network as a search problem: how a member is trained and what its validation costs."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -60,7 +60,6 @@ def make_problem(
         whole.
     """
     objectives, weights = _objectives(network, config, patterns)
-    module = build(network)
     step = make_train_step(network, config, total_steps=search.schedule)
     draw = make_draw(network, config)
     everything = jax.jit(functools.partial(_active, network))(default_structure(network))
@@ -81,6 +80,27 @@ def make_problem(
 
         return jax.lax.fori_loop(0, count, body, member)
 
+    def share(genome):
+        return _active(network, decode(network, genome, config)[0]) / everything
+
+    return Problem(
+        table=gene_table(network, config),
+        default=default_genome(network, config),
+        objectives=tuple(f"{task_id}|{'+'.join(pattern)}" for task_id, pattern in objectives),
+        init=init,
+        train=train,
+        predict=_make_predict(network, config, objectives),
+        judge=_make_judge(network, objectives),
+        size=share,
+        folds=config.networks,
+        weights=weights,
+    )
+
+
+def _make_predict(network: NetworkConfig, config: TrainConfig, objectives) -> Callable[..., Any]:
+    """predict(member, genome, data, fold) -> by objective what `_predictions` returns."""
+    module = build(network)
+
     def predict(member, genome, data, fold):
         structure, _ = decode(network, genome, config)
         variables = variables_of(member.averaged, constants_at(data["constants"], fold))
@@ -94,25 +114,17 @@ def make_problem(
             )
         return tuple(predictions[objective] for objective in objectives)
 
+    return predict
+
+
+def _make_judge(network: NetworkConfig, objectives) -> Callable[..., Array]:
+    """judge(predictions, data) -> float[1 + J, O]."""
+
     def judge(predictions, data):
         pairs = zip(objectives, predictions, strict=True)
         return jnp.stack([_costs(network, data, task_id, x) for (task_id, _), x in pairs], axis=-1)
 
-    def share(genome):
-        return _active(network, decode(network, genome, config)[0]) / everything
-
-    return Problem(
-        table=gene_table(network, config),
-        default=default_genome(network, config),
-        objectives=tuple(f"{task_id}|{'+'.join(pattern)}" for task_id, pattern in objectives),
-        init=init,
-        train=train,
-        predict=predict,
-        judge=judge,
-        size=share,
-        folds=config.networks,
-        weights=weights,
-    )
+    return judge
 
 
 def _objectives(

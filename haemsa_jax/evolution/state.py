@@ -88,7 +88,7 @@ class SearchConfig:
     """
 
     algorithm: str = "CrowdingGA"
-    population: int = 16
+    population: int = 12
     generations: int = 20
     steps: int = 20
     head_start: int = 100

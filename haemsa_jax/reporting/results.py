@@ -107,7 +107,7 @@ def results_of(
     for task_id, task in evaluated.tasks.items():
         rows = {label: dict(task.metrics)}
         if any(task.alone.values()):
-            rows = {f"{label.partition(',')[0]}, one network": dict(task.alone), **rows}
+            rows = {label.partition(",")[0] + tables.ONE_NETWORK: dict(task.alone), **rows}
         if any(task.chosen.values()):
             rows[f"{label.partition(',')[0]}, ensemble chosen out of fold"] = dict(task.chosen)
         if ensemble:

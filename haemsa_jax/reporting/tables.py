@@ -47,7 +47,8 @@ class Tables:
 
 
 MISSING = "-"
-FOOTNOTE = "±: sample standard deviation over seeds."
+FOOTNOTE = "±: sample standard deviation over seeds, or over networks where these are counted."
+ONE_NETWORK = ", one network"  # ends names of rows that hold the networks of bags one by one
 
 
 def model_label(model: str) -> str:
@@ -187,8 +188,9 @@ def _number(metric: str, value: float) -> str:
 
 
 def _row_name(name: str, row) -> str:
-    seeds = max(map(len, row.values()), default=0)
-    return f"{name} ({seeds} seeds)" if seeds > 1 else name
+    count = max(map(len, row.values()), default=0)
+    what = "networks" if name.endswith(ONE_NETWORK) else "seeds"
+    return f"{name} ({count} {what})" if count > 1 else name
 
 
 def _best(metric: str, rows) -> set[str]:
