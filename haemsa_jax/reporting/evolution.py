@@ -86,13 +86,14 @@ def _front(axes: Axes, evolved: SearchResult, beside: SearchResult | None) -> No
     runs = {"evolved": (evolved, HUES[0])}
     if beside is not None:
         runs["random search"] = (beside, HUES[1])
+    highest: list[float] = []
     for name, (result, hue) in runs.items():
         rounds = slice(max(0, len(result.history.best) - 2), None)
         good = ~result.history.diverged[rounds].reshape(-1)
         cost = result.history.costs[rounds].mean(axis=-1).reshape(-1)[good]
         share = result.history.sizes[rounds].reshape(-1)[good]
         axes.scatter(share, cost, color=hue, s=26, alpha=0.55, linewidths=0, label=name)
-        order = np.argsort(share, kind="stable")
+        order = np.lexsort((cost, share))
         lowest = np.minimum.accumulate(cost[order])
         front = order[np.flatnonzero(np.diff(lowest, prepend=np.inf) < 0)]
         axes.plot(share[front], cost[front], color=hue, linewidth=1.6, drawstyle="steps-post")
@@ -113,6 +114,9 @@ def _front(axes: Axes, evolved: SearchResult, beside: SearchResult | None) -> No
             linestyle=":",
             label=f"{name}: the ensemble of {len(result.ensemble)}",
         )
+        highest.append(np.quantile(cost, 0.9))
+    # What hardly learnt anything would press the others together.
+    axes.set_ylim(top=1.1 * max(highest))
     axes.set_title("cost and size, and what neither beats", fontsize=FONT + 2)
     axes.set_xlabel("active share of the parameters", fontsize=FONT)
     axes.set_ylabel("cost, 0 is perfect", fontsize=FONT)

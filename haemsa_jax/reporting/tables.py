@@ -47,7 +47,7 @@ class Tables:
 
 
 MISSING = "-"
-FOOTNOTE = "±: sample standard deviation over seeds, or over networks where these are counted."
+FOOTNOTE = "±: sample standard deviation over seeds."
 ONE_NETWORK = ", one network"  # ends names of rows that hold the networks of bags one by one
 
 
