@@ -22,7 +22,6 @@ from absl import flags
 
 from haemsa_jax.config import NetworkConfig, TrainConfig, to_json
 from haemsa_jax.data.description import describe_data
-from haemsa_jax.data.folds import make_partition
 from haemsa_jax.errors import InputError
 from haemsa_jax.evolution import outcome
 from haemsa_jax.evolution.genome import describe
@@ -80,14 +79,14 @@ def main() -> None:
         )
     patterns = tasks.patterns(_PATTERNS.value, network.modalities)
     train = cli.from_flags(TrainConfig)
-    train = dataclasses.replace(train, epochs=_epochs(network, train, config, datasets))
     problem = make_problem(network, train, config, patterns)
     search = make_search(problem, config, devices)
     # How many members go abreast is a matter of memory, and may change where a search goes on.
     agreed = {name: value for name, value in to_json(config).items() if name != "abreast"}
     origin = {"search": agreed, "patterns": [list(pattern) for pattern in patterns]}
-    experiment = Experiment(network, train, origin, describe_data(datasets))
     data = search_data(network, train, datasets, words.weights(network))
+    train = dataclasses.replace(train, epochs=_epochs(network, train, config, data["train"]))
+    experiment = Experiment(network, train, origin, describe_data(datasets))
     key = jax.random.key(train.seed)
     directory = cli.run_directory()
     if cli.leads():
@@ -117,9 +116,8 @@ def main() -> None:
         interrupt.end(ended)
 
 
-def _epochs(network: NetworkConfig, train: TrainConfig, config: SearchConfig, datasets) -> int:
+def _epochs(network: NetworkConfig, train: TrainConfig, config: SearchConfig, data) -> int:
     """How long a genome is to be trained anew: as long as the search has trained its line."""
-    data, _ = make_partition(datasets, train.folds).device_splits(network)
     counts = label_counts(network, data)
     return max(1, round(config.schedule / steps_per_epoch(counts, batch_sizes(counts, train))))
 

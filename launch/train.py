@@ -27,6 +27,7 @@ from haemsa_jax.reporting.figures import training_figure
 from haemsa_jax.structure.warm_start import take
 from haemsa_jax.training.engine.loop import Start, make_train
 from haemsa_jax.training.persistence import log
+from haemsa_jax.training.persistence.experiment import Experiment
 from haemsa_jax.training.persistence.trained import load_trained
 
 from . import cli, program, tasks, words
@@ -75,6 +76,8 @@ def main() -> None:
     start = Start(default_structure(network), {}, {})
     if source and _MODALITIES.value is not None:
         raise InputError("--modalities and --genome both say what tasks read; give one of them")
+    if source and _WEIGHTS.value == "inherited":
+        _check_unseen(source.path, source.experiment, network)
     if source:
         network, start = begin(source, network, inherit=_WEIGHTS.value == "inherited")
         tasks.check_context(network)
@@ -123,11 +126,23 @@ def _saved_genome() -> SavedGenome | None:
     return None
 
 
+def _check_unseen(path: Path, source: Experiment, network: NetworkConfig) -> None:
+    """Refuses first weights of folds on the same data: they know what would select here."""
+    shared = [name for name in source.network.widths if name in network.widths]
+    if source.train.folds and shared:
+        raise InputError(
+            f"{path} was trained with folds={source.train.folds}, so that its networks have seen "
+            f"samples of {', '.join(shared)} that would judge them here; start from random "
+            "weights, or from a run with --folds=0"
+        )
+
+
 def _warm(start: Start, network: NetworkConfig, config: TrainConfig) -> Start:
     """The same start, with what fits of the weights of `--init_from`."""
     if _WEIGHTS.value == "inherited":
         raise InputError("--init_from and --weights=inherited both say where weights come from")
     trained = load_trained(_INIT_FROM.value)
+    _check_unseen(Path(_INIT_FROM.value), trained.experiment, network)
     warm = take(network, config, trained)
     print(f"taken from {_INIT_FROM.value}: {', '.join(warm.taken)}")
     print(f"new: {', '.join(warm.new) or 'nothing'}", flush=True)

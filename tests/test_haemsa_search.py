@@ -266,12 +266,12 @@ def test_a_genome_is_trained_from_either_start(directory, datasets, network, tmp
         constants=stack(make_constants(network, datasets), before.count * FOLDS),
         progress={},
     )
-    said = evaluate(first, datasets, "validation", ONE)
+    expected = evaluate(first, datasets, "validation", ONE)
     after = evaluate(trained, datasets, "validation", ONE)
     for task_id, task in network.tasks.items():
         np.testing.assert_allclose(
             after[task_id].metrics[task.primary],
-            said[task_id].metrics[task.primary] * 2,
+            expected[task_id].metrics[task.primary] * 2,
             atol=1e-3,
         )
     other = dataclasses.replace(network, width=16)

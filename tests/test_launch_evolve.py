@@ -98,16 +98,21 @@ def test_with_fewer_abreast_it_goes_on(launch, found, spoken_dir):
 def test_the_best_is_trained_and_everything_evaluated(launch, found, spoken_dir, tmp_path):
     run_dir = found[0]
     genome = (f"--genome={run_dir / 'best.json'}", f"--data_dir={spoken_dir}", "--seeds=2")
-    done = launch(
-        "train", *genome, f"--run_dir={tmp_path / 'fresh'}", "--epochs=1", "--weights=inherited"
-    )
+    fresh = f"--run_dir={tmp_path / 'fresh'}"
+    # Networks of folds have seen the samples that would select here.
+    data = f"--data_dir={spoken_dir}"
+    for seen in ((*genome, "--weights=inherited"), (*SPOKEN, data, f"--init_from={run_dir}")):
+        done = launch("train", *seen, fresh)
+        assert done.returncode == 2
+        assert "was trained with folds=2, so that its networks have seen samples" in done.stderr
+    done = launch("train", *genome, fresh, "--epochs=1")
     assert done.returncode == 0, done.stderr
     trained = load_trained(tmp_path / "fresh")
     told = json.loads((run_dir / "best.json").read_text())
     assert trained.experiment.train.batch_size == 10
     assert trained.experiment.train.dropout == told["genome"]["dropout"]
     assert trained.size == 2 and trained.count == 2
-    assert trained.experiment.origin["weights"] == str(run_dir)
+    assert trained.experiment.origin["weights"] == "random"
     assert sum(x[0].size for x in jax.tree.leaves(trained.params)) == told["parameters"]
     both = f"--run_dir={run_dir},{tmp_path / 'fresh'}"
     done = launch(

@@ -131,7 +131,7 @@ def make_generation(
         row = row.replace(parents=jnp.where(taken, jnp.maximum(now - 1, 0) * size + slots, -1))
         # Nobody lived yet, or all had diverged.
         nobody = ~jnp.isfinite(state.living.fitness).any()
-        told = learn(asked_state, tell, genomes, row.fitness, evidence, nobody)
+        learnt = learn(asked_state, tell, genomes, row.fitness, evidence, nobody)
 
         def unless_final(new, old):
             return jax.tree.map(lambda a, b: jnp.where(is_final, b, a), new, old)
@@ -139,7 +139,7 @@ def make_generation(
         return SearchState(
             generation=now + 1,
             random_search=state.random_search,
-            algorithm=_strong(unless_final(told, state.algorithm)),
+            algorithm=_strong(unless_final(learnt, state.algorithm)),
             living=unless_final(judged, state.living),
             final=unless_final(state.final, judged),
             history=jax.tree.map(lambda rows, one: rows.at[now].set(one), state.history, row),

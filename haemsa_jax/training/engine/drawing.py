@@ -81,7 +81,7 @@ def make_draw(
         sizes = batch_sizes(label_counts(network, data), config, devices)
         samples, labels, weights, places, utterances, before = {}, {}, {}, {}, {}, 0
         for dataset in network.widths:
-            split, chosen_rows, place, asked = data[dataset], [], [], []
+            split, chosen_rows, place, indices = data[dataset], [], [], []
             for task_id in network.tasks_of(dataset):
                 index, name = network.task_index(task_id), network.tasks[task_id].name
                 size, share = sizes[task_id], sizes[task_id] // parts
@@ -91,9 +91,9 @@ def make_draw(
                 chosen = jax.lax.dynamic_slice(chosen, (device * share,), (share,))
                 chosen_rows.append(split.rows[name][chosen])
                 place.append(before + device * share + jnp.arange(share))
-                asked += [index] * share
+                indices += [index] * share
                 before += size
-            rows, task_indices = jnp.concatenate(chosen_rows), np.array(asked, np.int32)
+            rows, task_indices = jnp.concatenate(chosen_rows), np.array(indices, np.int32)
             context = network.context_of(dataset)
 
             def sample_of(row, task, split=split, context=context):
