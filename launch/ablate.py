@@ -40,7 +40,7 @@ from haemsa_jax.training.engine.loop import Start, make_train
 from haemsa_jax.training.measurement.evaluation import make_evaluate
 from haemsa_jax.training.persistence.trained import load_trained
 
-from . import cli, program, tasks, words
+from . import cli, program, recording, tasks, words
 from .interrupt import Interrupt
 from .progress import TrainingBar
 
@@ -58,9 +58,11 @@ _ABLATE = flags.DEFINE_list(
 )
 tasks.define_flags()
 cli.define_training_flags()
+recording.define_flags()
 
 
 def main() -> None:
+    recording.check()
     devices, genomes = cli.devices(), [read_genome(path) for path in _GENOME.value]
     for name in _ABLATE.value or ():
         if name not in ABLATIONS:
@@ -93,6 +95,13 @@ def main() -> None:
                 # Several networks may do the same task.
                 measured[f"{task_id} ({place})" if len(places) > 1 else task_id] = models
     _write(directory, measured, counted)
+    recording.save(
+        data=counted,
+        split="test",
+        selected="validation",
+        rows=ablation.rows_of(measured),
+        runs=[directory, *(source.path.parent for source in genomes)],
+    )
 
 
 def _named(model: str, number: int) -> str:

@@ -173,17 +173,22 @@ def run_directory(*reads: str | Path) -> Path:
     return directory
 
 
+def command() -> list[str]:
+    """The words of the command that runs."""
+    name = Path(sys.argv[0])
+    module = f"{name.parent.name}.{name.stem}"
+    return [*(["python", "-m", module] if name.suffix == ".py" else [name.name]), *sys.argv[1:]]
+
+
 def note_command(directory: Path) -> None:
     """Keeps the command beside what it made, once, with the plugins that it was started with."""
-    name = Path(sys.argv[0])
-    started = ["python", "-m", f"launch.{name.stem}"] if name.suffix == ".py" else [name.name]
-    command = shlex.join([*started, *sys.argv[1:]])
+    line = shlex.join(command())
     if plugins := os.environ.get(PLUGINS):
-        command = f"{PLUGINS}={shlex.quote(plugins)} {command}"
+        line = f"{PLUGINS}={shlex.quote(plugins)} {line}"
     path = directory / COMMANDS
-    if not path.is_file() or command not in path.read_text("utf-8").splitlines():
+    if not path.is_file() or line not in path.read_text("utf-8").splitlines():
         with path.open("a", encoding="utf-8") as file:
-            file.write(f"{command}\n")
+            file.write(f"{line}\n")
 
 
 def define_run_flags() -> None:

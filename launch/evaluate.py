@@ -36,7 +36,7 @@ from haemsa_jax.reporting import protocols, results, robustness, tables
 from haemsa_jax.reporting.runs import load_runs, splits_for, vectors_of
 from haemsa_jax.training.measurement.evaluation import check_unseen
 
-from . import cli, program, words
+from . import cli, program, recording, words
 
 _RUN_DIR = flags.DEFINE_list(
     "run_dir",
@@ -65,10 +65,12 @@ _BESIDE = flags.DEFINE_list(
     "RUN_DIR stands for the modalities that are present.",
 )
 cli.define_resident_flag()
+recording.define_flags()
 
 
 def main() -> None:
     _check_flags()
+    recording.check()
     split, resident = _SPLIT.value, flags.FLAGS.resident_mib << 20
     runs = load_runs([Path(name) for name in _RUN_DIR.value])
     for run in runs:
@@ -97,6 +99,14 @@ def main() -> None:
     names, seeds = ", ".join(_RUN_DIR.value), f"{count} seed{'s' if count > 1 else ''}"
     print(f"{names}: {split} split, {seeds}\n\n{tables.text(rows)}")
     print(f"written: {out / split}.json, .md, .png, _architecture.png and _predictions.csv")
+    recording.save(
+        data=network.widths,
+        split=split,
+        selected="groups out of fold" if runs[0].trained.experiment.train.folds else "validation",
+        rows=rows,
+        runs=[Path(name) for name in _RUN_DIR.value],
+        predictions={name: task.predictions for name, task in evaluated.tasks.items()},
+    )
     if _DIAGNOSE.value:
         probe = results.write_diagnosis(out, split, runs[0], datasets)
         for name, values in probe.items():

@@ -53,6 +53,18 @@ def states(row: Mapping[str, Mapping[str, Sequence[float]]]) -> dict[str, dict[s
     return by_state
 
 
+def rows_of(measured: Robustness) -> tables.Results:
+    """Rows by task: each model with all modalities, and with some missing."""
+    return {
+        task_id: {
+            f"{model}, {state}": metrics
+            for model, row in models.items()
+            for state, metrics in states(row).items()
+        }
+        for task_id, models in measured.items()
+    }
+
+
 def difference(ablated: Sequence[float], whole: Sequence[float]) -> Difference:
     """Paired by seed, with a confidence of 95 %."""
     each = [left - right for left, right in zip(ablated, whole, strict=True)]
@@ -77,7 +89,7 @@ def tables_of(measured: Robustness, whole: str) -> tables.Tables:
                     values = by_state[state][metric]
                     apart = difference(values, of_whole[metric])
                     cells.append(tables.cell(metric, values))
-                    cells.append("" if model == whole else _interval(metric, apart))
+                    cells.append("" if model == whole else interval(metric, apart))
                 rows.append(cells)
             parts.append(tables.Table(header, rows, f"{task_id}, {state}"))
     note = (
@@ -111,7 +123,9 @@ def sizes_table(
     return tables.Table(["", "networks", "parameters", "steps"], rows)
 
 
-def _interval(metric: str, apart: Difference) -> str:
+def interval(metric: str, apart: Difference) -> str:
+    """A difference with its sign and, in brackets, its interval, as they are printed."""
+
     def signed(value: float) -> str:
         return f"{tables.scale(metric) * value:+.{tables.decimals(metric)}f}"
 

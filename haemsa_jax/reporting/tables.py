@@ -183,6 +183,34 @@ def _of_task(task_id: str, rows: Mapping[str, Mapping[str, Sequence[float]]]) ->
     )
 
 
+def of_columns(
+    columns: Sequence[tuple[str, str]], rows: Mapping[str, Mapping[str, Mapping]]
+) -> Table:
+    """One table of several tasks, the best mean of each column marked.
+
+    Args:
+      columns: task and metric.
+      rows: by name, task and metric, one value a seed.
+    """
+    best = {
+        (task, metric): _best(metric, {name: of.get(task, {}) for name, of in rows.items()})
+        for task, metric in columns
+    }
+    return Table(
+        header=["", *(f"{task.partition(':')[2]} {heading(metric)}" for task, metric in columns)],
+        rows=[
+            [name, *(cell(metric, of.get(task, {}).get(metric, ())) for task, metric in columns)]
+            for name, of in rows.items()
+        ],
+        best=frozenset(
+            (row, column)
+            for row, name in enumerate(rows)
+            for column, place in enumerate(columns, start=1)
+            if name in best[place]
+        ),
+    )
+
+
 def _number(metric: str, value: float) -> str:
     return f"{scale(metric) * value:.{decimals(metric)}f}"
 

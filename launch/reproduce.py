@@ -1,0 +1,106 @@
+"""Runs experiments again and says whether their results came back.
+
+  python -m launch.reproduce --list
+  python -m launch.reproduce --group=quick --source_dir=~/data
+  python -m launch.reproduce --only=hazumi/main
+
+Experiments stand in `reproduce.toml`, results in `results/`. What is done at this commit is
+skipped, what was stopped goes on. Every new figure is compared with the kept one: the same, within
+two standard deviations over seeds (or what the experiment allows), or away, which ends with status
+1.
+With --keep new results take the place of the kept ones; with --pages tables in README and docs are
+made anew from what is kept.
+"""
+
+import sys
+from pathlib import Path
+
+from absl import flags
+
+from haemsa_jax.errors import InputError
+from haemsa_jax.reporting.tables import Tables, as_text
+from haemsa_jax.results import comparison, environment, experiments, pages, record
+
+from . import program
+
+ROOT = Path(__file__).resolve().parents[1]
+_LIST = flags.DEFINE_bool("list", False, "Only show the experiments.")
+_GROUP = flags.DEFINE_list("group", [], "Groups of experiments to run; `all` is every one.")
+_ONLY = flags.DEFINE_list("only", [], "Experiments to run, by name.")
+_SOURCE = flags.DEFINE_string("source_dir", "raw", "Directory of raw data.")
+_WORK = flags.DEFINE_string("work_dir", "reproduced", "Where runs and new results go.")
+_KEEP = flags.DEFINE_bool("keep", False, "New results take the place of the kept ones.")
+_PAGES = flags.DEFINE_bool("pages", False, "Make the tables in README and docs anew.")
+WHERE = {"experiments": ROOT / "reproduce.toml", "results": ROOT / "results"}
+
+
+def main() -> None:
+    known = experiments.read(WHERE["experiments"])
+    wanted = experiments.chosen(known, _GROUP.value, _ONLY.value)
+    if _LIST.value:
+        print(_listed(wanted or [*known.values()]))
+        return
+    if not wanted and not _PAGES.value:
+        raise InputError("nothing to run: give --group or --only; --list shows what there is")
+    if wanted and not _run(wanted):
+        sys.exit(1)
+    if _PAGES.value:
+        for page in make_pages(ROOT, WHERE["results"]):
+            print(f"written: {page}")
+
+
+def _listed(wanted) -> str:
+    rows = [
+        f"{x.name:32} {x.minutes:5.0f} min  {', '.join(x.groups):20} {', '.join(x.inputs)}"
+        for x in wanted
+    ]
+    return "\n".join([f"{'experiment':32} {'takes':>9}  {'groups':20} reads", *rows])
+
+
+def _run(wanted) -> bool:
+    """Whether everything came back."""
+    work, source = Path(_WORK.value).resolve(), Path(_SOURCE.value).expanduser().resolve()
+    places = {"source": source, "work": work, "data": work / "data", "results": work / "results"}
+    for x in wanted:
+        for path in experiments.missing(x, source):
+            raise InputError(f"{x.name} reads {path}, which is not there; {x.where}")
+    commit, left, agreed = environment.commit(), sum(x.minutes for x in wanted), True
+    for x in wanted:
+        print(f"{x.name}: about {left:.0f} min to go", flush=True)
+        seconds = experiments.run(x, places, commit, lambda command: print(f"  {command}"))
+        print(f"{x.name}: {seconds / 60:.1f} min", flush=True)
+        left -= x.minutes
+        for name in x.recorded:
+            agreed &= _compare(name, places["results"], x.allowed)
+    return agreed
+
+
+def _compare(name: str, results: Path, allowed: float) -> bool:
+    new, kept = record.read(results / f"{name}.json"), WHERE["results"] / f"{name}.json"
+    rows = [*comparison.compare(record.read(kept), new, allowed)] if kept.is_file() else []
+    if rows:
+        print(as_text(Tables([comparison.table(name, rows)])), flush=True)
+    if _KEEP.value or not kept.is_file():
+        print(f"kept: {record.write(WHERE['results'], new)}", flush=True)
+    return all(verdict not in (comparison.AWAY, comparison.ABSENT) for *_, verdict in rows)
+
+
+def make_pages(root: Path, results: Path) -> list[Path]:
+    """Makes tables in README and docs anew; returns pages that changed."""
+    changed = []
+    for page in sorted([root / "README.md", *root.glob("docs/**/*.md")]):
+        text = page.read_text("utf-8")
+        made = pages.made(text, results, page.name)
+        if made != text:
+            page.write_text(made, "utf-8")
+            changed.append(page)
+    return changed
+
+
+def run() -> None:
+    """The program as a command."""
+    program.run(main)
+
+
+if __name__ == "__main__":
+    run()
