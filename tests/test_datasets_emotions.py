@@ -20,6 +20,62 @@ def save(tmp_path, name, content, protocol=2):
     return path
 
 
+# --- utterances as a table -----------------------------------------------------------------------
+
+TABLE = """id,dialogue,order,split,speaker,label6,text,val,act,dom
+Ses01F_impro01_F000,Ses01F_impro01,0,train,F,neutral,Excuse me.,2.5,3,2
+Ses01F_impro01_M001,Ses01F_impro01,1,train,M,happy,"Yes, of course.",4,3.5,3
+Ses02F_impro01_F000,Ses02F_impro01,0,dev,F,angry,No.,1,5,5
+Ses05F_impro01_F000,Ses05F_impro01,0,test,F,excited,Go!,5.5,4,0.5
+"""
+
+
+def save_table(tmp_path, table=TABLE, ids=None):
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    (raw / "utterances.csv").write_text(table)
+    ids = ids or [line.partition(",")[0] for line in TABLE.splitlines()[1:]]
+    x = np.tile(np.arange(len(ids), dtype=np.float16)[:, None], (1, 1024))
+    np.savez(raw / "whisper_base.npz", ids=ids, x=x)
+
+
+def test_iemocap_utterances(tmp_path):
+    save_table(tmp_path)
+    dataset = prepared("iemocap/utterances", tmp_path)
+    train, test = dataset.splits["train"], dataset.splits["test"]
+    assert dataset.conversational and dict(dataset.widths) == {"audio": 1024}
+    assert train.words == ["Excuse me.", "Yes, of course."] and train.speakers == ["F", "M"]
+    assert test.features["audio"][0, 0].tolist() == [3.0] * 1024
+    assert [dataset.tasks["emotion"].classes[n] for n in train.labels["emotion"]] == [
+        "neutral", "happy",
+    ]  # fmt: skip
+    assert test.labels["valence"].tolist() == [5.5] and test.labels["dominance"].tolist() == [0.5]
+
+
+def test_iemocap_utterances_without_sound(tmp_path):
+    save_table(tmp_path, ids=["Ses01F_impro01_M001"])
+    assert "no vector of 'Ses01F_impro01_F000'" in failure("iemocap/utterances", tmp_path)
+    (tmp_path / "raw" / "whisper_base.npz").write_bytes(b"no archive")
+    assert "lacks the arrays ids and x" in failure("iemocap/utterances", tmp_path)
+    (tmp_path / "raw" / "whisper_base.npz").unlink()
+    assert "whisper_base.npz is missing" in failure("iemocap/utterances", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("train,M,happy", "valid,M,happy"), ["row 3", "split 'valid'", "train, dev, test"]),
+        (("M,happy", "M,xxx"), ["row 3", "label6 'xxx'", "frustrated"]),
+        (("5.5,4,0.5", "5.5,four,0.5"), ["row 5", "act 'four' is no number"]),
+        (("speaker,label6", "who,label6"), ["column 'speaker' is missing"]),
+    ],
+)
+def test_iemocap_utterances_that_cannot_be(tmp_path, change, words):
+    save_table(tmp_path, TABLE.replace(*change))
+    message = failure("iemocap/utterances", tmp_path)
+    assert all(word in message for word in words), message
+
+
 # --- the conversational line ---------------------------------------------------------------------
 
 

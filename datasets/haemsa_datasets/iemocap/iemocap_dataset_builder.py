@@ -1,11 +1,11 @@
-"""IEMOCAP: `mmgcn`, `dialoguernn` (dialogues) and `mult` (single utterances)."""
+"""IEMOCAP: `utterances`, `mmgcn`, `dialoguernn` (dialogues) and `mult` (single utterances)."""
 
 from pathlib import Path
 
 import tensorflow_datasets as tfds
 
 from haemsa_datasets.builder import HaemsaBuilder, builder_configs
-from haemsa_datasets.iemocap import conversational, mult
+from haemsa_datasets.iemocap import conversational, mult, utterances
 from haemsa_datasets.samples import Card, Sample
 
 CITATION = (
@@ -31,6 +31,15 @@ def _card(line: str, text: str, audio: int, vision: int, width: int) -> Card:
 
 
 CARDS = {
+    "utterances": Card(
+        description="IEMOCAP, words and Whisper's vectors of sound, session 5 as test",
+        widths={"audio": 1024},
+        tasks=(conversational.EMOTION, *utterances.DIMENSIONS),
+        provenance={"audio": "1024 of Whisper base, mean and deviation over time"},
+        conversational=True,
+        source=utterances.SOURCE,
+        citation=CITATION,
+    ),
     "mmgcn": _card("MMGCN", "TextCNN", 1582, 342, 100),
     "dialoguernn": _card("DialogueRNN", "TextCNN", 100, 512, 100),
     "mult": Card(
@@ -53,6 +62,8 @@ class Builder(HaemsaBuilder):
     """Emotions.
 
     Configurations:
+      utterances: tasks `emotion` (six classes), `valence`, `activation` and `dominance`; words and
+        speakers of every utterance. A dialogue is a group.
       mmgcn, dialoguernn: tasks `emotion` (six classes) and `emotion4` (happy with excited, sad,
         neutral, angry). A dialogue is a group.
       mult: task `emotions`, four questions of yes or no, as MulT and its successors report; all
@@ -60,7 +71,9 @@ class Builder(HaemsaBuilder):
     """
 
     VERSION = tfds.core.Version("1.0.0")
-    MANUAL_DOWNLOAD_INSTRUCTIONS = f"{conversational.SOURCE}; or {mult.SOURCE}"
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "; or ".join(
+        x.SOURCE for x in (utterances, conversational, mult)
+    )
     BUILDER_CONFIGS = builder_configs(CARDS)
 
     @property
@@ -70,4 +83,6 @@ class Builder(HaemsaBuilder):
     def read(self, raw_dir: Path | None) -> dict[str, list[Sample]]:
         if self.builder_config.name == "mult":
             return mult.read_mult(raw_dir, self.card.widths)
+        if self.builder_config.name == "utterances":
+            return utterances.read_utterances(raw_dir, self.card.widths)
         return conversational.read_conversational(raw_dir, self.card.widths)
