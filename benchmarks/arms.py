@@ -31,37 +31,43 @@ from haemsa_jax.data import SPLITS, Dataset, Split
 from haemsa_jax.data.description import describe_data
 from haemsa_jax.data.folds import joined
 from haemsa_jax.evolution import outcome
+from haemsa_jax.evolution.crowning import make_result
 from haemsa_jax.evolution.problem import make_problem, search_data
 from haemsa_jax.evolution.search import make_search
-from haemsa_jax.evolution.state import SearchConfig
+from haemsa_jax.evolution.state import PICK, SearchConfig, SearchResult
 from haemsa_jax.models.haemsa import HaemsaConfig
 from haemsa_jax.reporting.ablation import difference
+from haemsa_jax.structure.table import Table
 from haemsa_jax.tasks import kind_of
 from haemsa_jax.training.measurement.evaluation import TaskEvaluation, evaluate
 from haemsa_jax.training.measurement.scoring import measure
 from haemsa_jax.training.persistence.experiment import Experiment
+from launch import recording
 
 _DATASET = flags.DEFINE_string("dataset", None, "Data set, prepared.", required=True)
 _DATA_DIR = flags.DEFINE_string("data_dir", "data", "Directory of prepared data sets.")
 _PREFIX = flags.DEFINE_string("prefix", "", "Of the ids of samples that are used; all by default.")
 _OUT = flags.DEFINE_string("out", None, "JSON lines, added to.", required=True)
 _DRAWS = flags.DEFINE_integer("draws", 5, "How often groups are drawn into train and test.")
-_ARMS = flags.DEFINE_list("arms", ["CrowdingGA", "random", "default"], "The first is compared.")
+_ARMS = flags.DEFINE_list("arms", ["GenomicGA", "random", "default"], "The first is compared.")
 _NOISE = flags.DEFINE_integer("noise", 0, "Modalities of noise that are added.")
 _PAST = flags.DEFINE_integer("past", 0, "Utterances before the target.")
 _FOLDS = flags.DEFINE_integer("folds", 4, "Networks of a bag.")
-_POPULATION = flags.DEFINE_integer("population", 8, "Members of a generation.")
-_GENERATIONS = flags.DEFINE_integer("generations", 8, "Generations before the final.")
-_STEPS = flags.DEFINE_integer("steps", 40, "Training steps of a generation.")
-_HEAD_START = flags.DEFINE_integer("head_start", 160, "Training steps of the first beyond that.")
-_PRICE = flags.DEFINE_float("price", 0.05, "Of size.")
-_PICK = flags.DEFINE_string("pick", "smallest", "Which finalist wins.")
+_POPULATION = flags.DEFINE_integer("population", 12, "Members of a generation.")
+_GENERATIONS = flags.DEFINE_integer("generations", 20, "Generations before the final.")
+_STEPS = flags.DEFINE_integer("steps", 20, "Training steps of a generation.")
+_HEAD_START = flags.DEFINE_integer("head_start", 100, "Training steps of the first beyond that.")
+_PRICE = flags.DEFINE_float("price", 0.005, "Of size.")
 TEST, VALIDATION = 0.3, 0.1  # shares of the groups; folds join the latter with what is left
 YARDSTICKS = ("random", "default")
 
 
+recording.define_flags()
+
+
 def main(argv: list[str]) -> None:
     del argv
+    recording.check()
     out = Path(_OUT.value)
     rows = [json.loads(line) for line in out.read_text().splitlines()] if out.is_file() else []
     name = _DATASET.value + (f" {_PREFIX.value}" if _PREFIX.value else "")
@@ -78,12 +84,20 @@ def main(argv: list[str]) -> None:
             with out.open("a") as file:
                 file.write(f"{json.dumps(row)}\n")
             print(f"{name}, draw {draw}, {arm}: {row['seconds']:.0f} s", flush=True)
-    print(table([row for row in rows if row["arm"] in _ARMS.value]))
+    rows = [row for row in rows if row["arm"] in _ARMS.value]
+    print(table(rows))
+    recording.save(
+        data=["arms"],
+        split="test",
+        selected="groups out of fold",
+        rows=as_results(rows),
+        runs=[],
+    )
 
 
 def settings() -> str:
     """What all arms have in common."""
-    names = ("past", "folds", "population", "generations", "steps", "head_start", "price", "pick")
+    names = ("past", "folds", "population", "generations", "steps", "head_start", "price")
     return " ".join(f"{name}={flags.FLAGS[name].value}" for name in names)
 
 
@@ -144,35 +158,58 @@ def measured(dataset: Dataset, draw: int, arm: str) -> dict:
     )
     train = TrainConfig(folds=_FOLDS.value, batch_size=32, ema=0.97, seed=draw)
     config = SearchConfig(
-        algorithm="CrowdingGA" if arm in YARDSTICKS else arm,
+        algorithm="GenomicGA" if arm in YARDSTICKS else arm,
         population=_POPULATION.value,
         generations=_GENERATIONS.value,
         steps=_STEPS.value,
         head_start=_HEAD_START.value,
         price=_PRICE.value,
-        pick=_PICK.value,
         spread=0.0 if arm == "default" else 1.0,
         fixed=("training",),
     )
     problem = make_problem(network, train, config)
     data, datasets = search_data(network, train, {dataset.name: dataset}), {dataset.name: dataset}
     search = make_search(problem, config)
+    key = jax.random.key(draw)
     began = time.perf_counter()
-    result = search(jax.random.key(draw), data, arm in YARDSTICKS)
-    seconds = time.perf_counter() - began
+    state = search.start(key, data, arm in YARDSTICKS)
+    state = jax.device_get(search.whole(search.advance(state, key, data, config.rounds)))
+    row = {"seconds": time.perf_counter() - began}
     experiment = Experiment(network, train, {}, describe_data(datasets))
-    trained = outcome.population(result, experiment, data["constants"])
-    row = {"seconds": seconds, "share": float(result.history.sizes[result.place])}
-    row["promised"] = {
-        "bag": 1 - float(result.history.costs[result.place].mean()),
-        "ensemble": 1 - float(result.ensemble_costs.mean()),
-    }
-    evaluated = evaluate(trained, datasets)
-    row["bag"] = scored(evaluated, data, lambda task: task.predictions[0])
-    row["ensemble"] = scored(
-        evaluated, data, lambda task: task.predictions[trained.progress["ensemble"]].mean(axis=0)
-    )
+    for pick in (config.pick,) if arm in YARDSTICKS else PICK:
+        result = make_result(problem, dataclasses.replace(config, pick=pick))(state, data)
+        winner = read(result, problem.table, experiment, datasets, data)
+        # The default's winner is the row's own; beside it what the other picks would have won.
+        row |= winner if pick == config.pick else {pick: winner}
     return row
+
+
+def read(result: SearchResult, table: Table, experiment: Experiment, datasets, data) -> dict:
+    """What the winner's bag and the ensemble promised, and what they keep on the test split."""
+    trained = outcome.population(result, experiment, data["constants"])
+    evaluated = evaluate(trained, datasets)
+    return {
+        "share": float(result.history.sizes[result.place]),
+        "reads": reads(result, table),
+        "promised": {
+            "bag": 1 - float(result.history.costs[result.place].mean()),
+            "ensemble": 1 - float(result.ensemble_costs.mean()),
+        },
+        "bag": scored(evaluated, data, lambda task: task.predictions[0]),
+        "ensemble": scored(
+            evaluated,
+            data,
+            lambda task: task.predictions[trained.progress["ensemble"]].mean(axis=0),
+        ),
+    }
+
+
+def reads(result: SearchResult, table: Table) -> dict[str, list[str]]:
+    """By task what the winner leaves open."""
+    values = table.to_json(result.genome)
+    return {
+        gene.name: values[gene.name] for gene in table.genes if gene.name.startswith("modalities/")
+    }
 
 
 def scored(evaluated: dict[str, TaskEvaluation], data, predict) -> dict:
@@ -183,6 +220,19 @@ def scored(evaluated: dict[str, TaskEvaluation], data, predict) -> dict:
         for t, task in evaluated.items()
     ]
     return {"score": float(np.mean(scores)), "metrics": metrics}
+
+
+def as_results(rows: list[dict]) -> dict:
+    """By data and task the metrics of every arm's bag and ensemble, a value a draw."""
+    results: dict = {}
+    for row in rows:
+        for which in ("bag", "ensemble"):
+            for task_id, metrics in row[which]["metrics"].items():
+                place = f"{row['data']}:{task_id.partition(':')[2]}"
+                of_arm = results.setdefault(place, {}).setdefault(f"{row['arm']}, {which}", {})
+                for metric, value in metrics.items():
+                    of_arm.setdefault(metric, []).append(value)
+    return results
 
 
 def table(rows: list[dict]) -> str:

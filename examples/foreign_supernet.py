@@ -11,7 +11,8 @@ import optax
 
 from haemsa_jax.evolution.search import make_search
 from haemsa_jax.evolution.state import Problem, SearchConfig
-from haemsa_jax.structure.genes import Gene, Table
+from haemsa_jax.structure.genes import Gene
+from haemsa_jax.structure.table import Table
 
 TABLE = Table(
     (

@@ -24,6 +24,7 @@ from haemsa_jax.config import NetworkConfig, TrainConfig, to_json
 from haemsa_jax.data.description import describe_data
 from haemsa_jax.errors import InputError
 from haemsa_jax.evolution import outcome
+from haemsa_jax.evolution.budget import fitted
 from haemsa_jax.evolution.genome import describe
 from haemsa_jax.evolution.problem import Problem, make_problem, search_data
 from haemsa_jax.evolution.run import run_search
@@ -51,6 +52,20 @@ _FIXED = flags.DEFINE_list(
     "Genes, or levels of genes such as training, that are not evolved; a comma list.",
 )
 _BLOCK = flags.DEFINE_integer("block", 1, "Rounds between two reports and checkpoints.")
+_STEPS_TOTAL = flags.DEFINE_integer(
+    "steps_total", None,
+    "A budget: training steps of all networks, over the search and its final; a random search "
+    "takes as many again.",
+)  # fmt: skip
+_STEPS = flags.DEFINE_integer(
+    "steps", None,
+    "Training steps of a generation. By default a line of descent is trained for 12 epochs, at "
+    "least 300 steps and at most 1500.",
+)  # fmt: skip
+_HEAD_START = flags.DEFINE_integer(
+    "head_start", None,
+    "Training steps of the first generation beyond that; by default a fifth of a line's.",
+)  # fmt: skip
 _YARDSTICK = flags.DEFINE_bool(
     "yardstick", True, "Also search at random, for as many training steps."
 )
@@ -63,14 +78,16 @@ define_process_flags()
 # A member is one seed, trained for so many steps.
 UNUSED = "seeds", "epochs", "evaluate_every", "patience", "task_weighting"
 cli.define_flags(TrainConfig, UNUSED, batch_size=32, ema=0.97, folds=4)
-cli.define_flags(SearchConfig)
+cli.define_flags(SearchConfig, ("steps", "head_start"))
 
 
 def main() -> None:
     devices = cli.devices()
     if _BLOCK.value < 1:
         raise InputError(f"--block={_BLOCK.value} must be at least 1")
-    config = cli.from_flags(SearchConfig, fixed=tuple(_FIXED.value))
+    config = cli.from_flags(
+        SearchConfig, fixed=tuple(_FIXED.value), steps=1, head_start=0
+    )  # see `fitted`
     datasets, network = tasks.from_flags(("train", "validation"), **NETWORK)
     if any(spec.mode == "tuned" for spec in network.encoders.values()):
         raise InputError(
@@ -79,13 +96,19 @@ def main() -> None:
         )
     patterns = tasks.patterns(_PATTERNS.value, network.modalities)
     train = cli.from_flags(TrainConfig)
+    data = search_data(network, train, datasets, words.weights(network))
+    per_epoch = _steps_per_epoch(network, train, data["train"])
+    config = fitted(
+        config, networks=train.networks, steps_per_epoch=per_epoch,
+        steps_total=_STEPS_TOTAL.value, steps=_STEPS.value, head_start=_HEAD_START.value,
+    )  # fmt: skip
+    # How long a genome is to be trained anew: as long as the search has trained its line.
+    train = dataclasses.replace(train, epochs=max(1, round(config.schedule / per_epoch)))
     problem = make_problem(network, train, config, patterns)
     search = make_search(problem, config, devices)
     # How many members go abreast is a matter of memory, and may change where a search goes on.
     agreed = {name: value for name, value in to_json(config).items() if name != "abreast"}
     origin = {"search": agreed, "patterns": [list(pattern) for pattern in patterns]}
-    data = search_data(network, train, datasets, words.weights(network))
-    train = dataclasses.replace(train, epochs=_epochs(network, train, config, data["train"]))
     experiment = Experiment(network, train, origin, describe_data(datasets))
     key = jax.random.key(train.seed)
     directory = cli.run_directory()
@@ -116,10 +139,9 @@ def main() -> None:
         interrupt.end(ended)
 
 
-def _epochs(network: NetworkConfig, train: TrainConfig, config: SearchConfig, data) -> int:
-    """How long a genome is to be trained anew: as long as the search has trained its line."""
+def _steps_per_epoch(network: NetworkConfig, train: TrainConfig, data) -> int:
     counts = label_counts(network, data)
-    return max(1, round(config.schedule / steps_per_epoch(counts, batch_sizes(counts, train))))
+    return steps_per_epoch(counts, batch_sizes(counts, train))
 
 
 def _plan(network: NetworkConfig, problem: Problem, config: SearchConfig, devices: int) -> str:
@@ -130,10 +152,10 @@ def _plan(network: NetworkConfig, problem: Problem, config: SearchConfig, device
     bags = f" bags of {problem.folds} networks" if problem.folds > 1 else " networks"
     final = ""
     if config.repeats:
-        finalists = config.population // config.repeats
+        finalists = config.finalists.max() + 1
         final = (
             f", and a final of {config.schedule} in which {finalists} genomes are trained anew, "
-            f"from {config.repeats} seed{'s' * (config.repeats > 1)} each"
+            f"from {config.population // finalists} seeds each"
         )
     return (
         f"searching {len(free)} genes of a {network.model} network of {size:,} parameters: "

@@ -1,5 +1,6 @@
 """How far a training or a search is."""
 
+import sys
 from math import isnan
 from statistics import fmean
 
@@ -57,17 +58,29 @@ class TrainingBar(Bar):
 
 
 class SearchBar(Bar):
-    """Best and median cost, diverged members, training steps a second, time left."""
+    """Round, best and median cost, diverged members, training steps a second, time left."""
 
-    def __init__(self, name: str, generations: int):
-        super().__init__(name, "round")
-        self.generations = generations
+    def __init__(self, name: str, rounds: int):
+        super().__init__(name, "step")
+        self.rounds, self.announced = rounds, False
 
     def __call__(self, row: dict) -> None:
-        rate = "" if isnan(row["rate"]) else f", steps/s={row['rate']:.0f}"
-        self.bar.set_postfix_str(
-            f"cost best={row['best']:.4f} median={row['median']:.4f}, "
-            f"diverged={row['diverged']}{rate}",
-            refresh=False,
-        )
-        self.reach(row["generation"], self.generations)
+        done = row["generation"]
+        if done:
+            rate = "" if isnan(row["rate"]) else f", steps/s={row['rate']:.0f}"
+            self.bar.set_postfix_str(
+                f"round {done}/{self.rounds}, cost best={row['best']:.4f} "
+                f"median={row['median']:.4f}, diverged={row['diverged']}{rate}",
+                refresh=False,
+            )
+        self.reach(row["steps"], row["of_steps"])
+        if done and not self.announced and not isnan(row["rate"]) and cli.leads():
+            self.announced = True
+            passed = self.bar.format_dict["elapsed"]
+            timed = row["steps"] - self.bar.initial
+            left = (row["of_steps"] - row["steps"]) * passed / max(1, timed)
+            self.bar.write(f"{self.name}: about {_duration(left)} to go", file=sys.stderr)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"

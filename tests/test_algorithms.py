@@ -131,7 +131,9 @@ def test_numbers_stay_within_their_genes_and_what_is_held_is_not_counted():
 def test_an_unknown_algorithm():
     with pytest.raises(InputError, match=r"'Magic' does not fit; choose from .*MixedGA"):
         make_search(make_problem(), dataclasses.replace(CONFIG, algorithm="Magic"))
-    with pytest.raises(InputError, match="no gene 'colour'; choose from the levels inputs, width"):
+    with pytest.raises(
+        InputError, match="no gene 'colour'; choose from structure, the levels inputs, width"
+    ):
         make_search(make_problem(), dataclasses.replace(CONFIG, fixed=("colour",)))
     odd = dataclasses.replace(CONFIG, algorithm="ESMC", population=5, repeats=0)
     with pytest.raises(InputError, match="ESMC does not work with a population of 5"):

@@ -20,8 +20,9 @@ from haemsa_jax.evolution.genome import (
 from haemsa_jax.models import default_structure
 from haemsa_jax.models.haemsa import LOCAL_EXPERTS, HaemsaConfig
 from haemsa_jax.reporting.evolution import short_names
-from haemsa_jax.structure.genes import Gene, Table
+from haemsa_jax.structure.genes import Gene
 from haemsa_jax.structure.parts import declare
+from haemsa_jax.structure.table import Table
 from haemsa_jax.training.engine.state import settings_from_config
 
 

@@ -287,6 +287,21 @@ def test_a_genome_is_trained_from_either_start(directory, datasets, network, tmp
             outcome.begin(saved, dataclasses.replace(network, **change), inherit=False)
 
 
+def test_a_training_that_nobody_saw_whole_is_refused(directory, network):
+    saved = outcome.read_genome(directory)
+
+    def searched(**changes):
+        search = {**saved.experiment.origin["search"], **changes}
+        experiment = dataclasses.replace(saved.experiment, origin={"search": search})
+        return dataclasses.replace(saved, experiment=experiment)
+
+    with pytest.raises(InputError, match=r"without a final.*--repeats=2, or --fixed=training"):
+        outcome.begin(searched(repeats=0, fixed=[]), network, inherit=False)
+    for whole in ({"repeats": 2}, {"fixed": ["training"]}, {"inherit": "none"}):
+        changes = {"repeats": 0, "fixed": [], **whole}
+        assert outcome.begin(searched(**changes), network, inherit=False)[1].params == {}
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

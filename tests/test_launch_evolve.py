@@ -31,7 +31,16 @@ def found(launch, spoken_dir, tmp_path_factory):
 
 def test_a_search_shows_progress_and_what_it_found(found):
     run_dir, done = found
-    for word in ("CrowdingGA", "random search", "5/5", "best=", "median=", "diverged=", "steps/s="):
+    for word in (
+        "GenomicGA",
+        "random search",
+        "round 5/5",
+        "to go",
+        "best=",
+        "median=",
+        "diverged=",
+        "steps/s=",
+    ):
         assert word in done.stderr
     for word in (
         f"modalities/{TASK}",
@@ -92,7 +101,7 @@ def test_with_fewer_abreast_it_goes_on(launch, found, spoken_dir):
     """Whoever runs out of memory need not begin again."""
     done = launch("evolve", *evolve_flags(spoken_dir, found[0], "--abreast=1"))
     assert done.returncode == 0, done.stderr
-    assert "5/5" in done.stderr
+    assert "round 5/5" in done.stderr
 
 
 def test_the_best_is_trained_and_everything_evaluated(launch, found, spoken_dir, tmp_path):

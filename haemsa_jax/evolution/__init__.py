@@ -10,9 +10,10 @@ from haemsa_jax.evolution.problem import make_problem, search_data
 from haemsa_jax.evolution.run import run_search
 from haemsa_jax.evolution.search import Search, make_search
 from haemsa_jax.evolution.state import History, Problem, SearchConfig, SearchResult
-from haemsa_jax.structure.genes import Gene, Table
+from haemsa_jax.structure.genes import Gene
 from haemsa_jax.structure.size import size
 from haemsa_jax.structure.specialise import specialise
+from haemsa_jax.structure.table import Table
 
 __all__ = [
     "Gene",

@@ -80,15 +80,15 @@ def _winner(state: SearchState, config: SearchConfig) -> int:
     if state.random_search:
         # Every genome was trained once, and the best of them is what random search finds.
         return int(np.argmin(np.concatenate([final.fitness, state.living.fitness])))
-    repeats = config.repeats
-    each = np.asarray(final.fitness).reshape(-1, repeats)
-    means = each.mean(axis=1)
+    each, sizes = np.asarray(final.fitness), np.asarray(state.history.sizes)
+    trained = [np.flatnonzero(config.finalists == n) for n in range(config.finalists.max() + 1)]
+    means = np.array([each[of].mean() for of in trained])
     if not np.isfinite(means).any():
-        return int(np.argmin(final.fitness))
-    sizes = np.asarray(state.history.sizes)[int(state.generation) - 1].reshape(-1, repeats)[:, 0]
-    replicates = np.asarray(final.replicates).reshape(len(each), repeats, -1).mean(axis=1)
-    finalist = _picked(config.pick, means, sizes, replicates)
-    return finalist * repeats + int(np.argmin(each[finalist]))
+        return int(np.argmin(each))
+    of_finalists = sizes[int(state.generation) - 1][[of[0] for of in trained]]
+    replicates = np.stack([np.asarray(final.replicates)[of].mean(axis=0) for of in trained])
+    finalist = _picked(config.pick, means, of_finalists, replicates)
+    return int(min(trained[finalist], key=lambda member: each[member]))
 
 
 def _picked(pick: str, means: np.ndarray, sizes: np.ndarray, replicates: np.ndarray) -> int:

@@ -126,7 +126,11 @@ def make_generation(
         ask, tell, draws = jax.random.split(jax.random.fold_in(key, 1 + now), 3)
         asked_state, genomes, slots = propose(state, ask, draws, is_final)
         taken = (slots >= 0) & jnp.isfinite(state.living.fitness[slots])
-        trained, predictions = train(state, genomes, slots, taken, key, data)
+        # Some algorithms stop the poor early; in other searches nobody asks who is alive.
+        alive = getattr(asked_state, "alive", None)
+        if alive is not None:
+            alive = alive | is_final | state.random_search
+        trained, predictions = train(state, genomes, slots, taken, key, data, alive)
         judged, row, evidence = _judge(problem, config, genomes, predictions, data)
         row = row.replace(parents=jnp.where(taken, jnp.maximum(now - 1, 0) * size + slots, -1))
         # Nobody lived yet, or all had diverged.
@@ -159,7 +163,7 @@ def _make_propose(problem: Problem, config: SearchConfig, algorithm: Any, popula
     size, params = config.population, algorithm.default_params
     inherits, draw = config.inherit != "none", make_draw(problem, config)
     fixed = problem.table.places(config.fixed)
-    finalists = size // config.repeats if config.repeats else size
+    finalists = config.finalists.max() + 1
 
     def propose(state: SearchState, ask: Array, draws: Array, is_final: Array):
         living, first = state.living, state.generation == 0
@@ -169,9 +173,11 @@ def _make_propose(problem: Problem, config: SearchConfig, algorithm: Any, popula
             genomes = jnp.where(first, living.genomes, genomes)
         genomes = jnp.where(first, genomes.at[0].set(problem.default), genomes)
         slots = _parents(config.inherit, asked_state, genomes, living)
-        best = jnp.argsort(living.fitness)[:finalists]
-        again = living.genomes[jnp.repeat(best, size // finalists, total_repeat_length=size)]
-        genomes = jnp.where(is_final, again, genomes)
+        if hasattr(algorithm, "finalists"):
+            best = algorithm.finalists(state.algorithm, finalists)
+        else:
+            best = living.genomes[jnp.argsort(living.fitness)[:finalists]]
+        genomes = jnp.where(is_final, best[config.finalists], genomes)
 
         drawn = jax.vmap(draw)(jax.random.split(draws, size))
         keep = (first | inherits) & ~is_final
@@ -188,15 +194,16 @@ def _make_propose(problem: Problem, config: SearchConfig, algorithm: Any, popula
 def _make_train(
     problem: Problem, config: SearchConfig, *, devices: int, together: int
 ) -> Callable[..., tuple[Array, Any]]:
-    """train(state, genomes, slots, taken, key, data) -> networks and predictions.
+    """train(state, genomes, slots, taken, key, data, alive) -> networks and predictions.
 
     Networks are float[P K / devices, W], this device's; predictions those of all, leaves
-    [P, K, ...]. Where a genome's slot is not `taken`, its networks are fresh.
+    [P, K, ...]. Where a genome's slot is not `taken`, its networks are fresh. Those who are not
+    `alive`, bool[P], stay as they are; None for all.
     """
     size, folds = config.population, problem.folds
     inherits = config.inherit != "none"
 
-    def train(state: SearchState, genomes, slots, taken, key: Array, data: Any):
+    def train(state: SearchState, genomes, slots, taken, key: Array, data: Any, alive):
         now, is_final = state.generation, state.generation >= config.generations
         parents, fresh = _starts(state, slots, is_final, folds, devices)
         extra = jnp.where(now == 0, config.head_start, 0)
@@ -208,15 +215,18 @@ def _make_train(
         order = jax.random.fold_in(key, jnp.where(is_final, *BATCHES))
         unravel = unraveller(problem, data)
 
-        def live(vector, genome, fold):
+        def live(vector, genome, fold, goes_on):
             network = unravel(vector)
-            network = problem.train(network, genome, data, fold, order, begun, count)
+            # A count of its own for each network costs a copy of all weights a step.
+            own = count if alive is None else jnp.where(goes_on, count, 0)
+            network = problem.train(network, genome, data, fold, order, begun, own)
             return ravel_pytree(network)[0], problem.predict(network, genome, data, fold)
 
         local = parallel.member_slice(size * folds // devices)
         start = jnp.where(taken[local // folds][:, None], parents, fresh)
-        everybody = in_turns(live, (0, 0, 0), together)
-        networks, predictions = everybody(start, genomes[local // folds], local % folds)
+        everybody = in_turns(live, (0, 0, 0, 0), together)
+        goes_on = (jnp.ones(size, bool) if alive is None else alive)[local // folds]
+        networks, predictions = everybody(start, genomes[local // folds], local % folds, goes_on)
         predictions = parallel.all_members(predictions, devices)
         return networks, jax.tree.map(lambda x: x.reshape(size, folds, *x.shape[1:]), predictions)
 
@@ -281,6 +291,7 @@ def _make_learn(algorithm: Any, populated: bool) -> Callable[..., Any]:
     def learn(asked_state, key, genomes, fitness, evidence: Evidence, nobody: Array):
         if hasattr(asked_state, "evidence"):
             asked_state = asked_state.replace(evidence=evidence)
+        if hasattr(asked_state, "parents"):  # ours begin with what they are told first
             return algorithm.tell(key, genomes, fitness, asked_state, params)[0]
         told, _ = algorithm.tell(key, genomes, fitness, asked_state, params)
         if not populated:

@@ -13,8 +13,9 @@ import numpy as np
 
 from haemsa_jax.config import OPTIONS, NetworkConfig, TrainConfig
 from haemsa_jax.structure.describe import idle
-from haemsa_jax.structure.genes import Gene, Table
+from haemsa_jax.structure.genes import Gene
 from haemsa_jax.structure.parts import declare
+from haemsa_jax.structure.table import Table
 from haemsa_jax.training.engine.state import Settings
 
 Array = jax.Array

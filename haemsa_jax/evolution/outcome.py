@@ -197,6 +197,23 @@ def check_fits(source: SavedGenome, network: NetworkConfig) -> None:
             )
 
 
+def _check_whole(source: SavedGenome) -> None:
+    """Refuses to train a genome anew whose training nobody has seen from its beginning.
+
+    Raises:
+      InputError: the search evolved genes of the training on inherited weights, and held no final.
+    """
+    search = source.experiment.origin.get("search", {})
+    if search.get("repeats") or search.get("inherit") == "none" or not search:
+        return
+    if "training" not in search.get("fixed", ()):
+        raise InputError(
+            f"the genome {source.path} was evolved with its training on inherited weights and "
+            "without a final, so that nobody knows how it learns from random ones; search with "
+            "--repeats=2, or --fixed=training, or use --weights=inherited"
+        )
+
+
 def begin(
     source: SavedGenome, network: NetworkConfig, inherit: bool
 ) -> tuple[NetworkConfig, Start]:
@@ -213,6 +230,8 @@ def begin(
         another shape.
     """
     check_fits(source, network)
+    if not inherit:
+        _check_whole(source)
     structure = source.structure
     origin = {"genome": dict(source.values), "weights": "random"}
     if not inherit:

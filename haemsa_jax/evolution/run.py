@@ -47,9 +47,10 @@ def run_search(
       beside: a random search will follow in this directory. Where the algorithm starts from a
         population, both have the first generation, with its head start, in common: it is left where
         the random search goes on from it.
-      observe: called after each block, and where a search goes on, with `generation`, `best`,
-        `median` (of the generation's fitness), `diverged` (so far) and `rate`, networks' training
-        steps in a second; NaN where that would measure compiling.
+      observe: called when compiling has ended and after each block, with `generation`, `steps`
+        and `of_steps` (of one network, done and in all) and, once a generation is done, `best`,
+        `median` (of its fitness), `diverged` (so far) and `rate`, networks' training steps in a
+        second; NaN where nothing was timed.
       stop: asked after each block; where it says yes, what there is so far is the result.
 
     Raises:
@@ -65,20 +66,19 @@ def run_search(
     with Checkpoints(directory, name) as saved:
         if saved.metadata() is not None:
             state = _with_leaves(state, saved.load(abstract))
-        stopped, compiled, rate = False, False, np.nan
-        if int(state.generation):
-            observe(_row(state, int(state.generation), rate))
+        stopped = False
+        # No round: it compiles, so that what follows can be timed.
+        state = jax.block_until_ready(search.advance(state, key, data, 0))
+        observe(_row(search.config, state, int(state.generation), np.nan))
         while not stopped and int(state.generation) < search.config.rounds:
             before, began = int(state.generation), time.perf_counter()
             first = beside and search.populated and not before
             state = jax.block_until_ready(search.advance(state, key, data, 1 if first else block))
             done = int(state.generation)
-            if compiled:
-                taken = steps_done(search.config, done) - steps_done(search.config, before)
-                networks = search.config.population * search.folds
-                rate = networks * taken / (time.perf_counter() - began)
-            compiled = True
-            observe(_row(state, done, rate))
+            taken = steps_done(search.config, done) - steps_done(search.config, before)
+            networks = search.config.population * search.folds
+            rate = networks * taken / (time.perf_counter() - began)
+            observe(_row(search.config, state, done, rate))
             whole = search.whole(state)
             if first:
                 _save_common_start(directory, whole, done, experiment)
@@ -97,14 +97,17 @@ def _save_common_start(
             other.save(done, leaves, experiment, {"generation": done})
 
 
-def _row(state: SearchState, done: int, rate: float) -> dict[str, Any]:
+def _row(config: SearchConfig, state: SearchState, done: int, rate: float) -> dict[str, Any]:
+    steps = {"steps": steps_done(config, done), "of_steps": steps_done(config, config.rounds)}
+    row = {"generation": done, "rate": rate, **steps}
+    if not done:
+        return row
     history = jax.device_get(state.history)
     return {
-        "generation": done,
+        **row,
         "best": float(history.best[:done].min()),
         "median": float(np.median(history.fitness[done - 1])),
         "diverged": int(np.sum(history.diverged[:done])),
-        "rate": rate,
     }
 
 

@@ -90,6 +90,7 @@ def make_search(
     algorithm = make_algorithm(
         config.algorithm, config.population, problem.table, config.generations,
         make_draw(problem, config), problem.table.places(config.fixed), config.margin,
+        problem.default,
     )  # fmt: skip
     populated = has_population(algorithm)
     together = _together(networks // len(devices), config.abreast, devices[0].platform)

@@ -10,7 +10,7 @@ from flax import struct
 
 from haemsa_jax.config.checks import require_each
 from haemsa_jax.errors import InputError
-from haemsa_jax.structure.genes import Table
+from haemsa_jax.structure.table import Table
 
 Array = jax.Array
 INHERIT = ("none", "nearest", "parent")
@@ -59,16 +59,17 @@ class SearchConfig:
     """How it is searched.
 
     Attributes:
-      algorithm: an evosax algorithm by name, CrowdingGA, MixedGA or NSGA2.
+      algorithm: an evosax algorithm by name, GenomicGA, CrowdingGA, MixedGA, NSGA2 or
+        SuccessiveHalving.
       population: members that are trained in a generation; of our own algorithms half of them are
         the survivors of the generation before, which train on beside their children.
       generations: rounds of training and selection.
       steps: training steps of a member in one generation.
       head_start: training steps of the first generation beyond that, so that selection begins among
         networks that have learnt something; needs inheritance.
-      repeats: how often each finalist is trained anew, from other seeds, when the generations are
-        over: as many finalists as make a population of that, for as long as the whole search has
-        trained a line. The mean over repeats says which wins. 0 for none.
+      repeats: how often each finalist is trained anew at least, from other seeds, when the
+        generations are over: as many finalists as fill a population so, for as long as the whole
+        search has trained a line. The mean over repeats says which wins. 0 for none.
       pick: which finalist wins: the `smallest` of those that cannot be told from the best by more
         than a standard error, the `best`, or the `knee`, where cost and size together fall short
         least.
@@ -87,15 +88,15 @@ class SearchConfig:
         more.
     """
 
-    algorithm: str = "CrowdingGA"
+    algorithm: str = "GenomicGA"
     population: int = 12
     generations: int = 20
     steps: int = 20
     head_start: int = 100
-    repeats: int = 2
+    repeats: int = 3
     pick: str = "smallest"
     margin: float = 1.0
-    price: float = 0.05
+    price: float = 0.005
     spread: float = 1.0
     inherit: str = "parent"
     abreast: int = 0
@@ -120,11 +121,16 @@ class SearchConfig:
             raise InputError(
                 f"search: head_start={self.head_start} is lost where nothing is inherited; use 0"
             )
-        if self.repeats and self.population % self.repeats:
+        if self.repeats > self.population:
             raise InputError(
-                f"search: repeats={self.repeats} does not divide population={self.population}; "
-                "finalists fill a population, each so many times"
+                f"search: repeats={self.repeats} is more than population={self.population}; a "
+                "final trains as many networks as a generation"
             )
+
+    @property
+    def finalists(self) -> np.ndarray:
+        """int[P], which finalist each member of the final is."""
+        return np.arange(self.population) % max(1, self.population // max(1, self.repeats))
 
     @property
     def schedule(self) -> int:

@@ -14,7 +14,7 @@ from haemsa_jax.evolution.genome import from_values
 from haemsa_jax.evolution.state import History, Problem, SearchResult
 from haemsa_jax.reporting import architecture
 from haemsa_jax.reporting.drawing import ABSENT, DPI, FAINT, FONT, HUES, TOTAL
-from haemsa_jax.structure.genes import Table
+from haemsa_jax.structure.table import Table
 
 
 def evolution_figure(

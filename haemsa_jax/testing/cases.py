@@ -11,8 +11,8 @@ import numpy as np
 from haemsa_jax.config import NetworkConfig
 from haemsa_jax.models.model import build, init_variables
 from haemsa_jax.sample import Sample
-from haemsa_jax.structure.genes import Table
 from haemsa_jax.structure.parts import declare
+from haemsa_jax.structure.table import Table
 
 TOKENS = 2  # of every utterance
 PATTERNS = 8  # of modalities that are there, at most
