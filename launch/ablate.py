@@ -27,7 +27,6 @@ from haemsa_jax.errors import InputError
 from haemsa_jax.evolution.outcome import SavedGenome, check_fits, read_genome
 from haemsa_jax.reporting import ablation, robustness
 from haemsa_jax.reporting.tables import Tables, as_markdown
-from haemsa_jax.reporting.writing import draft_of, write_text
 from haemsa_jax.structure.ablation import (
     ABLATIONS,
     WHOLE,
@@ -39,6 +38,7 @@ from haemsa_jax.structure.ablation import (
 from haemsa_jax.training.engine.loop import Start, make_train
 from haemsa_jax.training.measurement.evaluation import make_evaluate
 from haemsa_jax.training.persistence.trained import load_trained
+from haemsa_jax.writing import draft_of, write_text
 
 from . import cli, program, tasks, words
 from .interrupt import Interrupt
