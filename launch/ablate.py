@@ -44,10 +44,11 @@ from . import cli, program, tasks, words
 from .interrupt import Interrupt
 from .progress import TrainingBar
 
-_GENOME = flags.DEFINE_list(
+flags.DEFINE_list(
     "genome",
     None,
-    "Genome file of a search, such as best.json; a comma list of several.",
+    "Genome file of a search, such as best.json; a comma list of several, a name with a comma in "
+    "double quotes.",
     required=True,
 )
 _ABLATE = flags.DEFINE_list(
@@ -61,7 +62,7 @@ cli.define_training_flags()
 
 
 def main() -> None:
-    devices, genomes = cli.devices(), [read_genome(path) for path in _GENOME.value]
+    devices, genomes = cli.devices(), [read_genome(path) for path in cli.listed("genome")]
     for name in _ABLATE.value or ():
         if name not in ABLATIONS:
             raise InputError(f"--ablate={name} is unknown; choose from {', '.join(ABLATIONS)}")
