@@ -15,7 +15,7 @@ from absl import flags
 from haemsa_jax.config import NetworkConfig, TrainConfig
 from haemsa_jax.errors import PLUGINS, InputError
 from haemsa_jax.models.model import MODELS, config_class, model_named
-from haemsa_jax.reporting.card import COMMANDS, commands_of
+from haemsa_jax.reporting.card import COMMANDS
 from haemsa_jax.training.engine import parallel, streaming
 from haemsa_jax.training.persistence.run_directory import owned
 from haemsa_jax.writing import naming
@@ -202,10 +202,10 @@ def note_command(directory: Path) -> None:
     command = shlex.join([*started, *sys.argv[1:]])
     if plugins := os.environ.get(PLUGINS):
         command = f"{PLUGINS}={shlex.quote(plugins)} {command}"
-    path = directory / COMMANDS
-    if not path.is_file() or command not in commands_of(directory):
-        with naming(path), path.open("a", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(f"{command}\n")
+    path, line = directory / COMMANDS, os.fsencode(command)
+    if not path.is_file() or line not in path.read_bytes().splitlines():
+        with naming(path), path.open("ab") as file:
+            file.write(line + b"\n")
 
 
 def define_run_flags() -> None:
