@@ -291,6 +291,7 @@ def test_a_genome_is_trained_from_either_start(directory, datasets, network, tmp
     ("text", "words"),
     [
         ("{", "is not JSON"),
+        pytest.param("[" * 99_999, "is not JSON", id="nested"),
         ("[]", "not a genome file of format 1"),
         ('{"format": 1}', "lacks or garbles 'experiment'"),
     ],

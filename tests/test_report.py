@@ -209,7 +209,7 @@ def test_commands_of_any_bytes_are_shown(tmp_path):
 
 
 def test_a_file_of_another_form_is_refused(tmp_path):
-    for text in ("{", "[1]", '{"a": {"b": 3}}'):
+    for text in ("{", "[1]", '{"a": {"b": 3}}', "[" * 99_999):
         (tmp_path / "test.json").write_text(text)
         with pytest.raises(InputError, match=r"test\.json is not as launch\.evaluate"):
             page(tmp_path)

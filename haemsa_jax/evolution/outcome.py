@@ -157,7 +157,7 @@ def read_genome(path: str | Path) -> SavedGenome:
         saved = json.loads(path.read_text("utf-8"))
     except OSError as error:
         raise InputError(f"cannot read the genome {path}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"the genome {path} is not JSON: {error}") from error
     if not isinstance(saved, dict) or saved.get("format") != FORMAT:
         raise InputError(f"{path} is not a genome file of format {FORMAT}, as launch.evolve writes")
