@@ -4,12 +4,11 @@
   python -m launch.reproduce --group=quick --source_dir=~/data
   python -m launch.reproduce --only=hazumi/main
 
-Experiments stand in `reproduce.toml`, results in `results/`. What is done at this commit is
-skipped, what was stopped goes on. Every new figure is compared with the kept one: the same, within
-two standard deviations over seeds (or what the experiment allows), or away, which ends with status
-1.
-With --keep new results take the place of the kept ones; with --pages tables in README and docs are
-made anew from what is kept.
+Experiments stand in `reproduce.toml`, results in `results/`; both may be your own. What is done at
+this commit is skipped, what was stopped goes on. Every new figure is compared with the kept one:
+the same, within two standard deviations over seeds (or what the experiment allows), or away, which
+ends with status 1. With --keep new results take the place of the kept ones; with --pages tables in
+README and docs are made anew from what is kept.
 """
 
 import sys
@@ -23,7 +22,8 @@ from haemsa_jax.results import comparison, environment, experiments, pages, reco
 
 from . import program
 
-ROOT = Path(__file__).resolve().parents[1]
+_EXPERIMENTS = flags.DEFINE_string("experiments", "reproduce.toml", "The list of experiments.")
+_RESULTS = flags.DEFINE_string("results_dir", "results", "The store of kept results.")
 _LIST = flags.DEFINE_bool("list", False, "Only show the experiments.")
 _GROUP = flags.DEFINE_list("group", [], "Groups of experiments to run; `all` is every one.")
 _ONLY = flags.DEFINE_list("only", [], "Experiments to run, by name.")
@@ -31,11 +31,10 @@ _SOURCE = flags.DEFINE_string("source_dir", "raw", "Directory of raw data.")
 _WORK = flags.DEFINE_string("work_dir", "reproduced", "Where runs and new results go.")
 _KEEP = flags.DEFINE_bool("keep", False, "New results take the place of the kept ones.")
 _PAGES = flags.DEFINE_bool("pages", False, "Make the tables in README and docs anew.")
-WHERE = {"experiments": ROOT / "reproduce.toml", "results": ROOT / "results"}
 
 
 def main() -> None:
-    known = experiments.read(WHERE["experiments"])
+    known = experiments.read(Path(_EXPERIMENTS.value))
     wanted = experiments.chosen(known, _GROUP.value, _ONLY.value)
     if _LIST.value:
         print(_listed(wanted or [*known.values()]))
@@ -45,7 +44,7 @@ def main() -> None:
     if wanted and not _run(wanted):
         sys.exit(1)
     if _PAGES.value:
-        for page in make_pages(ROOT, WHERE["results"]):
+        for page in make_pages(Path(), Path(_RESULTS.value)):
             print(f"written: {page}")
 
 
@@ -76,12 +75,13 @@ def _run(wanted) -> bool:
 
 
 def _compare(name: str, results: Path, allowed: float) -> bool:
-    new, kept = record.read(results / f"{name}.json"), WHERE["results"] / f"{name}.json"
+    store = Path(_RESULTS.value)
+    new, kept = record.read(results / f"{name}.json"), store / f"{name}.json"
     rows = [*comparison.compare(record.read(kept), new, allowed)] if kept.is_file() else []
     if rows:
         print(as_text(Tables([comparison.table(name, rows)])), flush=True)
     if _KEEP.value or not kept.is_file():
-        print(f"kept: {record.write(WHERE['results'], new)}", flush=True)
+        print(f"kept: {record.write(store, new)}", flush=True)
     return all(verdict not in (comparison.AWAY, comparison.ABSENT) for *_, verdict in rows)
 
 

@@ -3,8 +3,10 @@
 import ast
 import dataclasses
 import functools
+import os
 import subprocess
 import sys
+import threading
 import tomllib
 import types
 
@@ -14,6 +16,7 @@ from launchers import ROOT
 
 from haemsa_jax.config import NetworkConfig
 from haemsa_jax.errors import InputError
+from haemsa_jax.locking import locked
 from haemsa_jax.models import HaemsaConfig
 from launch import cli, program
 from launch.emptying import empty
@@ -28,6 +31,7 @@ SHARED = {
     "processes",
     "program",
     "progress",
+    "recording",
     "tasks",
     "words",
 }
@@ -130,6 +134,81 @@ def test_a_command_shows_its_own_help(launch, environment):
     assert "Writes a run's text encoder" in module and "--output" in module
     assert command.stdout.splitlines()[:10] == module.splitlines()[:10]
     assert command.stdout.count("\n  --") == module.count("\n  --")
+
+
+def test_commands_of_any_bytes_are_noted_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/repo/launch/train.py", os.fsdecode(b"--init_from=caf\xe9")])
+    cli.note_command(tmp_path)
+    cli.note_command(tmp_path)
+    noted = (tmp_path / "commands.txt").read_bytes()
+    assert noted == b"python -m launch.train '--init_from=caf\xe9'\n"
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (os.fsdecode(b"/data/caf\xe9"), r"^--data_dir=b'/data/caf\\xe9' is not UTF-8; rename"),
+        ("~nouser/x", "^--data_dir=~nouser/x: there is no home directory ~nouser; give the whole"),
+        ("gs://bucket/x", "^--data_dir=gs://bucket/x is a URL, and only files of this machine"),
+        ("", "^--data_dir= is empty; name a directory"),
+        (["/a", "~nouser"], "^--data_dir=~nouser: there is no home directory ~nouser"),
+    ],
+    ids=ascii,
+)
+def test_flags_that_name_no_place(monkeypatch, value, words):
+    flag = types.SimpleNamespace(value=value)
+    monkeypatch.setattr(program.flags, "FLAGS", {"data_dir": flag})
+    with pytest.raises(InputError, match=words):
+        program.check_texts()
+    flag.value = ["/runs/lr=1,wd=0", "[v2] 日本"]
+    program.check_texts()
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+def test_what_a_terminal_cannot_show_ends_no_program(environment, tmp_path, encoding):
+    (tmp_path / "arrow.py").write_text(
+        "from haemsa_jax.errors import InputError\nfrom launch import program\n\n"
+        "def main():\n    print('MAE \\u2193')\n    raise InputError('\\u2193 \\udce9')\n\n"
+        "program.run(main)\n"
+    )
+    done = subprocess.run(
+        [environment["PYTHON"], tmp_path / "arrow.py"], cwd=ROOT, text=True, check=False,
+        env={**environment, "PYTHONIOENCODING": encoding}, capture_output=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "MAE \\u2193\n"), done.stderr
+    assert done.stderr == "error: \u2193 \\udce9\n"
+
+
+def test_a_working_directory_that_is_no_text(tmp_path, monkeypatch):
+    odd = tmp_path / os.fsdecode(b"caf\xe9")
+    odd.mkdir()
+    monkeypatch.chdir(odd)
+    monkeypatch.setattr(program.flags, "FLAGS", {})
+    with pytest.raises(InputError, match=r"caf\\xe9' is not UTF-8; start in another directory"):
+        program.check_texts()
+
+
+def test_a_run_that_is_at_work_is_not_overwritten(tmp_path):
+    """Neither it nor what it is part of; its lock stays where it is."""
+    (tmp_path / "commands.txt").write_text("")
+    inner = tmp_path / "planted" / "whole"
+    refused = []
+
+    def second():
+        try:
+            with locked(tmp_path):
+                empty(tmp_path)
+        except InputError as error:
+            refused.append(str(error))
+
+    with locked(inner):
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join()
+    assert refused and refused[0].startswith(f"{inner} is in use by process")
+    with locked(tmp_path):
+        empty(tmp_path)
+        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
 @pytest.mark.parametrize("mark", ["commands.txt", "log.jsonl", "search/3/_CHECKPOINT_METADATA"])

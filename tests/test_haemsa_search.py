@@ -306,6 +306,7 @@ def test_a_training_that_nobody_saw_whole_is_refused(directory, network):
     ("text", "words"),
     [
         ("{", "is not JSON"),
+        pytest.param("[" * 99_999, "is not JSON", id="nested"),
         ("[]", "not a genome file of format 1"),
         ('{"format": 1}', "lacks or garbles 'experiment'"),
     ],

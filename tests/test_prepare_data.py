@@ -1,28 +1,75 @@
 """`launch/prepare_data.py`, run as a user runs it."""
 
 import os
+import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 import haemsa_datasets
+from haemsa_datasets import preparation
 
 ROOT = Path(__file__).parents[1]
 
 
+PATHS = os.pathsep.join([str(ROOT), str(ROOT / "datasets")])
+COMMAND = (sys.executable, "-W", "error", "-m", "launch.prepare_data")
+
+
 def run(*flags, before=()):
     """The finished process; `before` goes in front of its command line."""
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "datasets")])
     return subprocess.run(
-        [*before, sys.executable, "-W", "error", "-m", "launch.prepare_data", *map(str, flags)],
+        [*before, *COMMAND, *map(str, flags)],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": paths},
+        env={**os.environ, "PYTHONPATH": PATHS},
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+@pytest.mark.parametrize("importing", [True, False])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_one_line_and_leaves_nothing(tmp_path, number, importing):
+    """While modules are imported, and while the data set is written."""
+    process = subprocess.Popen(
+        [*COMMAND, "--dataset=planted", f"--data_dir={tmp_path}"], cwd=ROOT, text=True,
+        env={**os.environ, "PYTHONPATH": PATHS}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    if importing:
+        time.sleep(1)
+    else:
+        while not list(tmp_path.iterdir()) and process.poll() is None:
+            time.sleep(0.01)
+    process.send_signal(number)
+    _, error = process.communicate()
+    name = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
+    assert (process.returncode, error) == (128 + number, f"stopped by {name}\n")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_dead_process_left_is_deleted(tmp_path):
+    """And nothing that somebody may still work in."""
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    here, there = (f".preparing-{host}" for host in (socket.gethostname(), "else-where"))
+    left = [
+        f"{here}-{dead.pid}-abc",
+        f"{there}-1-old",
+        ".preparing-of_before",
+        f"{here}-{10**30}-x",
+    ]
+    kept = [f"{here}-{os.getpid()}-abc", f"{there}-1-new", ".preparing-fresh", "planted"]
+    for name in (*left, *kept):
+        (tmp_path / name / "planted").mkdir(parents=True)
+    for name in left[1:3]:
+        os.utime(tmp_path / name, (0, 0))
+    preparation._clear_stale(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {*kept}
 
 
 def test_prepares_shows_and_leaves_alone_what_is_there(tmp_path):

@@ -22,7 +22,6 @@ from haemsa_jax.reporting import architecture, samples, tables
 from haemsa_jax.reporting.page import page
 from haemsa_jax.reporting.runs import splits_for
 from haemsa_jax.reporting.sections import SECTIONS
-from haemsa_jax.reporting.writing import draft_of, write_text
 from haemsa_jax.structure.parts import declare, shut
 from haemsa_jax.training.measurement.evaluation import TaskEvaluation
 from haemsa_jax.version import __version__
@@ -210,7 +209,7 @@ def test_commands_of_any_bytes_are_shown(tmp_path):
 
 
 def test_a_file_of_another_form_is_refused(tmp_path):
-    for text in ("{", "[1]", '{"a": {"b": 3}}'):
+    for text in ("{", "[1]", '{"a": {"b": 3}}', "[" * 99_999):
         (tmp_path / "test.json").write_text(text)
         with pytest.raises(InputError, match=r"test\.json is not as launch\.evaluate"):
             page(tmp_path)
@@ -239,15 +238,6 @@ def test_words_and_names_reach_no_spreadsheet_as_formulas(tmp_path):
     (sample,) = samples.largest_errors(path, 1)["=t:mood"]
     assert (sample.id, sample.words) == ("@SUM(A1)", "+cmd|' /C calc'!A0")
     assert (sample.truth, sample.prediction) == ("-gay", "=sad 0.90")
-
-
-def test_a_file_takes_its_place_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "test.json"
-    write_text(path, "before")
-    with pytest.raises(ZeroDivisionError), draft_of(path) as draft:
-        draft.write_text("half")
-        raise ZeroDivisionError
-    assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]
 
 
 def test_a_page_of_nothing_is_refused(tmp_path):

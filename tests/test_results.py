@@ -10,9 +10,10 @@ import pytest
 
 from haemsa_jax.errors import InputError
 from haemsa_jax.results import comparison, environment, experiments, pages, record
-from launch.reproduce import WHERE, make_pages
+from launch.reproduce import make_pages
 
 ROOT = Path(__file__).resolve().parents[1]
+EXPERIMENTS, RESULTS = ROOT / "reproduce.toml", ROOT / "results"
 ROWS = {"d:ui": {"HAEMSA": {"mae": [0.30, 0.32, 0.34], "corr": [0.8, 0.8, 0.8]},
                  "ridge": {"mae": [0.40], "corr": [0.7]}},
         "d:tc": {"HAEMSA": {"mae": [0.5, 0.5, 0.6]}, "ridge": {"mae": [0.55]}}}  # fmt: skip
@@ -40,11 +41,11 @@ def made(monkeypatch):
 
 def test_what_is_kept_are_results():
     """Every file of the store is a record of this schema in its place, and somebody makes it."""
-    made_by = experiments.read(WHERE["experiments"])
+    made_by = experiments.read(EXPERIMENTS)
     names = {name for experiment in made_by.values() for name in experiment.recorded}
-    for path in WHERE["results"].rglob("*.json"):
+    for path in RESULTS.rglob("*.json"):
         kept = record.read(path)
-        assert record.path_of(WHERE["results"], kept) == path
+        assert record.path_of(RESULTS, kept) == path
         assert f"{kept.data}/{kept.name}" in names
         assert kept.commands and kept.rows and len(kept.commit) == 40
 
@@ -52,7 +53,7 @@ def test_what_is_kept_are_results():
 def test_pages_say_what_is_kept():
     for page in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]:
         text = page.read_text("utf-8")
-        assert pages.made(text, WHERE["results"], page.name) == text, (
+        assert pages.made(text, RESULTS, page.name) == text, (
             f"{page} differs from results/: run `python -m launch.reproduce --pages`"
         )
 
@@ -198,7 +199,7 @@ def test_experiments(tmp_path, monkeypatch):
 
 
 def test_the_list_names_launchers_that_are_there():
-    for experiment in experiments.read(WHERE["experiments"]).values():
+    for experiment in experiments.read(EXPERIMENTS).values():
         for command in experiment.commands:
             path = ROOT / f"{command.split()[0].replace('.', '/')}.py"
             assert path.is_file(), f"{experiment.name}: {command}"

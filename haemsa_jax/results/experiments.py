@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from haemsa_jax.errors import InputError
-from haemsa_jax.reporting.writing import write_text
+from haemsa_jax.writing import write_text
 
 DONE = "done.json"
 

@@ -17,8 +17,8 @@ import numpy as np
 
 from haemsa_jax.errors import InputError
 from haemsa_jax.reporting.card import COMMANDS
-from haemsa_jax.reporting.writing import write_text
 from haemsa_jax.results import environment
+from haemsa_jax.writing import write_text
 
 FORMAT = 1
 NAME = re.compile(r"[a-z0-9][a-z0-9_.+-]*")
