@@ -11,7 +11,9 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from haemsa_jax import csv_rows
 from haemsa_jax.config import TaskSpec
+from haemsa_jax.data.values import mask, printable
 from haemsa_jax.encoders.text.config import MODALITY as TEXT
 from haemsa_jax.errors import InputError
 from haemsa_jax.inference.inputs import SPEAKER, Utterance
@@ -108,6 +110,8 @@ def _row(place: str, number: int, values: dict[str, Any], folder: Path) -> Row:
             if utterance.get(TEXT) is not None:
                 raise InputError("it has a text and a transcript; give one of them")
             utterance[TEXT] = _within(folder, transcript).read_text("utf-8").strip()
+        if isinstance(utterance.get(TEXT), str):
+            utterance[TEXT] = printable(utterance[TEXT])[0]
     except InputError as error:
         return Row(place, name, dialogue, None, str(error))
     except (OSError, ValueError) as error:  # no such file, no UTF-8, a NUL in the name
@@ -131,28 +135,21 @@ def _within(folder: Path, name: str) -> Path:
 
 def _csv(path: Path, modalities: Mapping[str, int], folder: Path) -> Iterator[Row]:
     spoken, about = {TEXT, "audio", TRANSCRIPT}, {ID, DIALOGUE, SPEAKER}
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            columns = reader.fieldnames or []
-            if not spoken & {*columns} or not {*columns} <= spoken | about:
-                raise InputError(
-                    f"{path} has the columns {', '.join(columns) or 'none'}; expected text, "
-                    "transcript or audio, and any of id, dialogue, speaker (features come as "
-                    ".jsonl or .npz)"
-                )
-            for number, cells in enumerate(reader, start=1):
-                place = f"line {reader.line_num}"
-                if None in cells or None in cells.values():
-                    error = f"it has not the {len(columns)} columns of the first line"
-                    yield Row(place, str(number), None, None, error)
-                else:
-                    filled = {name: x for name, x in cells.items() if x != ""}
-                    yield _row(place, number, filled, folder)
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8: {error}") from error
-    except csv.Error as error:
-        raise InputError(f"{path} is no table, behind line {reader.line_num}: {error}") from error
+    columns, rows = csv_rows.read_named(path)
+    if not spoken & {*columns} or not {*columns} <= spoken | about:
+        raise InputError(
+            f"{path} has the columns {', '.join(columns) or 'none'}; expected text, transcript or "
+            "audio, and any of id, dialogue, speaker (features come as .jsonl or .npz)"
+        )
+    for number, (row, cells) in enumerate(rows, start=1):
+        place, error = f"line {row.line}", row.error
+        lost = [name for name, cell in cells.items() if cell in csv_rows.FORMULA_ERRORS]
+        if lost:
+            error = f"{lost[0]} is {cells[lost[0]]}, which a spreadsheet wrote for a formula"
+        if error:
+            yield Row(place, str(number), None, None, error)
+        else:
+            yield _row(place, number, {name: x for name, x in cells.items() if x != ""}, folder)
 
 
 def _npz(path: Path, modalities: Mapping[str, int], folder: Path) -> Iterator[Row]:
@@ -169,18 +166,21 @@ def _npz(path: Path, modalities: Mapping[str, int], folder: Path) -> Iterator[Ro
             "the same length"
         )
     for m in modalities:
-        if m in arrays and m + MASK in arrays and arrays[m + MASK].shape != arrays[m].shape[:2]:
+        if m not in arrays or m + MASK not in arrays:
+            continue
+        if arrays[m + MASK].shape != arrays[m].shape[:2]:
             raise InputError(
                 f"{path}: {m}{MASK} has shape {arrays[m + MASK].shape}, {m} {arrays[m].shape}"
             )
+        arrays[m + MASK] = mask(arrays[m + MASK], str(path), m + MASK)
     for row in range(next(iter(counts.values()))):
         values = {name: x[row] for name, x in arrays.items() if not name.endswith(MASK)}
         for m in {*modalities} & {*values}:
             if values[m].dtype.kind == "U":
                 values[m] = str(values[m]) or None
             elif m + MASK in arrays:
-                mask = arrays[m + MASK][row].astype(bool)
-                values[m] = values[m][mask] if mask.any() else None
+                tokens = arrays[m + MASK][row]
+                values[m] = values[m][tokens] if tokens.any() else None
         if SPEAKER in values:
             values[SPEAKER] = str(values[SPEAKER])
         yield _row(f"row {row}", row, values, folder)
