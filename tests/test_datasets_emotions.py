@@ -131,11 +131,11 @@ def test_mult_of_another_format(tmp_path):
     content = mult(False)
     content["valid"]["labels"] = content["valid"]["labels"][:, :3]
     save(tmp_path, "iemocap_data.pkl", content)
-    assert "labels have shape (3, 3, 2); expected (N, 4, 2)" in failure("iemocap/mult", tmp_path)
+    assert "labels has shape (3, 3, 2); expected (N, 4, 2)" in failure("iemocap/mult", tmp_path)
     content = mult(False)
     content["train"]["id"] = content["train"]["id"][:2]
     save(tmp_path, "iemocap_data.pkl", content)
-    assert "'train': 2 ids; expected 3" in failure("iemocap/mult", tmp_path)
+    assert "'train': id has 2 values; expected 3" in failure("iemocap/mult", tmp_path)
 
 
 # --- MOSEI's emotions ----------------------------------------------------------------------------
@@ -166,7 +166,7 @@ def test_emotions_of_mosei(tmp_path):
 def test_emotions_that_are_not_there(tmp_path):
     save(tmp_path, "unaligned_50.pkl", mosei({}))
     message = failure("cmu_mosei/mmsa_unaligned_emotions", tmp_path)
-    assert "emotion_labels has shape (0,); expected (2, 6), the intensities of happy" in message
+    assert "field 'emotion_labels' is missing, the intensities of happy" in message
 
 
 # --- MISA ----------------------------------------------------------------------------------------

