@@ -141,6 +141,24 @@ def test_a_missing_or_damaged_file(tmp_path, file):
         read_pretrained(folder)
 
 
+@pytest.mark.parametrize("stored", ["I8", "F8_E4M3"])
+def test_weights_of_quantised_models_are_no_numbers_of_their_own(tmp_path, stored):
+    path = copy(tmp_path) / "model.safetensors"
+    names = safetensors.numpy.load_file(path)
+    header = {
+        name: {"dtype": stored, "shape": x.shape, "data_offsets": [0, x.size]}
+        for name, x in names.items()
+    }
+    start = 0
+    for entry in header.values():
+        size = entry["data_offsets"][1]
+        entry["data_offsets"], start = [start, start + size], start + size
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(start))
+    with pytest.raises(InputError, match=f"is stored as {stored}, as in quantised models"):
+        read_pretrained(path.parent)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -290,6 +290,11 @@ def test_arrays_of_a_file(tmp_path, predictor, talks):
         ("in.npz", {"text": np.ones((3, 2, 6)), "id": np.ones(2)}, "all of the same length"),
         ("in.npz", {"text": np.ones((3, 2, 6)), "text_mask": np.ones((3, 1))}, "text_mask has sha"),
         ("in.npz", {"text": np.array([{}, {}], dtype=object)}, "cannot read"),
+        (
+            "in.npz",
+            {"text": np.ones((1, 2, 6)), "text_mask": np.array([[0.0, -10000.0]])},
+            "text_mask holds -10000.0; expected booleans, or 1 where a token is there",
+        ),
     ],
 )
 def test_files_that_are_something_else(tmp_path, name, content, words):
@@ -333,6 +338,16 @@ def test_rows_of_a_table(tmp_path):
     assert rows[2].place == "line 4" and "columns as the first row names: 1" in rows[2].error
     with pytest.raises(InputError, match="there is no file"):
         read_rows(tmp_path / "none.csv", WIDTHS)
+
+
+def test_rows_of_a_table_that_cannot_be_read_cost_no_other(tmp_path):
+    rows = ["id,text", 'a,"he said', "b,fine", "#NAME?,lost", "d,so\x97so", "e," + "x" * 200_000]
+    (tmp_path / "in.csv").write_text("\n".join(rows), "utf-8")
+    read = list(read_rows(tmp_path / "in.csv", WIDTHS))
+    assert [row.place for row in read if row.error] == ["line 2", "line 4"]
+    assert "a quote opens here" in read[0].error and "a spreadsheet wrote" in read[2].error
+    words = {row.id: row.utterance["text"] for row in read if not row.error}
+    assert words == {"b": "fine", "d": "so—so", "e": "x" * 200_000}
 
 
 def test_predictions_as_a_table(tmp_path, predictor, clip):

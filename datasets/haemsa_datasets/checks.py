@@ -64,8 +64,10 @@ def _check_types(sample: Sample, card: Card) -> None:
     known = {task.name for task in card.tasks}
     for field, given, names in (
         ("features", sample.features, {*card.widths}),
-        ("labels", sample.labels, known & {*sample.labels}),
+        ("labels", sample.labels, known & {*(sample.labels or ())}),
     ):
+        if not isinstance(given, Mapping):
+            raise InputError(f"{where}: {field} is {values.shown(given)}; expected a dict by name")
         if {*given} != names:
             odd = sorted({*given} ^ names, key=str)[0]
             declared = ", ".join(card.widths if field == "features" else known) or "none"

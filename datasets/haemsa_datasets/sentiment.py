@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from string import whitespace  # of ASCII; others may be letters of cp1252
 
 from haemsa_datasets.files import find_file, read_table
 from haemsa_datasets.samples import Sample
@@ -83,5 +84,5 @@ def read_labels(raw_dir: Path, source: str) -> list[Labelled]:
         else:
             video, clip = (identifier(row[name], origin, name) for name in ("video_id", "clip_id"))
         mode = _MODES[row["mode"]]
-        rows.append(Labelled(video, clip, row["text"].strip(), label, mode, origin))
+        rows.append(Labelled(video, clip, row["text"].strip(whitespace), label, mode, origin))
     return rows

@@ -109,9 +109,9 @@ def _row(place: str, number: int, values: dict[str, Any], folder: Path) -> Row:
         if transcript is not None:
             if utterance.get(TEXT) is not None:
                 raise InputError("it has a text and a transcript; give one of them")
-            utterance[TEXT] = _within(folder, transcript).read_text("utf-8").strip()
+            utterance[TEXT] = _within(folder, transcript).read_text("utf-8")
         if isinstance(utterance.get(TEXT), str):
-            utterance[TEXT] = printable(utterance[TEXT])[0]
+            utterance[TEXT] = printable(utterance[TEXT])[0].strip()
     except InputError as error:
         return Row(place, name, dialogue, None, str(error))
     except (OSError, ValueError) as error:  # no such file, no UTF-8, a NUL in the name

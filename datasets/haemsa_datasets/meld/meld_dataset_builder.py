@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from string import whitespace  # of ASCII; others may be letters of cp1252
 
 import tensorflow_datasets as tfds
 
@@ -74,7 +75,7 @@ def _read(path: Path, split: str) -> Iterator[Sample]:
                 "emotion": _class(EMOTION, row["Emotion"], origin),
                 "sentiment": _class(SENTIMENT, row["Sentiment"], origin),
             },
-            words=row["Utterance"].strip(),
+            words=row["Utterance"].strip(whitespace),
             speaker=row["Speaker"].strip(),
             origin=origin,
         )
