@@ -181,6 +181,14 @@ def test_a_dtype_with_forged_flags_gets_no_pointers(tmp_path):
         read_pickle(path)
 
 
+@pytest.mark.parametrize("put", [b"r\xff\xff\xff\x7f", b"p2000000000\n"])
+def test_a_damaged_number_of_a_value_takes_no_memory(tmp_path, put):
+    path = tmp_path / "a.pkl"
+    path.write_bytes(b"\x80\x02U\x02ab" + put + b".")
+    with pytest.raises(InputError, match=r"damaged: it has a value number 2\d+ after 2 operations"):
+        read_pickle(path)
+
+
 @pytest.mark.parametrize(
     "content",
     [

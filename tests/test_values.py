@@ -40,6 +40,7 @@ def test_texts(given, read):
         (["this"], "raw_text is ['this']; expected a string"),
         (np.array([["a"], ["b"]]), "raw_text is an array of shape (2, 1); expected a string"),
         (7, "raw_text is 7; expected"),
+        ([np.zeros((2, 2))], "raw_text is [array([[0., 0.], [0., 0.]])]; expected"),
         (b"caf\xe9", "which is not UTF-8"),
         ("cut \ud83d", "half of a character"),
     ],

@@ -6,10 +6,12 @@ trusts the flags of a pickled `dtype`, and with the right ones takes bytes of th
 to objects (NumPy 2.4 does). To allow only its usual names is therefore not enough.
 """
 
+import itertools
 import pickle
+import pickletools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -33,13 +35,13 @@ def read_pickle(path: Path) -> Any:
     try:
         with path.open("rb") as file:
             _check_line_ends(file.peek(), path)
+            _check_memo(file, path)
             return _finished(_Unpickler(file, path).load())
     except (InputError, OSError):
         raise
     except Exception as error:  # A damaged pickle can fail in any way.
-        raise InputError(
-            f"{path}: cannot be read as a pickle of {ACCEPTED}: {type(error).__name__}: {error}"
-        ) from error
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(f"{path}: cannot be read as a pickle of {ACCEPTED}: {reason}") from error
 
 
 def _check_line_ends(head: bytes, path: Path) -> None:
@@ -47,6 +49,38 @@ def _check_line_ends(head: bytes, path: Path) -> None:
     lines = head.count(b"\n")
     if head[:1] != b"\x80" and lines and lines == head.count(b"\r\n"):
         raise InputError(_AS_TEXT.format(path))
+
+
+def _check_memo(file: BinaryIO, path: Path) -> None:
+    """Refuses numbers of values that no pickle has, for which Python would take all memory."""
+    widths = {  # of the lengths that stand before strings and bytes
+        pickletools.TAKEN_FROM_ARGUMENT1: 1,
+        pickletools.TAKEN_FROM_ARGUMENT4: 4,
+        pickletools.TAKEN_FROM_ARGUMENT4U: 4,
+        pickletools.TAKEN_FROM_ARGUMENT8U: 8,
+    }
+    for count in itertools.count():
+        operation = pickletools.code2op.get(file.read(1).decode("latin-1"))
+        if operation is None or operation.name == "STOP":
+            break
+        size, argument = operation.arg.n if operation.arg else 0, b""
+        if size in widths:
+            file.seek(min(int.from_bytes(file.read(widths[size]), "little"), 2**40), 1)
+        elif size == pickletools.UP_TO_NEWLINE:
+            argument = file.readline()
+            if operation.name in ("GLOBAL", "INST"):
+                file.readline()
+        else:
+            argument = file.read(size)
+        if not operation.name.endswith("PUT"):
+            continue
+        number = int(argument) if operation.name == "PUT" else int.from_bytes(argument, "little")
+        if number > count:
+            raise InputError(
+                f"{path}: the pickle is damaged: it has a value number {number} after {count} "
+                "operations; get the file again"
+            )
+    file.seek(0)
 
 
 class _Unpickler(pickle.Unpickler):

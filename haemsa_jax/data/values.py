@@ -23,7 +23,7 @@ def shown(value: Any) -> str:
     """A value in a few characters of one line, for messages."""
     if isinstance(value, np.ndarray) and value.ndim:
         return f"an array of shape {value.shape}"
-    words = repr(value.item() if isinstance(value, np.ndarray | np.generic) else value)
+    words = " ".join(repr(value.item() if isinstance(value, np.generic) else value).split())
     return words if len(words) <= 60 else f"{words[:57]}..."
 
 
