@@ -27,7 +27,6 @@ from haemsa_jax.errors import InputError
 from haemsa_jax.evolution.outcome import SavedGenome, check_fits, read_genome
 from haemsa_jax.reporting import ablation, robustness
 from haemsa_jax.reporting.tables import Tables, as_markdown
-from haemsa_jax.reporting.writing import draft_of, write_text
 from haemsa_jax.structure.ablation import (
     ABLATIONS,
     WHOLE,
@@ -39,15 +38,17 @@ from haemsa_jax.structure.ablation import (
 from haemsa_jax.training.engine.loop import Start, make_train
 from haemsa_jax.training.measurement.evaluation import make_evaluate
 from haemsa_jax.training.persistence.trained import load_trained
+from haemsa_jax.writing import draft_of, write_text
 
 from . import cli, program, tasks, words
 from .interrupt import Interrupt
 from .progress import TrainingBar
 
-_GENOME = flags.DEFINE_list(
+flags.DEFINE_list(
     "genome",
     None,
-    "Genome file of a search, such as best.json; a comma list of several.",
+    "Genome file of a search, such as best.json; a comma list of several, a name with a comma in "
+    "double quotes.",
     required=True,
 )
 _ABLATE = flags.DEFINE_list(
@@ -61,7 +62,7 @@ cli.define_training_flags()
 
 
 def main() -> None:
-    devices, genomes = cli.devices(), [read_genome(path) for path in _GENOME.value]
+    devices, genomes = cli.devices(), [read_genome(path) for path in cli.listed("genome")]
     for name in _ABLATE.value or ():
         if name not in ABLATIONS:
             raise InputError(f"--ablate={name} is unknown; choose from {', '.join(ABLATIONS)}")

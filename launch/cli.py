@@ -15,11 +15,13 @@ from absl import flags
 from haemsa_jax.config import NetworkConfig, TrainConfig
 from haemsa_jax.errors import PLUGINS, InputError
 from haemsa_jax.models.model import MODELS, config_class, model_named
-from haemsa_jax.reporting.card import COMMANDS
+from haemsa_jax.reporting.card import COMMANDS, commands_of
 from haemsa_jax.training.engine import parallel, streaming
+from haemsa_jax.training.persistence.run_directory import owned
+from haemsa_jax.writing import naming
 
 # Plug-ins are imported there, before flags of models are defined here.
-from . import program  # noqa: F401
+from . import program
 from .emptying import empty
 
 # The flags defined here belong to the launcher, whose --help then lists them.
@@ -150,14 +152,16 @@ def leads() -> bool:
 
 
 def run_directory(*reads: str | Path) -> Path:
-    """`--run_dir`, emptied where `--overwrite` asks for it: to be called once all else is checked.
+    """`--run_dir`, held to the program's end, emptied where `--overwrite` asks for it.
+
+    To be called once all else is checked.
 
     Args:
       reads: files and directories that the run begins with, which must lie elsewhere.
 
     Raises:
       InputError: one of them lies within, or prepared data does that would be deleted, or what
-        would be deleted is no run.
+        would be deleted is no run, or another run is at work there.
     """
     directory = Path(flags.FLAGS.run_dir)
     data = [flags.FLAGS.data_dir] if flags.FLAGS.overwrite else []
@@ -166,11 +170,29 @@ def run_directory(*reads: str | Path) -> Path:
             raise InputError(
                 f"--run_dir={directory} holds {path}, which the run reads; choose another --run_dir"
             )
+    program.held.enter_context(owned(directory))
     if flags.FLAGS.overwrite:
-        if leads() and directory.is_dir():
+        if leads():
             empty(directory)
         parallel.meet()  # nobody looks before it is empty
     return directory
+
+
+def listed(flag: str) -> list[Path]:
+    """The paths of a comma list.
+
+    Raises:
+      InputError: one of several is not there: a comma may be part of its name.
+    """
+    paths = [Path(name) for name in flags.FLAGS[flag].value]
+    lacking = [path for path in paths if not path.exists()]
+    if len(paths) > 1 and lacking:
+        whole = ",".join(map(str, paths))
+        raise InputError(
+            f"--{flag}: there is no {lacking[0]}; where the comma belongs to a name, put that in "
+            f"double quotes within the list: --{flag}='\"{whole}\"'"
+        )
+    return paths
 
 
 def note_command(directory: Path) -> None:
@@ -181,8 +203,8 @@ def note_command(directory: Path) -> None:
     if plugins := os.environ.get(PLUGINS):
         command = f"{PLUGINS}={shlex.quote(plugins)} {command}"
     path = directory / COMMANDS
-    if not path.is_file() or command not in path.read_text("utf-8").splitlines():
-        with path.open("a", encoding="utf-8") as file:
+    if not path.is_file() or command not in commands_of(directory):
+        with naming(path), path.open("a", encoding="utf-8", errors="surrogateescape") as file:
             file.write(f"{command}\n")
 
 

@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+from haemsa_jax import locking
 from haemsa_jax.errors import InputError
 from haemsa_jax.reporting.card import COMMANDS
 from haemsa_jax.training.persistence import log
@@ -23,16 +24,20 @@ def empty(directory: Path) -> None:
     """Deletes what a run directory holds, but not itself: it may be a link or a mount.
 
     Raises:
-      InputError: it holds files, and no run.
+      InputError: it holds files, and no run, or a run is at work below.
     """
-    if any(not path.is_dir() or path.is_symlink() for path in directory.rglob("*")) and not (
-        holds_run(directory)
-    ):
+    for lock in directory.rglob(locking.FILE):
+        with locking.locked(lock.parent):
+            pass
+    files = (path for path in directory.rglob("*") if not path.is_dir() or path.is_symlink())
+    if any(path.name != locking.FILE for path in files) and not holds_run(directory):
         raise InputError(
             f"--run_dir={directory} holds no run, which is all that --overwrite deletes: there is "
             f"no {COMMANDS}, {log.FILE} or checkpoint; name another directory, or empty it yourself"
         )
     for path in directory.iterdir():
+        if path.name == locking.FILE:
+            continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:

@@ -41,7 +41,8 @@ from . import cli, program, words
 _RUN_DIR = flags.DEFINE_list(
     "run_dir",
     None,
-    "Directory that launch.train or launch.evolve wrote; a comma list of several.",
+    "Directory that launch.train or launch.evolve wrote; a comma list of several, a name with a "
+    "comma in double quotes: '\"lr=1e-3,wd=0\"'.",
     required=True,
 )
 _OUT_DIR = flags.DEFINE_string("out_dir", None, "Where results go; by default the only RUN_DIR.")
@@ -61,8 +62,8 @@ _MASK_SEED = flags.DEFINE_integer("mask_seed", 0, "Of what is missing under a pr
 _BESIDE = flags.DEFINE_list(
     "beside",
     [],
-    "NAME=RUN_DIR, a comma list of other runs to measure under the same protocol; {pattern} in "
-    "RUN_DIR stands for the modalities that are present.",
+    "NAME=RUN_DIR, a comma list of other runs to measure under the same protocol, in double quotes "
+    "where RUN_DIR has a comma; {pattern} in RUN_DIR stands for the modalities that are present.",
 )
 cli.define_resident_flag()
 
@@ -70,7 +71,7 @@ cli.define_resident_flag()
 def main() -> None:
     _check_flags()
     split, resident = _SPLIT.value, flags.FLAGS.resident_mib << 20
-    runs = load_runs([Path(name) for name in _RUN_DIR.value])
+    runs = load_runs(cli.listed("run_dir"))
     for run in runs:
         check_unseen(run.trained, split)
     network, out = runs[0].network, Path(_OUT_DIR.value or _RUN_DIR.value[0])
@@ -108,6 +109,7 @@ def main() -> None:
 def _check_flags() -> None:
     if not _RUN_DIR.value:
         raise InputError("--run_dir is empty: name the directory of a run, or several")
+    cli.listed("run_dir")
     if len(_RUN_DIR.value) > 1 and _OUT_DIR.value is None:
         raise InputError("--out_dir is missing: with several runs, name where results go")
     if _PROTOCOL.value and (_ENSEMBLE.value or _DIAGNOSE.value):

@@ -34,6 +34,7 @@ from haemsa_jax.reporting.evolution import evolution_figure
 from haemsa_jax.structure.size import parameters
 from haemsa_jax.training.engine.drawing import batch_sizes, label_counts, steps_per_epoch
 from haemsa_jax.training.persistence.experiment import Experiment
+from haemsa_jax.writing import draft_of
 
 from . import cli, program, tasks, words
 from .interrupt import Interrupt
@@ -152,7 +153,8 @@ def _show(
         genes, objectives = problem.table.names, problem.objectives
         outcome.save_history(directory / "random.npz", beside.history, genes, objectives)
     cli.note_command(directory)
-    evolution_figure(result, beside, problem, network, directory / "report.png")
+    with draft_of(directory / "report.png") as draft:
+        evolution_figure(result, beside, problem, network, draft)
     print(describe(network, experiment.train, result.genome))
     _tell(result, beside, problem)
     print(f"written: {directory}: best.json, history.npz, report.png, best", flush=True)

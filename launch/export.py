@@ -15,6 +15,7 @@ from haemsa_jax.errors import InputError
 from haemsa_jax.inference.export import PLATFORMS, export
 from haemsa_jax.reporting.card import model_card
 from haemsa_jax.training.persistence.trained import load_trained
+from haemsa_jax.writing import write_text
 
 from . import cli, program
 
@@ -42,7 +43,7 @@ def main() -> None:
         interface["reads"],
         interface["tokens"],
     )
-    (Path(_OUTPUT.value) / "MODEL_CARD.md").write_text(card, "utf-8")
+    write_text(Path(_OUTPUT.value) / "MODEL_CARD.md", card)
     read = {m for task in interface["reads"].values() for m in task}
     lengths = ", ".join(f"{m} [{n} tokens]" for m, n in interface["tokens"].items() if m in read)
     print(f"reads {lengths}; for {', '.join(config['jax']['platforms'])}")

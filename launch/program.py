@@ -1,12 +1,18 @@
-"""Starting a program: plugins, devices of a processor, and errors as one line."""
+"""Start and end of a program: plugins, devices of a processor, errors and signals as one line."""
 
+import contextlib
 import gc
 import importlib
+import io
 import os
+import re
+import signal
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
@@ -16,7 +22,9 @@ from absl import app, flags, logging
 
 from haemsa_jax.errors import PLUGINS, InputError
 from haemsa_jax.training.engine.reports import NonFiniteLossError
+from haemsa_jax.writing import naming
 
+from . import SIGNALS, stopped_by
 from .processes import join_processes
 
 # Models, parts and kinds of tasks from outside, registered before flags are defined.
@@ -33,14 +41,28 @@ _PATIENCE = {
     "xla_cpu_collective_call_terminate_timeout_seconds": 7200,
     "xla_cpu_collective_timeout_seconds": 7200,
 }
+# What a program holds until it ends, such as its run directory.
+held = contextlib.ExitStack()
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal ends the program; its number is the argument."""
 
 
 def run(main: Callable[[], None]) -> None:
     """`app.run`, where an error of input or training is one line and exit status 2.
 
-    With `--verbosity=1` or higher its traceback comes before that line.
+    With `--verbosity=1` or higher its traceback comes before that line. Ctrl-C and SIGTERM are one
+    line and the shell's status of a process that the signal ended.
     """
     _own_flags(sys.modules[main.__module__])
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # No result is lost because a terminal cannot show its arrow.
+            stream.reconfigure(errors="backslashreplace")
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    for number in SIGNALS:
+        signal.signal(number, _stop)
 
     def checked(argv: list[str]) -> None:
         if len(argv) > 1:
@@ -52,11 +74,15 @@ def run(main: Callable[[], None]) -> None:
         # Tracing makes millions of small objects that stay: looking for garbage among them takes a
         # fifth of it.
         gc.set_threshold(100_000, 50, 1000)
-        _expand_homes()
         try:
+            _expand_homes()
+            check_texts()
             join_processes()
             _split_processor()
-            main()
+            with held:
+                main()
+            with naming(Path("/dev/stdout")):
+                print(end="", flush=True)
         except (InputError, NonFiniteLossError, jax.errors.JaxRuntimeError, OSError) as error:
             if isinstance(error, jax.errors.JaxRuntimeError) and jax.process_count() == 1:
                 raise
@@ -64,7 +90,18 @@ def run(main: Callable[[], None]) -> None:
                 traceback.print_exc()
             _end(_line(error))
 
-    app.run(checked)
+    try:
+        app.run(checked)
+    except KeyboardInterrupt as error:
+        number = error.args[0] if isinstance(error, Stopped) else signal.SIGINT
+        _end(*stopped_by(number))
+
+
+def _stop(number: int, frame) -> NoReturn:
+    """What was begun is cleared away; a second signal does not wait for that."""
+    for each in SIGNALS:
+        signal.signal(each, lambda again, frame: os._exit(128 + again))
+    raise Stopped(number)
 
 
 def _split_processor() -> None:
@@ -94,6 +131,44 @@ def _expand_homes() -> None:
             ]
 
 
+_PATHS = "run_dir", "out_dir", "data_dir", "raw_dir", "input", "output"
+
+
+def check_texts() -> None:
+    """Refuses what is no text, no home directory, and directories that are no place.
+
+    Raises:
+      InputError: a flag has such a value.
+    """
+    if not _is_utf8(os.getcwd()):
+        raise InputError(f"the name of {os.getcwdb()!r} is not UTF-8; start in another directory")
+    for name in flags.FLAGS:
+        value = flags.FLAGS[name].value
+        for text in value if isinstance(value, list) else [value]:
+            if not isinstance(text, str):
+                continue
+            if "\0" in text or not _is_utf8(text):
+                raise InputError(
+                    f"--{name}={os.fsencode(text)!r} is not UTF-8; rename what it names"
+                )
+            if text.startswith("~"):
+                home = text.partition("/")[0]
+                raise InputError(
+                    f"--{name}={text}: there is no home directory {home}; give the whole path"
+                )
+            if name in _PATHS and (not text or re.match(r"\w+://", text)):
+                wrong = "is a URL, and only files of this machine are read" if text else "is empty"
+                raise InputError(f"--{name}={text} {wrong}; name a directory or file")
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _own_flags(program: ModuleType) -> None:
     """`--help` shows a program's text and flags however it was started.
 
@@ -118,18 +193,20 @@ def _line(error: Exception) -> str:
     return str(error)
 
 
-def _end(message: str) -> NoReturn:
+def _end(message: str, status: int = 2) -> NoReturn:
     """Print one line and end the process at once.
 
     Threads of a storage layer that failed may still be at work; an orderly exit would wait for them
     and print what each of them has to say.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        with contextlib.suppress(OSError):
+            stream.flush()
     # What they still print goes nowhere: the last word is ours, on a line of its own should one of
     # them have begun one.
     start = "\n" if threading.active_count() > 1 else ""
     ours = os.dup(2)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    os.write(ours, f"{start}error: {message}\n".encode())
-    os._exit(2)
+    line = f"{start}{'error: ' * (status == 2)}{message}\n"
+    os.write(ours, line.encode(errors="backslashreplace"))
+    os._exit(status)

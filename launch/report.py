@@ -13,7 +13,7 @@ from pathlib import Path
 from absl import flags
 
 from haemsa_jax.reporting.page import page
-from haemsa_jax.reporting.writing import write_text
+from haemsa_jax.writing import write_text
 
 from . import program
 

@@ -29,6 +29,7 @@ from haemsa_jax.training.engine.loop import Start, make_train
 from haemsa_jax.training.persistence import log
 from haemsa_jax.training.persistence.experiment import Experiment
 from haemsa_jax.training.persistence.trained import load_trained
+from haemsa_jax.writing import draft_of
 
 from . import cli, program, tasks, words
 from .interrupt import Interrupt
@@ -107,7 +108,8 @@ def main() -> None:
 
 def _tell(directory: Path, config: TrainConfig, progress: dict) -> None:
     cli.note_command(directory)
-    training_figure(log.read(directory), directory / "training.png")
+    with draft_of(directory / "training.png") as draft:
+        training_figure(log.read(directory), draft)
     chosen = zip(progress["best_score"], progress["best_step"], strict=True)
     for seed, (score, step) in enumerate(chosen, start=config.seed):
         when = f"at step {step} of {progress['step']}"

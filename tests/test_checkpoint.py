@@ -2,6 +2,8 @@
 
 import dataclasses
 import re
+import shutil
+import threading
 
 import flax
 import jax
@@ -46,6 +48,52 @@ def test_training_in_memory_is_training_in_a_directory(train, run, tmp_path, mon
                 np.testing.assert_array_equal, getattr(one, field), getattr(kept, field)
             )  # fmt: skip
     assert all(isinstance(x, np.ndarray) for x in jax.tree.leaves(here.params))
+
+
+def test_a_damaged_state_falls_back_and_ends_the_same(train, run, tmp_path):
+    shutil.copytree(run[0], tmp_path / "run")
+    *_, newest = sorted((tmp_path / "run" / "latest").iterdir(), key=lambda path: int(path.name))
+    (newest / "state" / "manifest.ocdbt").write_bytes(b"")
+    with pytest.warns(UserWarning, match=rf"^{newest}/state/manifest.ocdbt .* going on from step"):
+        again = train(tmp_path / "run")
+    assert again.progress == run[1].progress
+    assert log.read(tmp_path / "run") == log.read(run[0])
+    jax.tree.map(np.testing.assert_array_equal, again.params, run[1].params)
+
+
+def test_a_state_without_its_selected_networks_is_refused(train, run, tmp_path):
+    shutil.copytree(run[0], tmp_path / "run")
+    best = tmp_path / "run" / "best"
+    (file,) = best.glob(f"{max(run[1].progress['best_step'])}/_CHECKPOINT_METADATA")
+    file.write_text("{}")
+    for use in (train, load_trained):
+        with pytest.raises(InputError, match=rf"^{file} has other bytes .* begin anew with"):
+            use(tmp_path / "run")
+    shutil.rmtree(best)
+    with pytest.raises(InputError, match=rf"^{best} lacks what was selected at step \d+, from"):
+        train(tmp_path / "run")
+
+
+def test_a_directory_has_one_run_at_a_time(train, tmp_path):
+    """The second is refused before anything of the first is touched."""
+    refused = []
+
+    def second():
+        before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+        try:
+            train(tmp_path)
+        except InputError as error:
+            refused.append(str(error))
+        assert {path: path.stat().st_mtime_ns for path in before} == before
+
+    def stop():
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join()
+        return True
+
+    train(tmp_path, stop=stop)
+    assert len(refused) == 1 and refused[0].startswith(f"{tmp_path} is in use by process")
 
 
 def test_it_says_who_wrote_it(run, solo):

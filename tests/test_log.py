@@ -105,7 +105,17 @@ def test_a_torn_last_line_is_dropped(tmp_path, torn):
     assert log.read(tmp_path) == [row(0), row(1), row(6)]
 
 
-@pytest.mark.parametrize("line", ["not json", "[1]", '{"loss": 1}', ""])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "not json",
+        "[1]",
+        '{"loss": 1}',
+        '{"step": "1"}',
+        pytest.param("[" * 99_999, id="nested"),
+        "",
+    ],
+)
 def test_a_broken_line_is_named(tmp_path, line):
     path = tmp_path / log.FILE
     path.write_text(f"{json.dumps(row(0))}\n{line}\n{json.dumps(row(1))}\n")

@@ -22,7 +22,6 @@ from haemsa_jax.reporting import architecture, samples, tables
 from haemsa_jax.reporting.page import page
 from haemsa_jax.reporting.runs import splits_for
 from haemsa_jax.reporting.sections import SECTIONS
-from haemsa_jax.reporting.writing import draft_of, write_text
 from haemsa_jax.structure.parts import declare, shut
 from haemsa_jax.training.measurement.evaluation import TaskEvaluation
 from haemsa_jax.version import __version__
@@ -247,15 +246,6 @@ def test_words_and_names_reach_no_spreadsheet_as_formulas(tmp_path):
     (sample,) = samples.largest_errors(path, 1)["=t:mood"]
     assert (sample.id, sample.words) == ("@SUM(A1)", "+cmd|' /C calc'!A0")
     assert (sample.truth, sample.prediction) == ("-gay", "=sad 0.90")
-
-
-def test_a_file_takes_its_place_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "test.json"
-    write_text(path, "before")
-    with pytest.raises(ZeroDivisionError), draft_of(path) as draft:
-        draft.write_text("half")
-        raise ZeroDivisionError
-    assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]
 
 
 def test_a_page_of_nothing_is_refused(tmp_path):

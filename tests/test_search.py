@@ -412,6 +412,21 @@ def test_a_search_that_was_stopped_goes_on(search, result, data, tmp_path):
     assert not np.array_equal(at_random.history.genomes, result.history.genomes)
 
 
+def test_a_damaged_search_goes_on_from_the_round_before(search, result, data, tmp_path):
+    run = {"search": search, "key": jax.random.key(0), "data": data, "directory": tmp_path}
+    run_search(**run, experiment=EXPERIMENT, block=3)
+    file = tmp_path / "search" / "7" / "_CHECKPOINT_METADATA"
+    file.write_bytes(b"garbage")
+    (tmp_path / "best" / "7").mkdir(parents=True)  # damaged, and made again from the state
+    with pytest.warns(UserWarning, match=f"^{file} has other bytes .*; going on from step 6"):
+        again = run_search(**run, experiment=EXPERIMENT)
+    assert same(again.history, result.history)
+    for folder in (tmp_path / "search").iterdir():
+        (folder / "state" / "d").rename(folder / "lost")
+    with pytest.raises(InputError, match=r"/state/d/\w+ is missing; put it back from a copy"):
+        run_search(**run, experiment=EXPERIMENT)
+
+
 def test_a_state_is_kept_by_names(search, data):
     """Not by places, which another version of an algorithm would fill with something else."""
     state = search.start(jax.random.key(0), search.place(data))

@@ -1,6 +1,10 @@
 """From raw files to a prepared data set, all of it or nothing."""
 
+import os
+import re
 import shutil
+import socket
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -14,6 +18,9 @@ from haemsa_datasets.loading import metadata
 from haemsa_datasets.quiet import quiet_tfds
 from haemsa_datasets.samples import Card
 from haemsa_jax.errors import InputError
+
+SCRATCH = ".preparing-"  # begins the name of a directory, then host and process
+OLD = 24 * 3600  # seconds after which nobody works in such a directory of another machine
 
 
 def prepare(
@@ -62,13 +69,39 @@ def prepare(
 
 def _build(name: str, raw_dir: str | Path | None, path: Path, data_dir: Path) -> None:
     data_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=data_dir, prefix=".preparing-") as scratch:
+    _clear_stale(data_dir)
+    owner = f"{SCRATCH}{socket.gethostname()}-{os.getpid()}-"
+    with tempfile.TemporaryDirectory(dir=data_dir, prefix=owner) as scratch:
         builder = catalog.make_builder(name, Path(scratch))
         config = tfds.download.DownloadConfig(manual_dir=_raw_dir(name, raw_dir, builder.card))
         with quiet_tfds():
             builder.download_and_prepare(download_config=config)
         path.parent.mkdir(parents=True, exist_ok=True)
         _replace(path, Path(builder.data_path))
+
+
+def _clear_stale(data_dir: Path) -> None:
+    """Deletes scratch directories of processes that are gone; of other machines, old ones."""
+    for path in data_dir.iterdir():
+        owner = re.fullmatch(rf"{re.escape(SCRATCH)}(?:(.+)-(\d+)-)?\w+", path.name)
+        if owner and path.is_dir():
+            host, process = owner.groups()
+            if host == socket.gethostname() and sys.platform != "win32":
+                stale = not _runs(int(process))
+            else:
+                stale = time.time() - path.stat().st_mtime > OLD
+            if stale:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # somebody else's
+        pass
+    return True
 
 
 def _replace(path: Path, new: Path) -> None:

@@ -31,6 +31,7 @@ from haemsa_jax.training.engine.loop import Start
 from haemsa_jax.training.persistence.checkpoint import BEST, Checkpoints
 from haemsa_jax.training.persistence.experiment import Experiment, experiment_from_json
 from haemsa_jax.training.persistence.trained import Trained, load_trained, trained_tree
+from haemsa_jax.writing import draft_of, write_text
 
 GENOME, HISTORY = "best.json", "history.npz"
 FORMAT = 1
@@ -133,14 +134,15 @@ def save(
         "diverged": int(history.diverged.sum()),
         "experiment": experiment.to_json(),
     }
-    (directory / GENOME).write_text(json.dumps(saved, indent=1))
+    write_text(directory / GENOME, json.dumps(saved, indent=1))
     save_history(directory / HISTORY, history, table.names, objectives)
 
 
 def save_history(path: Path, history: History, genes: Sequence[str], objectives: Sequence[str]):
     """All fields of `History` as arrays, with the names of their last axes."""
     arrays: dict[str, Any] = {name: np.asarray(rows) for name, rows in vars(history).items()}
-    np.savez_compressed(path, **arrays, genes=np.array(genes), objectives=np.array(objectives))
+    with draft_of(path) as draft:
+        np.savez_compressed(draft, **arrays, genes=np.array(genes), objectives=np.array(objectives))
 
 
 def read_genome(path: str | Path) -> SavedGenome:

@@ -3,6 +3,7 @@
 The programs of `search.py` do the work; this loop only looks at what comes back between blocks.
 """
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -17,7 +18,11 @@ from haemsa_jax.evolution.state import SearchConfig, SearchResult, SearchState
 from haemsa_jax.training.engine import parallel
 from haemsa_jax.training.persistence.checkpoint import BEST, Checkpoints, bytes_of
 from haemsa_jax.training.persistence.experiment import Experiment
-from haemsa_jax.training.persistence.run_directory import check_directory, check_kept
+from haemsa_jax.training.persistence.run_directory import (
+    check_directory,
+    check_kept,
+    owned,
+)
 
 SEARCH, RANDOM = "search", "random"
 
@@ -53,16 +58,19 @@ def run_search(
       stop: asked after each block; where it says yes, what there is so far is the result.
 
     Raises:
-      InputError: the directory cannot be written, or holds a search of another configuration.
+      InputError: the directory is in use or cannot be written, or holds a search of another
+        configuration or a damaged one.
     """
     directory, name = Path(directory), RANDOM if random_search else SEARCH
-    abstract = _leaves(search.abstract(data))
-    check_directory(directory, 2 * bytes_of(abstract))
-    check_kept(directory, experiment, SEARCH, RANDOM, BEST)
-    parallel.meet()  # nobody begins what others still look for
-    data = search.place(data)
-    state = search.start(key, data, random_search)
-    with Checkpoints(directory, name) as saved:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(owned(directory))
+        abstract = _leaves(search.abstract(data))
+        check_directory(directory, bytes_of(abstract))
+        check_kept(directory, experiment, SEARCH, RANDOM, BEST, made_again=(BEST,))
+        parallel.meet()  # nobody begins what others still look for
+        data = search.place(data)
+        state = search.start(key, data, random_search)
+        saved = stack.enter_context(Checkpoints(directory, name))
         if saved.metadata() is not None:
             state = _with_leaves(state, saved.load(abstract))
         stopped, compiled, rate = False, False, np.nan

@@ -6,7 +6,6 @@ symbolic; how many tokens an utterance may have is fixed.
 
 import json
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from haemsa_jax.inference.forward import (
 )
 from haemsa_jax.tasks import kind_of
 from haemsa_jax.training.persistence.trained import Trained
+from haemsa_jax.writing import write_bytes, write_text
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 KNOWN = (*PLATFORMS, "rocm")
@@ -99,12 +99,13 @@ def export(
     }
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        (directory / standalone.MODEL).write_bytes(exported.serialize())
-        (directory / standalone.WEIGHTS).write_bytes(save(weights))
-        (directory / standalone.CONFIG).write_text(json.dumps(config, indent=1))
-        shutil.copyfile(standalone.__file__, directory / LOADER)
+        write_bytes(directory / standalone.MODEL, exported.serialize())
+        write_bytes(directory / standalone.WEIGHTS, save(weights))
+        write_text(directory / standalone.CONFIG, json.dumps(config, indent=1))
+        write_bytes(directory / LOADER, Path(standalone.__file__).read_bytes())
     except OSError as error:
-        raise InputError(f"cannot write to {directory}: {error.strerror}") from error
+        place = error.filename or directory
+        raise InputError(f"cannot write {place}: {error.strerror}; name another") from error
     return config
 
 

@@ -10,10 +10,10 @@ from haemsa_jax.data import Dataset
 from haemsa_jax.errors import InputError
 from haemsa_jax.reporting import robustness
 from haemsa_jax.reporting.runs import RIVALS, Run, check_comparable, evaluator
-from haemsa_jax.reporting.writing import draft_of, write_text
 from haemsa_jax.training.engine.streaming import RESIDENT
 from haemsa_jax.training.measurement.evaluation import Evaluate
 from haemsa_jax.training.persistence.trained import load_trained
+from haemsa_jax.writing import draft_of, write_text
 
 PATTERN = "{pattern}"
 

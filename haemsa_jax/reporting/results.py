@@ -16,12 +16,12 @@ from haemsa_jax.reporting import architecture, baselines, diagnosis, samples, ta
 from haemsa_jax.reporting.figures import TaskReport, evaluation_figure
 from haemsa_jax.reporting.robustness import modalities_of
 from haemsa_jax.reporting.runs import Run, evaluator
-from haemsa_jax.reporting.writing import draft_of, write_text
 from haemsa_jax.structure.parts import declare
 from haemsa_jax.tasks import kind_of
 from haemsa_jax.tasks.metrics import BY_CLASS
 from haemsa_jax.training.engine.streaming import RESIDENT
 from haemsa_jax.training.measurement.evaluation import TaskEvaluation, pool
+from haemsa_jax.writing import draft_of, write_text
 
 ByTask = dict[str, TaskEvaluation]
 # best_possible(dataset, task): metric -> value, empty where it is not known.

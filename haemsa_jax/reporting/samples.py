@@ -14,10 +14,10 @@ import numpy as np
 
 from haemsa_jax.csv_rows import read_rows
 from haemsa_jax.errors import InputError
-from haemsa_jax.reporting.writing import draft_of
 from haemsa_jax.spreadsheet import original, safe_cell
 from haemsa_jax.tasks import kind_of
 from haemsa_jax.training.measurement.evaluation import TaskEvaluation
+from haemsa_jax.writing import draft_of
 
 WITHOUT = "without "  # begins the columns of a prediction that a modality was kept from
 ERROR = "error "

@@ -146,7 +146,6 @@ def make_train(
         store: RunDirectory | InMemory = InMemory()
         if directory is not None:
             store = RunDirectory(directory, experiment, parallel.writes(devices))
-        parallel.meet()  # nobody begins what others still look for
         with store:
             return _run(programs, experiment, store, observe, stop)
 

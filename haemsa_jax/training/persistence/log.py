@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from haemsa_jax.errors import InputError
+from haemsa_jax.writing import naming, write_bytes
 
 FILE = "log.jsonl"
 EVENTS = "tensorboard"
@@ -57,8 +58,9 @@ class RunLog:
             their mean.
         """
         row = {name: v.item() if hasattr(v, "item") else v for name, v in row.items()}
-        self._lines.write(json.dumps(row).encode() + b"\n")
-        self._lines.flush()
+        with naming(self.path):
+            self._lines.write(json.dumps(row).encode() + b"\n")
+            self._lines.flush()
         kind = f"{row['kind']}/" if "kind" in row else ""
         for name, value in row.items():
             if isinstance(value, list) and all(isinstance(v, int | float) for v in value):
@@ -96,8 +98,9 @@ def _rows(path: Path) -> list[tuple[bytes, dict[str, Any]]]:
     for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line)
-            row["step"]
-        except (ValueError, TypeError, KeyError):
+            if not isinstance(row["step"], int):
+                raise TypeError
+        except (ValueError, TypeError, KeyError, RecursionError):
             raise InputError(
                 f"{path}, line {number}: {line[:80]!r} is not a JSON object with a `step`; "
                 "remove the line, or the file if the log may start anew"
@@ -109,12 +112,7 @@ def _rows(path: Path) -> list[tuple[bytes, dict[str, Any]]]:
 def _keep_until(path: Path, last: int) -> None:
     """Replaces the file, in one go, by its lines up to and with step `last`."""
     kept = [line + b"\n" for line, row in _rows(path) if row["step"] <= last]
-    draft = path.with_suffix(".tmp")
-    with draft.open("wb") as file:
-        file.writelines(kept)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    write_bytes(path, b"".join(kept))
 
 
 def _event_writer(directory: Path, first: int):

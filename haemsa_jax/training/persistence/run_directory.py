@@ -1,22 +1,57 @@
 """The directory of a run: checks before it is used, and what a training keeps in it."""
 
+import contextlib
 import os
 import shutil
-from contextlib import ExitStack
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from haemsa_jax.errors import InputError
-from haemsa_jax.training.persistence.checkpoint import BEST, LATEST, Checkpoints, bytes_of
+from haemsa_jax.locking import locked
+from haemsa_jax.training.engine import parallel
+from haemsa_jax.training.persistence.checkpoint import (
+    BEST,
+    KEPT,
+    LATEST,
+    WAY_OUT,
+    Checkpoints,
+    DamagedError,
+    bytes_of,
+)
 from haemsa_jax.training.persistence.experiment import Experiment, check_same
 from haemsa_jax.training.persistence.log import RunLog
 from haemsa_jax.training.persistence.trained import abstract_trees
 
 
-def check_directory(directory: Path, needed: int) -> None:
-    """A run directory must be writable and have room for `needed` bytes of checkpoints."""
+@contextlib.contextmanager
+def owned(directory: Path) -> Iterator[None]:
+    """Holds a run directory; the processes of a run are one owner.
+
+    Raises:
+      InputError: another run holds it, or it cannot be written.
+    """
+    refused = None
+    with contextlib.ExitStack() as stack:
+        if jax.process_index() == 0:
+            try:
+                stack.enter_context(locked(directory))
+            except InputError as error:
+                refused = error
+        parallel.meet()
+        if parallel.anybody(refused is not None, jax.devices()):
+            raise refused or InputError(f"{directory} is not to be had, as the first process says")
+        yield
+
+
+def check_directory(directory: Path, *kept: int) -> None:
+    """A run directory must be writable and have room for checkpoints of so many bytes.
+
+    Each is there twice, and the new one is written before the oldest goes.
+    """
+    needed = (KEPT + 1) * sum(kept)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         probe = directory / f".writable-{jax.process_index()}"
@@ -35,14 +70,30 @@ def check_directory(directory: Path, needed: int) -> None:
         )
 
 
-def check_kept(directory: Path, experiment: Experiment, *kinds: str) -> None:
-    """Whatever checkpoints a run directory holds must be those of this experiment."""
+def check_kept(
+    directory: Path, experiment: Experiment, *kinds: str, made_again: tuple[str, ...] = ()
+) -> None:
+    """Whatever checkpoints a run directory holds must be those of this experiment.
+
+    Args:
+      directory: of the run.
+      experiment: that is to begin or go on there.
+      kinds: of checkpoints.
+      made_again: those of them that may be damaged, where another kind is there to make them from.
+    """
+    known = False
     for kind in kinds:
         if (directory / kind).is_dir():
-            with Checkpoints(directory, kind, reads=True) as checkpoints:
-                metadata = checkpoints.metadata()
+            try:
+                with Checkpoints(directory, kind, reads=True) as checkpoints:
+                    metadata = checkpoints.metadata()
+            except DamagedError:
+                if known and kind in made_again:
+                    continue
+                raise
             if metadata is not None:
                 check_same(directory, metadata["experiment"], experiment)
+                known = True
 
 
 class RunDirectory:
@@ -54,20 +105,21 @@ class RunDirectory:
       writes: whether this process is the one that logs.
 
     Raises:
-      InputError: the directory cannot be written, has no room or holds a run of another
-        configuration.
+      InputError: as it is entered: the directory is in use, cannot be written, has no room, or
+        holds a run of another configuration or damaged checkpoints.
     """
 
     def __init__(self, directory: str | os.PathLike, experiment: Experiment, writes: bool):
         self.path, self.experiment, self._writes = Path(directory), experiment, writes
         self._members, self._selected = abstract_trees(experiment)
-        # Two states and two selected networks: the new one is written before the old one goes.
-        check_directory(self.path, 3 * bytes_of(self._members))
-        check_kept(self.path, experiment, LATEST, BEST)
         self._log: RunLog | None = None
 
     def __enter__(self) -> "RunDirectory":
-        with ExitStack() as stack:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(owned(self.path))
+            check_directory(self.path, bytes_of(self._members), bytes_of(self._selected))
+            check_kept(self.path, self.experiment, LATEST, BEST)
+            parallel.meet()  # nobody begins what others still look for
             self._latest = stack.enter_context(Checkpoints(self.path, LATEST))
             self._best = stack.enter_context(Checkpoints(self.path, BEST))
             self._stack = stack.pop_all()
@@ -82,10 +134,16 @@ class RunDirectory:
         Where the kill came between the two checkpoints, `best` is ahead of `latest`: the steps
         between are taken again, and select the same.
         """
-        metadata = self._latest.metadata()
-        chosen = self._best.load(self._selected)["params"] if self._best.metadata() else None
+        metadata, selected = self._latest.metadata(), self._best.metadata()
+        chosen = self._best.load(self._selected)["params"] if selected else None
         if metadata is None:
             return None
+        last = max(metadata["progress"]["best_step"])
+        if last > (max(selected["progress"]["best_step"]) if selected else 0):
+            raise DamagedError(
+                f"{self.path / BEST} lacks what was selected at step {last}, from which "
+                f"{self.path / LATEST} goes on; {WAY_OUT}"
+            )
         return self._latest.load(self._members), chosen, metadata["progress"]
 
     def begin_log(self, step: int | None) -> None:
