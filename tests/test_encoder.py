@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -133,9 +134,11 @@ def rewrite(folder, **changes):
 @pytest.mark.parametrize("file", ["config.json", "model.safetensors", "tokenizer.json"])
 def test_a_missing_or_damaged_file(tmp_path, file):
     folder = copy(tmp_path)
-    (folder / file).write_bytes(b"not this")
-    with pytest.raises(InputError, match=file):
-        read_pretrained(folder)
+    whole = (folder / file).read_bytes()
+    for content in (b"not this", b"", whole[: len(whole) // 2], b"[" * 100_000):
+        (folder / file).write_bytes(content)
+        with pytest.raises(InputError, match=file):
+            read_pretrained(folder)
     (folder / file).unlink()
     with pytest.raises(InputError, match=f"{file} is missing; the folder holds"):
         read_pretrained(folder)
@@ -172,6 +175,8 @@ def test_weights_of_quantised_models_are_no_numbers_of_their_own(tmp_path, store
             r"tensor encoder.layer.0.intermediate.dense.weight is \(20, 12\), .* asks for "
             r"\(21, 12\)",
         ),
+        ({"vocab_size": "21"}, "vocabulary='21' must be a whole number"),
+        ({"num_attention_heads": 0}, "heads=0 must be at least 1"),
         ({"num_hidden_layers": 3}, "no tensor encoder.layer.2.attention.self.query.weight"),
     ],
 )
@@ -195,6 +200,108 @@ def test_a_config_that_says_too_little(tmp_path):
     del said["hidden_size"]
     (folder / "config.json").write_text(json.dumps(said))
     with pytest.raises(InputError, match="does not say 'hidden_size'"):
+        read_pretrained(folder)
+
+
+def weights_of(folder):
+    return safetensors.numpy.load_file(folder / "model.safetensors")
+
+
+def shard(folder, parts=2):
+    """The folder's weights as larger models have them, in several files."""
+    weights, where = weights_of(folder), {}
+    for part in range(parts):
+        name = f"model-{part + 1:05}-of-{parts:05}.safetensors"
+        some = dict(list(weights.items())[part::parts])
+        safetensors.numpy.save_file(some, folder / name)
+        where |= dict.fromkeys(some, name)
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": where}))
+
+
+def test_names_of_the_first_published_models(tmp_path):
+    """bert-base-uncased calls the scale of a norm gamma, and its shift beta."""
+    folder, new = copy(tmp_path), {"LayerNorm.weight": "gamma", "LayerNorm.bias": "beta"}
+    weights = weights_of(folder)
+    for name in list(weights):
+        for ending, old in new.items():
+            if name.endswith(ending):
+                weights[f"{name.rpartition('.')[0]}.{old}"] = weights.pop(name)
+    weights = {f"bert.{name}": x for name, x in weights.items()}
+    assert "bert.embeddings.LayerNorm.gamma" in weights
+    safetensors.numpy.save_file(weights, folder / "model.safetensors")
+    read, expected = read_pretrained(folder), read_pretrained(FIXTURES / "bert")
+    jax.tree.map(np.testing.assert_array_equal, dict(read.params), dict(expected.params))
+    params = moved(read)
+    write_pretrained(read, params, tmp_path / "written")
+    again = read_pretrained(tmp_path / "written")
+    jax.tree.map(np.testing.assert_array_equal, dict(again.params), params)
+
+
+def test_weights_in_several_files(tmp_path):
+    folder, whole = copy(tmp_path), read_pretrained(FIXTURES / "bert")
+    shard(folder)
+    read = read_pretrained(folder)
+    jax.tree.map(np.testing.assert_array_equal, dict(read.params), dict(whole.params))
+    write_pretrained(read, whole.params, tmp_path / "written")
+    assert weights_of(tmp_path / "written").keys() == weights_of(FIXTURES / "bert").keys()
+    second = folder / "model-00002-of-00002.safetensors"
+    changed = safetensors.numpy.load_file(second)
+    safetensors.numpy.save_file({name: x + 1 for name, x in changed.items()}, second)
+    assert read_pretrained(folder).fingerprint != read.fingerprint
+    second.write_bytes(second.read_bytes()[:-8])
+    with pytest.raises(InputError, match=f"{second} cannot be read as safetensors"):
+        read_pretrained(folder)
+    second.unlink()
+    with pytest.raises(InputError, match=f"{second} is missing, one of the 2 files of weights"):
+        read_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("index", "words"),
+    [
+        ("{", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
+        ("[]", "holds no JSON object"),
+        ("{}", "has no `weight_map`"),
+        ('{"weight_map": {"a": 1}}', "has no `weight_map`"),
+        ('{"weight_map": {"a": "../bert/model.safetensors"}}', "expected files beside it"),
+    ],
+)
+def test_an_index_of_something_else(tmp_path, index, words):
+    folder = copy(tmp_path)
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text(index)
+    with pytest.raises(InputError, match=words):
+        read_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    "file", ["config.json", "model.safetensors", "tokenizer.json", "model.safetensors.index.json",
+             "model-00001-of-00002.safetensors"],
+)  # fmt: skip
+def test_a_file_that_git_has_not_fetched(tmp_path, file):
+    folder = copy(tmp_path)
+    if "-" in file or "index" in file:
+        shard(folder)
+    (folder / file).write_text(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:68d45e\nsize 440449768\n"
+    )
+    with pytest.raises(InputError, match=f"{file} is a pointer of git-lfs.*`git lfs pull` in"):
+        read_pretrained(folder)
+
+
+@pytest.mark.parametrize("kind", [np.int8, ml_dtypes.float8_e4m3fn, np.float64, np.float16, "nan"])
+def test_weights_are_floating_point_numbers(tmp_path, kind):
+    folder, name = copy(tmp_path), "encoder.layer.1.output.dense.weight"
+    weights = weights_of(folder)
+    weights[name] = weights[name] * np.nan if kind == "nan" else weights[name].astype(kind)
+    safetensors.numpy.save_file(weights, folder / "model.safetensors")
+    if kind in (np.float64, np.float16):
+        assert read_pretrained(folder).params["layers"]["narrow"]["kernel"].dtype == np.float32
+        return
+    words = "not finite" if kind == "nan" else "as in a quantised model; give weights of type F64"
+    with pytest.raises(InputError, match=f"tensor {name} .*{words}"):
         read_pretrained(folder)
 
 
