@@ -1,6 +1,7 @@
 """Data sets with encoders: which raw input there is, and what the encoders make of it."""
 
 import functools
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -68,4 +69,8 @@ def _embedded(dataset: Dataset, pretrained: Pretrained, spec: EncoderSpec, cache
             bar.update(done - bar.n)
 
         pooled = spec.mode == "pooled"
-        return with_vectors(dataset, pretrained, spec.max_tokens, cache, report, pooled=pooled)
+        return with_vectors(dataset, pretrained, spec.max_tokens, cache, report, pooled, _told)
+
+
+def _told(line: str) -> None:
+    tqdm.write(line, file=sys.stderr)

@@ -339,6 +339,32 @@ def test_what_was_prepared_stays_where_the_new_cannot_take_its_place(splits, tmp
     assert [path.name for path in (tmp_path / "tiny").iterdir()] == ["1.2.0"]
 
 
+@pytest.mark.parametrize("damage", ["cut", "empty", "garbage", "gone", "of another"])
+@pytest.mark.parametrize(
+    "file", ["features.json", "metadata.json", "dataset_info.json", "tiny-train.array_record*"]
+)
+def test_a_damaged_file_is_named_and_how_to_make_it_again(splits, tmp_path, file, damage):
+    haemsa_datasets.prepare("tiny", None, tmp_path)
+    (path,) = tmp_path.glob(f"tiny/1.2.0/{file}")
+    if damage == "gone":
+        path.unlink()
+    elif damage == "of another":
+        other = path.with_name(path.name.replace("train", "test"))
+        path.write_bytes(other.read_bytes() if "record" in file else b"{}")
+    else:
+        whole = path.read_bytes()
+        path.write_bytes({"cut": whole[: len(whole) // 2], "empty": b""}.get(damage, b"x" * 99_999))
+    with pytest.raises(InputError) as caught:
+        haemsa_datasets.load("tiny", tmp_path)
+    assert f"prepare_data --dataset=tiny --data_dir={tmp_path}" in str(caught.value)
+    if (file, damage) != ("dataset_info.json", "gone"):
+        named = path.name if damage != "gone" else file
+        assert named in str(caught.value) and "is damaged (" in str(caught.value)
+        assert "--overwrite`" in str(caught.value) and "\n" not in str(caught.value)
+    haemsa_datasets.prepare("tiny", None, tmp_path, overwrite=True)
+    assert len(haemsa_datasets.load("tiny", tmp_path).splits["train"]) == 4
+
+
 def test_unknown_names():
     with pytest.raises(InputError) as caught:
         haemsa_datasets.load("cmu_mosi", "nowhere")

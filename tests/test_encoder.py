@@ -340,6 +340,28 @@ def test_embeddings_are_kept_and_never_stale(tmp_path):
     assert not np.allclose(changed, vectors)
 
 
+@pytest.mark.parametrize(
+    "content", [b"", b"garbage", 40, -9, np.zeros((3, 12), np.float16), np.zeros((11, 12)),
+                np.array([{}], dtype=object)],
+    ids=["empty", "garbage", "header alone", "cut", "fewer", "other numbers", "objects"],
+)  # fmt: skip
+def test_a_damaged_cache_is_made_again(tmp_path, pretrained, content):
+    texts, lines = ["The plot was thin", "i loved it"], []
+    vectors, _ = embed(pretrained, texts, 16, tmp_path)
+    (path,) = tmp_path.glob("*/*.npy")
+    whole = path.read_bytes()
+    if isinstance(content, np.ndarray):
+        np.save(path, content)
+    else:
+        path.write_bytes(whole[:content] if isinstance(content, int) else content)
+    for _ in range(2):
+        again, _ = embed(pretrained, texts, 16, tmp_path, notice=lines.append)
+        np.testing.assert_array_equal(again, vectors)
+    assert path.read_bytes() == whole
+    (line,) = lines
+    assert line.startswith(f"{path}: earlier vectors are damaged (") and "\n" not in line
+
+
 def test_a_cache_that_cannot_be_written(tmp_path):
     (tmp_path / "cache").write_text("a file")
     with pytest.raises(InputError, match="cannot keep embeddings in"):
