@@ -66,6 +66,7 @@ _BESIDE = flags.DEFINE_list(
     "where RUN_DIR has a comma; {pattern} in RUN_DIR stands for the modalities that are present.",
 )
 cli.define_resident_flag()
+cli.define_encoder_flag()
 
 
 def main() -> None:
@@ -119,7 +120,7 @@ def _check_flags() -> None:
 
 
 def _load(name, splits, encoders):
-    return words.load(name, _DATA_DIR.value, splits, encoders)
+    return words.load(name, _DATA_DIR.value, splits, cli.encoders_of(encoders))
 
 
 def _best_possible(dataset: str, task: str) -> dict[str, float]:

@@ -24,18 +24,17 @@ from pathlib import Path
 from absl import flags
 from tqdm import tqdm
 
+from haemsa_jax.encoders import folders_from
 from haemsa_jax.errors import InputError
 from haemsa_jax.inference import Predictor
 from haemsa_jax.inference.files import Row, Writer, pieces, read_rows
 from haemsa_jax.inference.predictor import BATCH
+from haemsa_jax.training.persistence.trained import load_trained
 
 from . import cli, program
 
 _INPUT = flags.DEFINE_string("input", None, "File of samples.", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "File of predictions.", required=True)
-_ENCODER = flags.DEFINE_string(
-    "encoder", None, "Where the text encoder lies, if not where it was in training."
-)
 _FILES_FROM = flags.DEFINE_string(
     "files_from",
     None,
@@ -43,15 +42,16 @@ _FILES_FROM = flags.DEFINE_string(
 )
 
 cli.define_trained_flags()
+cli.define_encoder_flag()
 
 
 def main() -> None:
     given, source, target = flags.FLAGS, Path(_INPUT.value), Path(_OUTPUT.value)
     if source.resolve() == target.resolve():
         raise InputError(f"--output={target} is the --input, which would be lost; name another")
-    predictor = Predictor.from_checkpoint(
-        given.run_dir, given.dataset, given.networks, _ENCODER.value
-    )
+    trained = load_trained(given.run_dir)
+    folders = folders_from(given.encoder, trained.experiment.network.encoders)
+    predictor = Predictor(trained, given.dataset, given.networks, folders)
     files_from = None if _FILES_FROM.value is None else Path(_FILES_FROM.value)
     rows = read_rows(source, predictor.widths, files_from=files_from)
     good, bad = 0, 0

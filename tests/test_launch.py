@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import signal
 import subprocess
 from pathlib import Path
@@ -218,11 +219,15 @@ def test_a_stopped_run_saves_and_goes_on(launch, whole, spoken_dir, tmp_path, en
 
 def test_adapters_from_a_frozen_run_on_streamed_data(launch, whole, spoken_dir, tmp_path):
     flags = (f"--data_dir={spoken_dir}", f"--run_dir={tmp_path}", "--resident_mib=0")
-    done = launch(
-        "train", *SPOKEN, *flags, f"--init_from={whole[0]}", "--text_mode=adapted",
-        "--adapter_rank=2", "--text_precision=bfloat16", "--epochs=1", "--batch_size=24",
+    training = (
+        *SPOKEN, *flags, "--text_mode=adapted", "--adapter_rank=2", "--text_precision=bfloat16",
+        "--epochs=1", "--batch_size=24",
     )  # fmt: skip
+    done = launch("train", *training, f"--init_from={whole[0]}")
     assert done.returncode == 0, done.stderr
+    # The same run by another path, as from another directory.
+    again = launch("train", *training, f"--init_from={os.path.relpath(whole[0], ROOT)}")
+    assert again.returncode == 0, again.stderr
     taken, new = (line for line in done.stdout.splitlines() if line.startswith(("taken", "new:")))
     assert "stem_cmu_mosi-standard_text" in taken
     assert new == "new: encoder_text"

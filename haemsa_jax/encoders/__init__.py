@@ -13,11 +13,19 @@ from haemsa_jax.encoders.interface import (
     register,
     specify,
 )
+from haemsa_jax.encoders.places import (
+    EncoderFolders,
+    folders_from,
+    read_family,
+    read_like,
+    relocated,
+)
 from haemsa_jax.encoders.reading import embed, with_tokens, with_vectors
 
 __all__ = [
     "ENCODERS",
     "Encoder",
+    "EncoderFolders",
     "Pretrained",
     "Tokenised",
     "built",
@@ -25,8 +33,12 @@ __all__ = [
     "embed",
     "encoder_named",
     "encoder_of",
+    "folders_from",
     "parted",
+    "read_family",
+    "read_like",
     "register",
+    "relocated",
     "specify",
     "with_tokens",
     "with_vectors",

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -10,7 +10,7 @@ import numpy as np
 
 from haemsa_jax.config import NetworkConfig, TaskSpec
 from haemsa_jax.data.batches import DeviceSplit
-from haemsa_jax.encoders import Pretrained, check_like, encoder_of
+from haemsa_jax.encoders import EncoderFolders, Pretrained, read_like, relocated
 from haemsa_jax.errors import InputError
 from haemsa_jax.inference.forward import (
     chosen_dataset,
@@ -24,9 +24,6 @@ from haemsa_jax.training.measurement.scoring import probabilities
 from haemsa_jax.training.persistence.trained import Trained, load_trained
 
 BATCH = 64  # samples at once, at most
-
-Folder = str | os.PathLike
-EncoderFolders = Folder | Mapping[str, Folder] | None
 
 
 class Predictor:
@@ -248,20 +245,7 @@ def _read_encoders(
 ) -> dict[str, Pretrained]:
     """By modality the encoders that the network was trained with."""
     specs = {m: spec for m, spec in network.encoders.items() if dataset in spec.datasets}
-    if folders is None:
-        folders = {}
-    elif not isinstance(folders, Mapping):
-        if len(specs) > 1:
-            raise InputError(
-                f"encoder={os.fspath(folders)!r}: there are encoders of {', '.join(specs)}; give "
-                "folders by modality"
-            )
-        folders = dict.fromkeys(specs, folders)
-    read = {}
-    for modality, spec in specs.items():
-        read[modality] = encoder_of(spec).read(os.fspath(folders.get(modality) or spec.encoder))
-        check_like(read[modality], spec)
-    return read
+    return {m: read_like(spec) for m, spec in relocated(specs, folders).items()}
 
 
 def _is_batch(value: Any) -> bool:
