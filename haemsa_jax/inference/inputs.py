@@ -183,6 +183,11 @@ class Reader:
                 lengths[m] = power_of_two(longest + beyond)
         return lengths
 
+    def usual(self) -> dict[str, int]:
+        """Per modality the most tokens that those of training are padded to."""
+        beyond = self.network.reach if any(self.network.context_of(self.dataset)) else 0
+        return {m: power_of_two(self.tokens.get(m, 0) + beyond) for m in self.widths}
+
 
 def power_of_two(number: int) -> int:
     """The smallest one that is not less."""

@@ -1,8 +1,9 @@
 """Predictor: a trained network, from its run directory alone, on whatever of a clip there is."""
 
+import functools
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -18,7 +19,8 @@ from haemsa_jax.inference.forward import (
     make_forward,
     read_by_task,
 )
-from haemsa_jax.inference.inputs import Reader, Utterance, power_of_two
+from haemsa_jax.inference.inputs import Raw, Reader, Utterance, power_of_two
+from haemsa_jax.inference.memory import Capacity
 from haemsa_jax.inference.results import Prediction, named_gates, task_prediction
 from haemsa_jax.training.measurement.scoring import probabilities
 from haemsa_jax.training.persistence.trained import Trained, load_trained
@@ -53,6 +55,14 @@ class Predictor:
             known,
             _read_encoders(network, self.dataset, encoder),
             [m for m in network.widths[self.dataset] if any(m in r for r in self._reads.values())],
+        )
+        self._forward = make_forward(network, self.dataset)
+        self._capacity = Capacity(
+            functools.partial(self._forward, *self._placed),
+            widths=network.widths[self.dataset],
+            window=network.context_of(self.dataset),
+            usual=self._reader.usual(),
+            most=BATCH,
         )
         self._compiled: dict[Any, Any] = {}
         self._lock = threading.Lock()
@@ -137,11 +147,12 @@ class Predictor:
         One of which nothing is known is None, and None is said of it.
         """
         read = self._read(utterances)
-        return [
-            prediction
-            for start in range(0, len(read), BATCH)
-            for prediction in self._run(read[start : start + BATCH], None)
-        ]
+        predictions: list[Prediction | None] = [None] * len(read)
+        for rows in self._capacity.batches([self._reader.lengths([one]) for one in read]):
+            some = self._run([read[row] for row in rows], None)
+            for row, prediction in zip(rows, some, strict=True):
+                predictions[row] = prediction
+        return predictions
 
     def predict_dialogue(self, utterances: Sequence[Utterance | None]) -> list[Prediction | None]:
         """The utterances of one dialogue or video in their order, each with its neighbours.
@@ -152,9 +163,10 @@ class Predictor:
         """
         read = self._read(utterances)
         past, future = self.network.context_of(self.dataset)
+        size = self._capacity.checked(self._reader.lengths(read), _tokens(read), "the dialogue")
         predictions: list[Prediction | None] = []
-        for start in range(0, len(read), BATCH):
-            end = min(start + BATCH, len(read))
+        for start in range(0, len(read), size):
+            end = min(start + size, len(read))
             first = max(0, start - past)
             predictions += self._run(read[first : end + future], (start - first, end - first))
         return predictions
@@ -165,7 +177,7 @@ class Predictor:
         Raises:
           InputError: `predict` would refuse it.
         """
-        return self._reader.read(utterance)
+        return self._read_one(utterance)
 
     def warm_up(self, samples: int = 1, **tokens: int) -> None:
         """Compiles what samples of these lengths need.
@@ -176,7 +188,8 @@ class Predictor:
         """
         widths = self._reader.widths
         blank = {m: np.zeros((count, widths[m]), np.float32) for m, count in tokens.items()}
-        self._run([blank] * min(samples, BATCH), None)
+        size = self._capacity.checked(self._reader.lengths([blank]), _tokens([blank]), "a sample")
+        self._run([blank] * min(samples, size), None)
 
     def _predict(self, utterances: Sequence[Utterance]) -> list[Prediction]:
         """`predict_many` of samples of each of which something is known."""
@@ -189,11 +202,17 @@ class Predictor:
                 read.append({})
                 continue
             try:
-                read.append(self._reader.read(utterance))
+                read.append(self._read_one(utterance))
             except InputError as error:
                 where = f"sample {number}: " if len(utterances) > 1 else ""
                 raise InputError(f"{where}{error}") from error
         return self._reader.encode(read)
+
+    def _read_one(self, utterance: Utterance) -> dict[str, Any]:
+        read = self._reader.read(utterance)
+        features = [{m: x for m, x in read.items() if not isinstance(x, Raw)}]
+        self._capacity.checked(self._reader.lengths(features), _tokens(features), "an utterance")
+        return read
 
     def _run(self, read, span: tuple[int, int] | None) -> list[Prediction | None]:
         """Predictions of utterances: all, strangers to each other, or a span of one dialogue."""
@@ -219,8 +238,7 @@ class Predictor:
         if key not in self._compiled:
             with self._lock:
                 if key not in self._compiled:
-                    forward = make_forward(self.network, self.dataset)
-                    lowered = jax.jit(forward).lower(*self._placed, split, rows)
+                    lowered = jax.jit(self._forward).lower(*self._placed, split, rows)
                     self._compiled[key] = lowered.compile()
         return self._compiled[key]
 
@@ -246,6 +264,11 @@ def _read_encoders(
     """By modality the encoders that the network was trained with."""
     specs = {m: spec for m, spec in network.encoders.items() if dataset in spec.datasets}
     return {m: read_like(spec) for m, spec in relocated(specs, folders).items()}
+
+
+def _tokens(read: Sequence[Mapping[str, np.ndarray]]) -> dict[str, int]:
+    """The tokens of the longest utterance by modality."""
+    return {m: max(len(one.get(m, ())) for one in read) for one in read for m in one}
 
 
 def _is_batch(value: Any) -> bool:
