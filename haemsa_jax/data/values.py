@@ -23,7 +23,10 @@ def shown(value: Any) -> str:
     """A value in a few characters of one line, for messages."""
     if isinstance(value, np.ndarray) and value.ndim:
         return f"an array of shape {value.shape}"
-    words = " ".join(repr(value.item() if isinstance(value, np.generic) else value).split())
+    try:
+        words = " ".join(repr(value.item() if isinstance(value, np.generic) else value).split())
+    except RecursionError:
+        words = f"a {type(value).__name__} that is nested too deeply"
     return words if len(words) <= 60 else f"{words[:57]}..."
 
 

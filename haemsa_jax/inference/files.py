@@ -4,6 +4,7 @@ import csv
 import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,13 @@ import numpy as np
 
 from haemsa_jax import csv_rows
 from haemsa_jax.config import TaskSpec
-from haemsa_jax.data.values import mask, printable
+from haemsa_jax.data.values import identifier, mask, printable
 from haemsa_jax.encoders.text.config import MODALITY as TEXT
 from haemsa_jax.errors import InputError
 from haemsa_jax.inference.inputs import SPEAKER, Utterance
 from haemsa_jax.inference.results import Prediction
 from haemsa_jax.spreadsheet import safe_cell
+from haemsa_jax.writing import draft_of
 
 Reader = Callable[[Path, Mapping[str, int], Path], Iterator["Row"]]
 ID, DIALOGUE, TRANSCRIPT = "id", "dialogue", "transcript"
@@ -87,7 +89,7 @@ def _json_lines(path: Path, modalities: Mapping[str, int], folder: Path) -> Iter
                 continue
             try:
                 values = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:  # the second where it is nested deeply
                 yield Row(f"line {number}", str(number), None, None, f"it is not JSON: {error}")
                 continue
             if not isinstance(values, dict):
@@ -97,13 +99,11 @@ def _json_lines(path: Path, modalities: Mapping[str, int], folder: Path) -> Iter
 
 
 def _row(place: str, number: int, values: dict[str, Any], folder: Path) -> Row:
-    utterance = dict(values)
-    name, dialogue, transcript = (
-        None if value is None or str(value) == "" else str(value)
-        for value in (utterance.pop(key, None) for key in (ID, DIALOGUE, TRANSCRIPT))
-    )
-    name = str(number) if name is None else name
+    utterance, name, dialogue = dict(values), str(number), None
     try:
+        name = _named(utterance, ID) or name
+        dialogue = _named(utterance, DIALOGUE)
+        transcript = _named(utterance, TRANSCRIPT)
         if isinstance(utterance.get("audio"), str):
             utterance["audio"] = _within(folder, utterance["audio"])
         if transcript is not None:
@@ -117,6 +117,16 @@ def _row(place: str, number: int, values: dict[str, Any], folder: Path) -> Row:
     except (OSError, ValueError) as error:  # no such file, no UTF-8, a NUL in the name
         return Row(place, name, dialogue, None, f"its transcript cannot be read: {error}")
     return Row(place, name, dialogue, utterance)
+
+
+def _named(utterance: dict[str, Any], key: str) -> str | None:
+    """Takes a name from a row: words or a number; None where it is not there or empty."""
+    value = utterance.pop(key, None)
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    if isinstance(value, float | np.floating):  # as a column of an array may hold numbers
+        return str(value)
+    return identifier(value, "the row", key)
 
 
 def _within(folder: Path, name: str) -> Path:
@@ -222,6 +232,9 @@ def pieces(rows: Iterator[Row], size: int) -> Iterator[tuple[str | None, list[Ro
 class Writer:
     """Predictions as `.jsonl` (everything) or `.csv` (a value and its spread, or probabilities).
 
+    A context manager. The file takes its place when all is written: what stood there stays where
+    the block raises.
+
     In a `.csv` a quote stands before words that a spreadsheet would take for a formula, as
     `haemsa_jax.spreadsheet` says.
 
@@ -235,18 +248,21 @@ class Writer:
     def __init__(self, path: Path, tasks: Mapping[str, TaskSpec]):
         if path.suffix not in self.FORMATS:
             raise InputError(f"{path}: {path.suffix!r} is unknown; give {', '.join(self.FORMATS)}")
-        self.tasks, self.table = tasks, path.suffix == ".csv"
-        self.file = path.open("w", newline="", encoding="utf-8")
-        self.csv = csv.writer(self.file)
-        if self.table:
-            columns = [ID, *(column for task in tasks.values() for column in _columns(task))]
-            self.csv.writerow(map(safe_cell, columns))
+        self.path, self.tasks, self.table = path, tasks, path.suffix == ".csv"
 
     def __enter__(self):
+        with ExitStack() as stack:
+            draft = stack.enter_context(draft_of(self.path))
+            self.file = stack.enter_context(draft.open("w", newline="", encoding="utf-8"))
+            self.csv = csv.writer(self.file)
+            if self.table:
+                columns = (column for task in self.tasks.values() for column in _columns(task))
+                self.csv.writerow(map(safe_cell, [ID, *columns]))
+            self._stack = stack.pop_all()
         return self
 
-    def __exit__(self, *_):
-        self.file.close()
+    def __exit__(self, *reason):
+        self._stack.__exit__(*reason)
 
     def write(self, row: Row, prediction: Prediction) -> None:
         """One row."""

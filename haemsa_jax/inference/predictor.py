@@ -223,7 +223,16 @@ class Predictor:
         split = self._reader.stack(read, self._reader.lengths(read), groups)
         padded = np.zeros(batch, np.int32)
         padded[: len(rows)] = rows
-        outputs = jax.device_get(self._program(split, padded)(*self._placed, split, padded))
+        try:
+            outputs = jax.device_get(self._program(split, padded)(*self._placed, split, padded))
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            raise InputError(
+                f"the device has not enough memory for {len(rows)} samples of "
+                f"{max(x.shape[1] for x in split.masks.values()):,} tokens at once; give fewer, "
+                "or shorter ones"
+            ) from error
         past, future = (0, 0) if span is None else self.network.context_of(self.dataset)
         predictions: list[Prediction | None] = []
         for place, row in enumerate(rows):
