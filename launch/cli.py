@@ -13,7 +13,8 @@ import jax
 from absl import flags
 
 from haemsa_jax.config import EncoderSpec, NetworkConfig, TrainConfig
-from haemsa_jax.encoders import folders_from, relocated
+from haemsa_jax.encoders import relocated
+from haemsa_jax.encoders.places import folders_from
 from haemsa_jax.errors import PLUGINS, InputError
 from haemsa_jax.models.model import MODELS, config_class, model_named
 from haemsa_jax.reporting.card import COMMANDS, commands_of

@@ -26,7 +26,7 @@ from pathlib import Path
 from absl import flags
 from tqdm import tqdm
 
-from haemsa_jax.encoders import folders_from
+from haemsa_jax.encoders.places import folders_from
 from haemsa_jax.errors import InputError
 from haemsa_jax.inference import Prediction, Predictor
 from haemsa_jax.inference.files import Row, Writer, pieces, read_rows

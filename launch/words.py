@@ -13,12 +13,12 @@ from haemsa_jax.config import EncoderSpec, NetworkConfig, encoder_name
 from haemsa_jax.data import Dataset
 from haemsa_jax.encoders import (
     Pretrained,
-    read_family,
     read_like,
     specify,
     with_tokens,
     with_vectors,
 )
+from haemsa_jax.encoders.places import read_family
 
 
 def describe(family: str, encoder: str, **settings) -> EncoderSpec:

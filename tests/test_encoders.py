@@ -19,7 +19,6 @@ from haemsa_jax.data.batches import device_split, gather
 from haemsa_jax.data.folds import make_partition
 from haemsa_jax.encoders import (
     encoder_named,
-    folders_from,
     read_like,
     register,
     relocated,
@@ -27,6 +26,7 @@ from haemsa_jax.encoders import (
     with_tokens,
     with_vectors,
 )
+from haemsa_jax.encoders.places import folders_from
 from haemsa_jax.errors import InputError
 from haemsa_jax.inference import Predictor
 from haemsa_jax.models import LateFusionConfig, Rates, build, constants_at, variables_of

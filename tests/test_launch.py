@@ -174,6 +174,16 @@ def test_words_of_a_file_are_predicted(launch, whole, tmp_path):
     assert list(said) == ["a", "b", "d"]
     assert said["a"]["sentiment"] == said["d"]["sentiment"] != said["b"]["sentiment"]
     assert float(said["a"]["sentiment: spread"]) > 0
+    before = (tmp_path / "said.csv").read_bytes()
+    bad = ['{"text": "cut \\ud83d"}', '{"text": "so", "speaker": "\\ud83d"}', "[" * 100_000]
+    (tmp_path / "bad.jsonl").write_text("\n".join(bad))
+    done = launch(
+        "predict", f"--run_dir={whole[0]}", f"--input={tmp_path / 'bad.jsonl'}",
+        f"--output={tmp_path / 'said.csv'}",
+    )  # fmt: skip
+    assert done.returncode == 2 and "of its 3 rows none can be predicted" in done.stderr
+    assert all(f"bad.jsonl, line {number}: " in done.stderr for number in (1, 2, 3))
+    assert (tmp_path / "said.csv").read_bytes() == before
     done = launch("predict", *flags, f"--output={tmp_path / 'in.csv'}")
     assert done.returncode == 2 and "is the --input, which would be lost" in done.stderr
     assert len((tmp_path / "in.csv").read_text().splitlines()) == 5

@@ -13,13 +13,7 @@ from haemsa_jax.encoders.interface import (
     register,
     specify,
 )
-from haemsa_jax.encoders.places import (
-    EncoderFolders,
-    folders_from,
-    read_family,
-    read_like,
-    relocated,
-)
+from haemsa_jax.encoders.places import EncoderFolders, read_like, relocated
 from haemsa_jax.encoders.reading import embed, with_tokens, with_vectors
 
 __all__ = [
@@ -33,9 +27,7 @@ __all__ = [
     "embed",
     "encoder_named",
     "encoder_of",
-    "folders_from",
     "parted",
-    "read_family",
     "read_like",
     "register",
     "relocated",
