@@ -14,7 +14,7 @@ import numpy as np
 
 from haemsa_jax import csv_rows
 from haemsa_jax.config import TaskSpec
-from haemsa_jax.data.values import identifier, mask, printable
+from haemsa_jax.data.values import identifier, mask, printable, text
 from haemsa_jax.encoders.text.config import MODALITY as TEXT
 from haemsa_jax.errors import InputError
 from haemsa_jax.inference.inputs import SPEAKER, Utterance
@@ -104,6 +104,9 @@ def _row(place: str, number: int, values: dict[str, Any], folder: Path) -> Row:
         name = _named(utterance, ID) or name
         dialogue = _named(utterance, DIALOGUE)
         transcript = _named(utterance, TRANSCRIPT)
+        for key, value in utterance.items():
+            if isinstance(value, bytes):
+                utterance[key] = text(value, "the row", key)
         if isinstance(utterance.get("audio"), str):
             utterance["audio"] = _within(folder, utterance["audio"])
         if transcript is not None:
@@ -165,7 +168,7 @@ def _csv(path: Path, modalities: Mapping[str, int], folder: Path) -> Iterator[Ro
 def _npz(path: Path, modalities: Mapping[str, int], folder: Path) -> Iterator[Row]:
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = {name: _decoded(file[name]) for name in file.files}
+            arrays = {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, TypeError, AttributeError, BadZipFile) as error:
         raise InputError(f"cannot read {path}, as numpy.savez writes it: {error}") from error
     known = {*modalities, *(m + MASK for m in modalities), ID, DIALOGUE, SPEAKER}
@@ -186,19 +189,12 @@ def _npz(path: Path, modalities: Mapping[str, int], folder: Path) -> Iterator[Ro
     for row in range(next(iter(counts.values()))):
         values = {name: x[row] for name, x in arrays.items() if not name.endswith(MASK)}
         for m in {*modalities} & {*values}:
-            if values[m].dtype.kind == "U":
-                values[m] = str(values[m]) or None
+            if values[m].dtype.kind in "US":
+                values[m] = values[m] if values[m].ndim else values[m].item() or None
             elif m + MASK in arrays:
                 tokens = arrays[m + MASK][row]
                 values[m] = values[m][tokens] if tokens.any() else None
-        if SPEAKER in values:
-            values[SPEAKER] = str(values[SPEAKER])
         yield _row(f"row {row}", row, values, folder)
-
-
-def _decoded(array: np.ndarray) -> np.ndarray:
-    """Bytes as the words that they are in UTF-8."""
-    return np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array
 
 
 def pieces(rows: Iterator[Row], size: int) -> Iterator[tuple[str | None, list[Row]]]:

@@ -81,6 +81,8 @@ class Reader:
         speaker = utterance.get(SPEAKER)
         if speaker is None or (isinstance(speaker, str) and not speaker.strip()):
             speaker = ""
+        if isinstance(speaker, float | np.floating):  # as a column of an array may hold numbers
+            speaker = str(speaker)
         speaker = speaker and identifier(speaker, "the utterance", SPEAKER)
         return {
             modality: self._raw(modality, value, speaker) or self._features(modality, value)

@@ -141,12 +141,12 @@ class Tensors:
         """One of an encoder, float32.
 
         Raises:
-          InputError: it is missing, of another shape, or of codes rather than numbers.
+          InputError: it is missing, of another shape or type, or not finite.
         """
         if name in self._places and self.kind(name) not in FLOATS:
             raise InputError(
-                f"{self.path}: tensor {name} is of type {self.kind(name)}, as in a quantised "
-                f"model; give weights of type {', '.join(FLOATS)}"
+                f"{self.path}: tensor {name} is stored as {self.kind(name)}, as in quantised "
+                f"models, whose scales are not read; take one with {', '.join(FLOATS)}"
             )
         value = np.asarray(self.get(name), np.float32)
         if value.shape != shape:
