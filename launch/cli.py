@@ -12,7 +12,9 @@ from typing import Any
 import jax
 from absl import flags
 
-from haemsa_jax.config import NetworkConfig, TrainConfig
+from haemsa_jax.config import EncoderSpec, NetworkConfig, TrainConfig
+from haemsa_jax.encoders import relocated
+from haemsa_jax.encoders.places import folders_from
 from haemsa_jax.errors import PLUGINS, InputError
 from haemsa_jax.models.model import MODELS, config_class, model_named
 from haemsa_jax.reporting.card import COMMANDS
@@ -241,6 +243,21 @@ def define_trained_flags() -> None:
         None,
         "Networks whose predictions are averaged; by default all seeds, or a search's best.",
     )
+
+
+def define_encoder_flag() -> None:
+    """Where encoders of raw input lie."""
+    flags.DEFINE_multi_string(
+        "encoder",
+        [],
+        "Folder in which the encoder of words lies, if not where it was in training; of several "
+        "encoders MODALITY=FOLDER, the flag once for each.",
+    )
+
+
+def encoders_of(specs: Mapping[str, EncoderSpec]) -> dict[str, EncoderSpec]:
+    """Encoders of a network where `--encoder` says that they lie now."""
+    return relocated(specs, folders_from(flags.FLAGS.encoder, specs))
 
 
 def check_dataset(network: NetworkConfig) -> None:

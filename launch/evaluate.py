@@ -67,6 +67,7 @@ _BESIDE = flags.DEFINE_list(
 )
 cli.define_resident_flag()
 recording.define_flags()
+cli.define_encoder_flag()
 
 
 def main() -> None:
@@ -129,7 +130,7 @@ def _check_flags() -> None:
 
 
 def _load(name, splits, encoders):
-    return words.load(name, _DATA_DIR.value, splits, encoders)
+    return words.load(name, _DATA_DIR.value, splits, cli.encoders_of(encoders))
 
 
 def _best_possible(dataset: str, task: str) -> dict[str, float]:

@@ -12,27 +12,26 @@ from pathlib import Path
 
 from absl import flags
 
-from haemsa_jax.encoders import check_like
-from haemsa_jax.encoders.text import MODALITY, read_pretrained, write_pretrained
+from haemsa_jax.encoders import read_like
+from haemsa_jax.encoders.text import MODALITY, write_pretrained
 from haemsa_jax.structure.warm_start import trained_encoder
 from haemsa_jax.training.persistence.trained import load_trained
 
-from . import program
+from . import cli, program
 
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "Directory of a trained run.", required=True)
 _NETWORK = flags.DEFINE_integer(
     "network", None, "Which of several seeds, 0 for the first; by default the best on validation."
 )
 _OUTPUT = flags.DEFINE_string("output", None, "Folder that is made.", required=True)
+cli.define_encoder_flag()
 
 
 def main() -> None:
     trained = load_trained(_RUN_DIR.value)
     params = trained_encoder(trained, MODALITY, _NETWORK.value)
-    spec = trained.experiment.network.encoders[MODALITY]
-    published = read_pretrained(spec.encoder)
-    check_like(published, spec)
-    write_pretrained(published, params, _OUTPUT.value)
+    spec = cli.encoders_of(trained.experiment.network.encoders)[MODALITY]
+    write_pretrained(read_like(spec), params, _OUTPUT.value)
     print(f"written: {_OUTPUT.value}: {spec.encoder} as {Path(_RUN_DIR.value)} trained it")
 
 

@@ -7,35 +7,36 @@ INPUT is `.jsonl` (an object a line: `text` as words or numbers, `audio`, `visio
 [tokens][width], any of them; `id`, `speaker`), `.csv` (`text`, `audio`, `id`, `speaker`) or `.npz`
 (an array [samples, tokens, width] by modality, with `MODALITY_mask`). Of a network whose audio was
 made by openSMILE, `audio` may name a recording; `transcript` may name a file with the words: files
-beside INPUT or below, or where --files_from says. Rows
-next to each other with the same `dialogue` are each other's context. A row that cannot be read is
-reported with its place, left out and counted; the others are predicted as if nothing were known of
-it, and the exit status is 1.
+beside INPUT or below, or where --files_from says. Rows next to each other with the same `dialogue`
+are each other's context. A row that cannot be predicted, also because it has more tokens than
+memory is used for, is reported with its place, left out and counted; the others are predicted as if
+nothing were known of it, and the exit status is 1.
 
 OUTPUT is `.jsonl` (value, probabilities, spread over networks, and gate weights of each level) or
 `.csv` (value, with the spread of a regression and the probabilities of classes). A task that reads
-nothing of what a row has is left out of it.
+nothing of what a row has is left out of it. It takes its place when all rows are predicted: what
+stood there before stays until then.
 """
 
 import dataclasses
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from absl import flags
 from tqdm import tqdm
 
+from haemsa_jax.encoders.places import folders_from
 from haemsa_jax.errors import InputError
-from haemsa_jax.inference import Predictor
+from haemsa_jax.inference import Prediction, Predictor
 from haemsa_jax.inference.files import Row, Writer, pieces, read_rows
 from haemsa_jax.inference.predictor import BATCH
+from haemsa_jax.training.persistence.trained import load_trained
 
 from . import cli, program
 
 _INPUT = flags.DEFINE_string("input", None, "File of samples.", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "File of predictions.", required=True)
-_ENCODER = flags.DEFINE_string(
-    "encoder", None, "Where the text encoder lies, if not where it was in training."
-)
 _FILES_FROM = flags.DEFINE_string(
     "files_from",
     None,
@@ -43,18 +44,22 @@ _FILES_FROM = flags.DEFINE_string(
 )
 
 cli.define_trained_flags()
+cli.define_encoder_flag()
 
 
 def main() -> None:
     given, source, target = flags.FLAGS, Path(_INPUT.value), Path(_OUTPUT.value)
     if source.resolve() == target.resolve():
         raise InputError(f"--output={target} is the --input, which would be lost; name another")
-    predictor = Predictor.from_checkpoint(
-        given.run_dir, given.dataset, given.networks, _ENCODER.value
-    )
+    trained = load_trained(given.run_dir)
+    folders = folders_from(given.encoder, trained.experiment.network.encoders)
+    predictor = Predictor(trained, given.dataset, given.networks, folders)
     files_from = None if _FILES_FROM.value is None else Path(_FILES_FROM.value)
     rows = read_rows(source, predictor.widths, files_from=files_from)
     good, bad = 0, 0
+
+    def report(row: Row, error: str) -> None:
+        tqdm.write(f"{source}, {row.place}: {error}", file=sys.stderr)
 
     def read(row: Row) -> Row:
         """Once: recordings take a while. One that cannot be read keeps its place, empty."""
@@ -63,22 +68,50 @@ def main() -> None:
                 raise InputError(row.error)
             return dataclasses.replace(row, utterance=predictor.read(row.utterance))
         except InputError as error:
-            tqdm.write(f"{source}, {row.place}: {error}", file=sys.stderr)
+            report(row, str(error))
             return dataclasses.replace(row, utterance=None)
 
     with Writer(target, predictor.tasks) as writer, tqdm(unit="row", dynamic_ncols=True) as bar:
         for dialogue, piece in pieces(map(read, rows), BATCH):
-            predict = predictor.predict_many if dialogue is None else predictor.predict_dialogue
-            predictions = predict([row.utterance for row in piece])
+            predictions = _predictions(predictor, dialogue, piece, report)
             for row, one in zip(piece, predictions, strict=True):
                 if one is not None:
                     writer.write(row, one)
             good += sum(one is not None for one in predictions)
             bad += predictions.count(None)
             bar.update(len(piece))
+        if not good:
+            raise InputError(
+                f"--input={source}: of its {bad} rows none can be predicted; {target} is left as "
+                "it was"
+            )
     print(f"written: {target}, {good} rows" + (f"; {bad} left out" if bad else ""))
     if bad:
         sys.exit(1)
+
+
+def _predictions(
+    predictor: Predictor,
+    dialogue: str | None,
+    piece: list[Row],
+    report: Callable[[Row, str], None],
+) -> list[Prediction | None]:
+    """Of the rows of a dialogue, or of others; None of those that cannot be predicted."""
+    predict = predictor.predict_many if dialogue is None else predictor.predict_dialogue
+    try:
+        predictions = predict([row.utterance for row in piece])
+    except InputError as error:
+        if dialogue is None and len(piece) > 1:  # some of them may be predicted alone
+            return [one for row in piece for one in _predictions(predictor, None, [row], report)]
+        for row in piece:
+            if row.utterance is not None:
+                report(row, str(error))
+        return [None] * len(piece)
+    for place, one in enumerate(predictions):
+        if one is not None and not one.finite:
+            report(piece[place], "what is predicted is no finite number; look at its features")
+            predictions[place] = None
+    return predictions
 
 
 def run() -> None:

@@ -18,8 +18,10 @@ import dataclasses
 from pathlib import Path
 
 from absl import flags
+from flax.traverse_util import flatten_dict
 
 from haemsa_jax.config import NetworkConfig, TrainConfig
+from haemsa_jax.data.fingerprint import fingerprint_of
 from haemsa_jax.errors import InputError
 from haemsa_jax.evolution.outcome import SavedGenome, begin, read_genome
 from haemsa_jax.models import default_structure, overlaid
@@ -148,7 +150,11 @@ def _warm(start: Start, network: NetworkConfig, config: TrainConfig) -> Start:
     warm = take(network, config, trained)
     print(f"taken from {_INIT_FROM.value}: {', '.join(warm.taken)}")
     print(f"new: {', '.join(warm.new) or 'nothing'}", flush=True)
-    whence = {"init_from": _INIT_FROM.value, "step": trained.progress.get("best_step")}
+    whence = {
+        "init_from": _INIT_FROM.value,
+        "step": trained.progress.get("best_step"),
+        "fingerprint": fingerprint_of(flatten_dict(warm.params, sep="/")),
+    }
     params = overlaid(start.params, warm.params)
     return Start(start.structure, params, {**start.origin, **whence})
 

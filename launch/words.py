@@ -1,6 +1,7 @@
 """Data sets with encoders: which raw input there is, and what the encoders make of it."""
 
 import functools
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,12 @@ from haemsa_jax.config import EncoderSpec, NetworkConfig, encoder_name
 from haemsa_jax.data import Dataset
 from haemsa_jax.encoders import (
     Pretrained,
-    check_like,
-    encoder_named,
+    read_like,
     specify,
     with_tokens,
     with_vectors,
 )
+from haemsa_jax.encoders.places import read_family
 
 
 def describe(family: str, encoder: str, **settings) -> EncoderSpec:
@@ -25,18 +26,14 @@ def describe(family: str, encoder: str, **settings) -> EncoderSpec:
     return specify(read_encoder(family, encoder), encoder, datasets=(), **settings)
 
 
-@functools.cache
-def read_encoder(family: str, name: str) -> Pretrained:
-    """The encoder's weights and tokeniser; read when it is needed, once."""
-    return encoder_named(family).read(name)
+# An encoder's weights and tokeniser; read when it is needed, once.
+read_encoder = functools.cache(read_family)
 
 
 def weights(network: NetworkConfig) -> dict[str, Any]:
     """First weights that a network does not draw: its encoders', where some are within."""
     specs = {m: network.encoders[m] for m in network.encoded()}
-    return {
-        encoder_name(m): read_encoder(spec.family, spec.encoder).params for m, spec in specs.items()
-    }
+    return {encoder_name(m): read_like(spec, read_encoder).params for m, spec in specs.items()}
 
 
 def load(
@@ -51,8 +48,7 @@ def load(
     """
     dataset = haemsa_datasets.load(name, data_dir, splits)
     for spec in encoders.values():
-        pretrained = read_encoder(spec.family, spec.encoder)
-        check_like(pretrained, spec)
+        pretrained = read_like(spec, read_encoder)
         if spec.within:
             dataset = with_tokens(dataset, pretrained, spec.max_tokens)
         else:
@@ -68,4 +64,8 @@ def _embedded(dataset: Dataset, pretrained: Pretrained, spec: EncoderSpec, cache
             bar.update(done - bar.n)
 
         pooled = spec.mode == "pooled"
-        return with_vectors(dataset, pretrained, spec.max_tokens, cache, report, pooled=pooled)
+        return with_vectors(dataset, pretrained, spec.max_tokens, cache, report, pooled, _told)
+
+
+def _told(line: str) -> None:
+    tqdm.write(line, file=sys.stderr)

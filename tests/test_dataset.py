@@ -7,6 +7,7 @@ import pytest
 from samples import TASKS, WIDTHS, make_split
 
 from haemsa_jax.data import Dataset
+from haemsa_jax.data.batches import device_split
 from haemsa_jax.errors import InputError
 
 
@@ -89,6 +90,23 @@ SEEN = next(zip(*np.nonzero(SPLIT.masks["text"]), strict=True))  # a (row, token
             {"labels": SPLIT.labels | {"mood": SPLIT.labels["mood"].astype(float)}},
             ["'mood'", "float64", "int32"],
         ),
+        ({"words": [None, *[""] * 9]}, ["sample '0-0'", "words is None; expected a string"]),
+        ({"words": [*[""] * 9, np.nan]}, ["sample '0-9'", "words is nan"]),
+        ({"words": ["cut \ud83d", *[""] * 9]}, ["sample '0-0'", "half of a character"]),
+        ({"words": "ten letter"}, ["words is 'ten letter'; expected a list"]),
+        ({"speakers": [["me"], *[""] * 9]}, ["sample '0-0'", "speakers is ['me']"]),
+        ({"ids": [None, *SPLIT.ids[1:]]}, ["sample 0", "ids is None"]),
+        ({"group": np.array(["a"] * 10)}, ["group", "<U1", "return_inverse"]),
+        ({"group": [0] * 10}, ["group is a list"]),
+        ({"group": np.zeros(10)}, ["group", "float64"]),
+        ({"masks": SPLIT.masks | {"audio": [[True]] * 10}}, ["mask of audio is a list"]),
+        (
+            {"features": SPLIT.features | {"text": SPLIT.features["text"].astype(object)}},
+            ["text features", "object", "real numbers"],
+        ),
+        ({"labels": SPLIT.labels | {"score": np.array(["1"] * 10)}}, ["'score'", "<U1", "real"]),
+        ({"labels": SPLIT.labels | {"score": np.array([None] * 10)}}, ["'score'", "object"]),
+        ({"labels": SPLIT.labels | {"score": [0.0] * 10}}, ["'score'", "is a list"]),
     ],
 )
 def test_errors_name_sample_and_rule(changes, words):
@@ -120,3 +138,18 @@ def test_padding_and_unlabelled_samples_may_hold_anything():
     }
     tags = np.where(SPLIT.labelled["tags"][:, None], SPLIT.labels["tags"], np.nan)
     dataset(features=features, labels=SPLIT.labels | {"tags": tags})
+
+
+def test_texts_may_come_as_arrays_or_bytes():
+    words = np.array([f"ä {row}" for row in range(10)])
+    made = dataset(words=words, ids=np.array(SPLIT.ids), speakers=[b"me"] * 10).splits["train"]
+    assert made.words == words.tolist() and made.speakers == ["me"] * 10 and made.ids == SPLIT.ids
+    assert all(type(x) is str for x in (*made.words, *made.ids, *made.speakers))
+
+
+def test_numbers_of_groups_keep_64_bits():
+    """Three dialogues whose numbers are the same in 32 bits."""
+    group = np.repeat([0, 1 << 32, 1 << 40], (3, 4, 3)).astype(np.int64)
+    made = dataset(group=group).splits["train"]
+    assert device_split(made).group.tolist() == [0] * 3 + [1] * 4 + [2] * 3
+    assert device_split(made).group.dtype == np.int32

@@ -8,7 +8,11 @@ from test_datasets_words import REAL, failure, prepared, real_data
 
 import haemsa_datasets
 from haemsa_datasets.cmu_mosi.misa import read_file
+from haemsa_datasets.iemocap.conversational import read_conversational
+from haemsa_datasets.iemocap.mult import read_mult
+from haemsa_jax.errors import InputError
 
+VIDEOS = [f"Ses0{1 + (i > 7) * 4}F_{i:02d}" for i in range(12)]
 RNG = np.random.default_rng(0)
 CONVERSATIONS = {"mmgcn": (100, 1582, 342), "dialoguernn": (100, 100, 512)}
 
@@ -81,7 +85,7 @@ def test_iemocap_utterances_that_cannot_be(tmp_path, change, words):
 
 def conversations(widths, change=lambda parts: None):
     """Twelve dialogues of two sessions, of two to four utterances."""
-    videos = [f"Ses0{1 + (i > 7) * 4}F_{i:02d}" for i in range(12)]
+    videos = VIDEOS
     counts = {video: 2 + i % 3 for i, video in enumerate(videos)}
     each = lambda make: {v: [make(v, t) for t in range(n)] for v, n in counts.items()}  # noqa: E731
     text, audio, vision = (each(lambda v, t, w=w: RNG.normal(size=w)) for w in widths)
@@ -142,6 +146,67 @@ def test_iemocap_that_does_not_fit(tmp_path):
     assert "expected a tuple of nine" in failure("iemocap/mmgcn", tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("part", "value", "message"),
+    [
+        (2, 2.7, "utterance 1: label 2.7 is none of 0 to 5; give the number of the class"),
+        (2, "xxx", "utterance 1: label 'xxx' is none"),
+        (2, None, "utterance 1: label None is none"),
+        (2, float("nan"), "utterance 1: label nan is none"),
+        (2, [0, 1, 0, 0, 0, 0], "utterance 1: label [0, 1, 0, 0, 0, 0] is none"),
+        (1, None, "utterance 1: speakers is None; expected a string"),
+        (6, ["a", "b"], "utterance 1: words is ['a', 'b']; expected a string"),
+        (4, [1.0, None], "utterance 1, row 1: audio is None; expected numbers"),
+    ],
+)
+def test_iemocap_values_of_another_kind(tmp_path, part, value, message):
+    def change(parts):
+        parts[part]["Ses01F_01"][1] = value
+
+    path = save(tmp_path, "IEMOCAP_features.pkl", conversations((1, 1, 1), change))
+    with pytest.raises(InputError) as caught:
+        read_conversational(path.parent, {"text": 1, "audio": 1, "vision": 1})
+    assert f"{path}, dialogue Ses01F_01, {message}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (7, ["Ses01F_00", 1.5], "train ids is 1.5; expected a string"),
+        (8, None, "test ids is None; expected a list"),
+        (
+            0,
+            dict.fromkeys([f"Ses01F_{i:02d}" for i in range(8)], "names"),
+            "names is 'names'; expected a list of values",
+        ),
+    ],
+)
+def test_iemocap_parts_of_another_kind(tmp_path, place, value, message):
+    def change(parts):
+        parts[place] = value
+
+    path = save(tmp_path, "IEMOCAP_features.pkl", conversations((1, 1, 1), change))
+    with pytest.raises(InputError) as caught:
+        read_conversational(path.parent, {"text": 1, "audio": 1, "vision": 1})
+    assert message in str(caught.value)
+
+
+def test_iemocap_of_bytes(tmp_path):
+    def change(parts):
+        for place in range(7):
+            parts[place] = {video.encode(): x for video, x in parts[place].items()}
+        for place in (1, 6):
+            parts[place] = {v: [x.encode() for x in xs] for v, xs in parts[place].items()}
+        parts[7] = {video.encode() for video in parts[7]}  # those of the test split are strings
+        parts[2] = {video: np.array(x, float)[:, None] for video, x in parts[2].items()}
+
+    path = save(tmp_path, "IEMOCAP_features.pkl", conversations((1, 1, 1), change))
+    splits = read_conversational(path.parent, {"text": 1, "audio": 1, "vision": 1})
+    first = splits["validation"][0]
+    assert (first.id, first.words, first.speaker) == ("Ses01F_00_0", "caf\xe9 0", "M")
+    assert [len(splits[name]) for name in ("train", "validation", "test")] == [21, 2, 13]
+
+
 # --- MulT ----------------------------------------------------------------------------------------
 
 WIDTHS = {"text": 300, "audio": 74, "vision": 35}
@@ -187,11 +252,39 @@ def test_mult_of_another_format(tmp_path):
     content = mult(False)
     content["valid"]["labels"] = content["valid"]["labels"][:, :3]
     save(tmp_path, "iemocap_data.pkl", content)
-    assert "labels have shape (3, 3, 2); expected (N, 4, 2)" in failure("iemocap/mult", tmp_path)
+    assert "labels has shape (3, 3, 2); expected (N, 4, 2)" in failure("iemocap/mult", tmp_path)
     content = mult(False)
     content["train"]["id"] = content["train"]["id"][:2]
     save(tmp_path, "iemocap_data.pkl", content)
-    assert "'train': 2 ids; expected 3" in failure("iemocap/mult", tmp_path)
+    assert "'train': id has 2 values; expected 3" in failure("iemocap/mult", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"audio": [np.ones((n, 74)) for n in (3, 2, 3)]}, "audio has shape (2, 74) in sample 1"),
+        ({"labels": None}, "labels is None; expected numbers"),
+        ({"id": np.array([["a", "0.1"]] * 3)}, "sample 0: id is an array of shape (2,)"),
+        ({"id": [b"a", b"b", b"\xff"]}, "sample 2: id is b'\\xff', which is not UTF-8"),
+    ],
+)
+def test_mult_values_of_another_kind(tmp_path, fields, message):
+    content = mult(False)
+    content["train"] |= fields
+    path = save(tmp_path, "iemocap_data.pkl", content)
+    with pytest.raises(InputError) as caught:
+        read_mult(path.parent, WIDTHS)
+    assert f"{path}, 'train'" in str(caught.value) and message in str(caught.value)
+
+
+def test_mult_of_bytes(tmp_path):
+    content = mult(False)
+    content["train"]["id"] = np.array([[b"a"], [b"b"], [b"c"]])
+    content = {k.encode(): {n.encode(): x for n, x in f.items()} for k, f in content.items()}
+    path = save(tmp_path, "iemocap_data.pkl", content)
+    assert [x.id for x in read_mult(path.parent, WIDTHS)["train"]] == [
+        "train_0_a", "train_1_b", "train_2_c"
+    ]  # fmt: skip
 
 
 # --- MOSEI's emotions ----------------------------------------------------------------------------
@@ -215,6 +308,10 @@ def test_emotions_of_mosei(tmp_path):
     assert list(dataset.tasks) == ["sentiment", "emotions"]
     expected = [[0, 1, 0, 1, 0, 0], [1, 0, 0, 0, 0, 0]]
     np.testing.assert_array_equal(dataset.splits["test"].labels["emotions"], expected)
+    intensities[0][3] = np.nan  # would count as an emotion that is not there
+    save(tmp_path, "unaligned_50.pkl", mosei({"emotion_labels": intensities}))
+    message = failure("cmu_mosei/mmsa_unaligned_emotions", tmp_path)
+    assert "'train', sample 0: emotion_labels is not finite" in message
     save(tmp_path, "aligned_50.pkl", mosei({}))
     assert list(prepared("cmu_mosei/mmsa_aligned", tmp_path).tasks) == ["sentiment"]
 
@@ -222,7 +319,7 @@ def test_emotions_of_mosei(tmp_path):
 def test_emotions_that_are_not_there(tmp_path):
     save(tmp_path, "unaligned_50.pkl", mosei({}))
     message = failure("cmu_mosei/mmsa_unaligned_emotions", tmp_path)
-    assert "emotion_labels has shape (0,); expected (2, 6), the intensities of happy" in message
+    assert "field 'emotion_labels' is missing, the intensities of happy" in message
 
 
 # --- MISA ----------------------------------------------------------------------------------------
@@ -263,3 +360,42 @@ def test_misa_of_another_format(tmp_path):
     assert "train.pkl, sample 0: expected ((word ids" in failure("cmu_mosi/misa", tmp_path)
     save(tmp_path, "train.pkl", {"a": 1})
     assert "expected a list of samples, not a dict" in failure("cmu_mosi/misa", tmp_path)
+
+
+def misa_sample(words=("so", b"what"), counts=(2, 2, 2), label=((1.5,),), name="v[3]"):
+    ids, vision, audio = counts
+    features = np.ones((vision, 47), np.float32), np.ones((audio, 74), np.float32)
+    return (
+        (np.arange(ids), *features, words if isinstance(words, str) else list(words)),
+        label,
+        name,
+    )
+
+
+def test_misa_words_and_ids_may_be_bytes(tmp_path):
+    (sample,) = read_file(save(tmp_path, "train.pkl", [misa_sample(name=b"v[3]")]))
+    assert (sample.id, sample.group, sample.turn, sample.words) == ("v[3]", "v", 3, "so what")
+    assert sample.labels == {"sentiment": 1.5}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"words": "so"}, "words is 'so'; expected a list of values, one a word"),
+        ({"words": ["so", None]}, "word 1: words is None; expected a string"),
+        ({"words": [["so"], "what"]}, "word 0: words is ['so']; expected a string"),
+        ({"words": ["so", b"\xe9"]}, "word 1: words is b'\\xe9', which is not UTF-8"),
+        ({"counts": (3, 2, 2)}, "word ids has 3 values; expected 2, one a word"),
+        ({"counts": (2, 3, 2)}, "vision has shape (3, 47); expected (2, 47)"),
+        ({"counts": (2, 2, 1)}, "audio has shape (1, 74); expected (2, 74)"),
+        ({"label": "1.5"}, "label is '1.5'; expected numbers"),
+        ({"label": [[1.0, 0.0]]}, "label has 2 values; expected one number"),
+        ({"name": None}, "id is None; expected a string"),
+        ({"name": "v[x]"}, "id 'v[x]' is not of the form VIDEO[segment]"),
+    ],
+)
+def test_misa_values_of_another_kind(tmp_path, change, message):
+    path = save(tmp_path, "train.pkl", [misa_sample(), misa_sample(**change)])
+    with pytest.raises(InputError) as caught:
+        read_file(path)
+    assert f"{path}, sample 1" in str(caught.value) and message in str(caught.value)

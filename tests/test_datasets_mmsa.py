@@ -131,7 +131,7 @@ def first(**fields):
         ),
         (
             first(regression_labels=np.array([0.0, 1.0])),
-            "'train': 2 regression_labels; expected 3, one a sample",
+            "'train': regression_labels has 2 values; expected 3, one a sample",
         ),
         (
             first(id=["a$_$1", "b[2]", "c$_$3"]),
@@ -142,6 +142,24 @@ def first(**fields):
             "sample 'trainA$_$1' has no modality at all; at least one of text, audio, vision",
         ),
         (first(id=["testA$_$1", "x$_$1", "y$_$1"]), "id 'testA$_$1' was already used in"),
+        (first(id=["a$_$1", "a$_$01", "b$_$2"]), "'a$_$01' and 'a$_$1' are both at place 1 of 'a'"),
+        (first(id=["a$_$1", "a$_$", "b$_$2"]), "sample 1: id 'a$_$' is not of the form"),
+        (first(id=["a$_$1", None, "b$_$2"]), "'train', sample 1: id is None; expected a string"),
+        (first(id=None), "'train': id is None; expected a list of values, one a sample"),
+        (first(raw_text=[["a"], "b", "c"]), "sample 0: raw_text is ['a']; expected a string"),
+        (first(raw_text=["a", None, "c"]), "sample 1: raw_text is None; expected a string"),
+        (first(raw_text=["a", "b", b"\xe9"]), "sample 2: raw_text is b'\\xe9', which is not UTF-8"),
+        (first(raw_text=["a\ud83d", "b", "c"]), "sample 0: raw_text 'a\\ud83d' holds half of a"),
+        (first(raw_text=list("abcd")), "raw_text has 4 values; expected 3, one a sample"),
+        (first(raw_text="abc"), "raw_text is 'abc'; expected a list of 3 values"),
+        (first(audio_lengths=[4, 9]), "audio_lengths has 2 values; expected 3, one a sample"),
+        (first(audio_lengths=4), "audio_lengths has shape (); expected (3,)"),
+        (first(audio_lengths=["a", "b", "c"]), "sample 0: audio_lengths is 'a'; expected numbers"),
+        (first(audio=[np.ones((n, 5)) for n in (4, 9, 1)]), "audio has shape (9, 5) in sample 1"),
+        (first(regression_labels=["1", "2", "3"]), "regression_labels is '1'; expected numbers"),
+        (first(regression_labels=[1.0, None, 2.0]), "sample 1: regression_labels is None"),
+        (first(text_bert=np.ones((2, 3, 6))), "text_bert has shape (2, 3, 6); expected (3, 3, T)"),
+        (first(text_bert=[[[1]] * 3, [[1, 2]] * 3, [[1]] * 3]), "text_bert has shape (3, 2) in"),
         (
             lambda c: c.update(valid={name: field[:0] for name, field in c["valid"].items()}),
             "split 'validation' is empty",
@@ -153,6 +171,26 @@ def test_mmsa_files_that_do_not_fit(tmp_path, change, message):
     found = failure("mmsa_unaligned", tmp_path / "raw", tmp_path)
     assert message in found
     assert str(path) in found or "is empty" in found
+
+
+def test_mmsa_of_bytes_and_other_containers(tmp_path):
+    """Byte ids kept their `b'...'`, which put clip 10 before clip 9."""
+
+    def encode(content):
+        for key, split in [*content.items()]:
+            split["id"] = [name.encode() for name in split["id"]]
+            split["raw_text"] = np.array([word.encode() for word in split["raw_text"]])
+            split["audio_lengths"] = np.array(split["audio_lengths"])[:, None]
+            split["vision_lengths"] = None
+            split["audio"] = list(split["audio"])
+            content[key.encode()] = {name.encode(): x for name, x in content.pop(key).items()}
+
+    write_mmsa(tmp_path, front=False, aligned=False, change=encode)
+    haemsa_datasets.prepare("cmu_mosi/mmsa_unaligned", tmp_path / "raw", tmp_path)
+    test = haemsa_datasets.load("cmu_mosi/mmsa_unaligned", tmp_path, ["test"]).splits["test"]
+    assert test.ids == ["testA$_$1", "testB$_$9", "testB$_$10"]
+    assert test.words == ["the first", "earlier", "later"]
+    assert test.masks["audio"].sum(axis=1).tolist() == [4, 1, 9]
 
 
 def test_mmsa_file_that_runs_code(tmp_path):

@@ -68,6 +68,49 @@ def test_python_2_pickle(tmp_path):
     assert read["name"] == "café"
 
 
+def test_python_2_strings_are_utf_8_where_they_can_be(tmp_path):
+    """Strings in both encodings, and an array whose bytes would be valid UTF-8."""
+    path = tmp_path / "old.pkl"
+    path.write_bytes(
+        b"\x80\x02}(U\x04k\xc3\xa9yU\x05caf\xc3\xa9U\x01bU\x04caf\xe9U\x01c"
+        b"cnumpy.core.multiarray\nscalar\ncnumpy\ndtype\nU\x02u2K\x00K\x01\x87R"
+        b"(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tbU\x02\xc3\xa9\x86Ru."
+    )
+    assert read_pickle(path) == {"kéy": "café", "b": "café", "c": 0xA9C3}
+
+
+def test_lone_surrogates_of_python_3_stay(tmp_path):
+    text = "cut \ud83d, \udc94"
+    assert read_pickle(write(tmp_path / "a.pkl", [text], 2)) == [text]
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_names_of_numpy_1_16_0(tmp_path, protocol):
+    path = write(tmp_path / "a.pkl", {"x": np.arange(3.0), "y": np.float32(2.5)}, protocol)
+    old, new = b"numpy.core._multiarray_umath", b"numpy._core.multiarray"
+    content = path.read_bytes()
+    if protocol == 4:  # strings stand behind their lengths
+        old, new = (b"\x8c" + bytes([len(x)]) + x for x in (old, new))
+        frame = content[:2] + content[11:]  # without the frame, whose length would be another
+        content = frame
+    assert new in content
+    path.write_bytes(content.replace(new, old))
+    read = read_pickle(path)
+    assert read["x"].tolist() == [0, 1, 2] and read["y"] == 2.5
+
+
+@pytest.mark.parametrize("content", [CONTENT, {"id": "ab"}], ids=["arrays", "texts alone"])
+def test_pickles_in_text_mode_are_called_so(tmp_path, content):
+    path = write(tmp_path / "a.pkl", content, 0)
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    with pytest.raises(InputError, match=r"written or copied in text mode.*in binary mode"):
+        read_pickle(path)
+    path = write(tmp_path / "a.pkl", {"x": np.zeros(1)}, 2)
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    with pytest.raises(InputError, match=r"written or copied in text mode"):
+        read_pickle(path)
+
+
 @pytest.mark.skipif(not REAL.is_dir(), reason="real data: none at $HAEMSA_DATA")
 def test_the_pickle_that_misa_users_have():
     samples = read_pickle(REAL / "cmu_mosi" / "misa_dev.pkl")
@@ -135,6 +178,14 @@ def test_a_dtype_with_forged_flags_gets_no_pointers(tmp_path):
         b"(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89U\x08\x01\x01\x01\x01\x01\x01\x01\x01tb."
     )
     with pytest.raises(InputError, match="cannot be read as a pickle of NumPy arrays"):
+        read_pickle(path)
+
+
+@pytest.mark.parametrize("put", [b"r\xff\xff\xff\x7f", b"p2000000000\n"])
+def test_a_damaged_number_of_a_value_takes_no_memory(tmp_path, put):
+    path = tmp_path / "a.pkl"
+    path.write_bytes(b"\x80\x02U\x02ab" + put + b".")
+    with pytest.raises(InputError, match=r"damaged: it has a value number 2\d+ after 2 operations"):
         read_pickle(path)
 
 

@@ -265,6 +265,23 @@ def test_a_column_without_any_finite_training_value_becomes_zero(splits, tmp_pat
         (lambda s: s["test"][0].labels.update(score=1.5), "is not a number in [-1, 1]"),
         (lambda s: s["test"][0].labels.update(mood=2), "is not a class number from 0 to 1"),
         (lambda s: s["test"][0].labels.update(tags=[1, 0]), "is not 3 times 0 or 1"),
+        (
+            lambda s: s["test"][0].labels.update(score=None),
+            "row d0: label for task 'score' of sample 'd0' is None; expected numbers",
+        ),
+        (lambda s: s["test"][0].labels.update(score="0.5"), "is '0.5'; expected numbers"),
+        (lambda s: s["test"][0].labels.update(anger=1), "labels 'anger' is missing or unknown"),
+        (lambda s: s["test"][0].features.pop("audio"), "features 'audio' is missing or unknown"),
+        (
+            lambda s: s["test"][0].features.update(audio=np.array([["1", "2"]])),
+            "row d0: audio features are an array of shape (1, 2); expected an array of numbers",
+        ),
+        (lambda s: s["test"].append(sample("e0", words=None)), "row e0: words is None; expected"),
+        (lambda s: s["test"].append(sample("e0", words="\ud83d")), "holds half of a character"),
+        (lambda s: s["test"].append(sample("e0", group=3)), "row e0: group is 3; expected a str"),
+        (lambda s: s["test"].append(sample("e0", turn="1")), "row e0: turn is '1'; expected a w"),
+        (lambda s: s["test"].append(sample("")), "id or group is empty"),
+        (lambda s: s["train"].append(sample("a00", "a")), "'a00' and 'a0' are both at place 0"),
     ],
 )
 def test_what_does_not_fit_is_named_and_nothing_is_left(splits, tmp_path, change, message):
@@ -320,6 +337,32 @@ def test_what_was_prepared_stays_where_the_new_cannot_take_its_place(splits, tmp
         haemsa_datasets.prepare("tiny", None, tmp_path, overwrite=True)
     assert len(haemsa_datasets.load("tiny", tmp_path).splits["test"]) == 1
     assert [path.name for path in (tmp_path / "tiny").iterdir()] == ["1.2.0"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "garbage", "gone", "of another"])
+@pytest.mark.parametrize(
+    "file", ["features.json", "metadata.json", "dataset_info.json", "tiny-train.array_record*"]
+)
+def test_a_damaged_file_is_named_and_how_to_make_it_again(splits, tmp_path, file, damage):
+    haemsa_datasets.prepare("tiny", None, tmp_path)
+    (path,) = tmp_path.glob(f"tiny/1.2.0/{file}")
+    if damage == "gone":
+        path.unlink()
+    elif damage == "of another":
+        other = path.with_name(path.name.replace("train", "test"))
+        path.write_bytes(other.read_bytes() if "record" in file else b"{}")
+    else:
+        whole = path.read_bytes()
+        path.write_bytes({"cut": whole[: len(whole) // 2], "empty": b""}.get(damage, b"x" * 99_999))
+    with pytest.raises(InputError) as caught:
+        haemsa_datasets.load("tiny", tmp_path)
+    assert f"prepare_data --dataset=tiny --data_dir={tmp_path}" in str(caught.value)
+    if (file, damage) != ("dataset_info.json", "gone"):
+        named = path.name if damage != "gone" else file
+        assert named in str(caught.value) and "is damaged (" in str(caught.value)
+        assert "--overwrite`" in str(caught.value) and "\n" not in str(caught.value)
+    haemsa_datasets.prepare("tiny", None, tmp_path, overwrite=True)
+    assert len(haemsa_datasets.load("tiny", tmp_path).splits["train"]) == 4
 
 
 def test_unknown_names():

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import haemsa_datasets
+from haemsa_datasets.summary import to_table
 from haemsa_jax.errors import InputError
 from haemsa_jax.models.haemsa import HaemsaConfig
 
@@ -111,6 +112,61 @@ def test_a_label_file_that_does_not_fit(tmp_path, row, column, value, message):
     rows[row][column] = value
     write(tmp_path / "raw" / "label.csv", rows)
     assert message in failure("cmu_mosi/standard", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "value", "message"),
+    [
+        (2, 0, "#NAME?", "row 3: id is #NAME?, which a spreadsheet wrote"),
+        (2, 1, "#REF!", "row 3: text is #REF!, which a spreadsheet wrote"),
+        (2, 0, "", "row 3: id '' is not of the form VIDEO_CLIP"),
+        (2, 0, "_1", "row 3: id '_1' is not of the form"),
+        (2, 0, "a_b_02", "'a_b_02' and 'a_b_2' are both at place 2 of 'a_b'"),
+        (2, 0, "a_b_²", "clip '²' of video a_b is no number"),
+        (2, 2, "1_5", "row 3: label '1_5' is not a number"),
+        (0, 3, "text", "column 'text' is there twice"),
+    ],
+)
+def test_a_label_file_that_a_spreadsheet_changed(tmp_path, row, column, value, message):
+    rows = [list(cells) for cells in MOSI]
+    rows[row][column] = value
+    write(tmp_path / "raw" / "label.csv", rows)
+    assert message in failure("cmu_mosi/standard", tmp_path)
+
+
+@pytest.mark.parametrize("clip", ["119_919", "0119_919", ""])
+def test_mosei_clips_of_one_time_or_none(tmp_path, clip):
+    rows = [list(cells) for cells in MOSEI]
+    rows[2][1] = clip
+    write(tmp_path / "raw" / "label.csv", rows)
+    message = failure("cmu_mosei/standard", tmp_path)
+    expected = "begins where another clip of it does" if clip else "row 3: clip_id is empty"
+    assert expected in message
+
+
+def test_a_quote_takes_no_row_along(tmp_path):
+    path = tmp_path / "raw" / "label.csv"
+    write(path, MOSI)
+    text = path.read_text("utf-8")
+    path.write_text(text.replace("later", '"later').replace("käse", 'käse"'), "utf-8")
+    message = failure("cmu_mosi/standard", tmp_path)
+    assert f"{path}, row 2: a quote that opens here is closed on line 4" in message
+    path.write_text(text.replace("last words", '"last words'), "utf-8")
+    assert "row 5: a quote opens here and is not closed" in failure("cmu_mosi/standard", tmp_path)
+
+
+def test_control_characters_of_words_are_replaced_and_counted(tmp_path):
+    rows = [list(cells) for cells in MOSI]
+    rows[1][1], rows[2][1] = "it\x97was\x85 ", "two\nlines"
+    rows[3][1] = "long " * 40_000
+    write(tmp_path / "raw" / "label.csv", rows)
+    splits = prepared("cmu_mosi/standard", tmp_path).splits
+    assert splits["train"].words == ["two lines", "it—was…"]
+    assert len(splits["validation"].words[0]) > 131_072
+    about = haemsa_datasets.metadata("cmu_mosi/standard", tmp_path / "data")
+    assert about["summary"]["words"]["controls"] == {"characters": 3, "samples": 2}
+    table = to_table("cmu_mosi/standard", about, tmp_path)
+    assert "words: 3 control characters of 2 samples" in table
 
 
 def test_a_short_row(tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -133,12 +134,32 @@ def rewrite(folder, **changes):
 @pytest.mark.parametrize("file", ["config.json", "model.safetensors", "tokenizer.json"])
 def test_a_missing_or_damaged_file(tmp_path, file):
     folder = copy(tmp_path)
-    (folder / file).write_bytes(b"not this")
-    with pytest.raises(InputError, match=file):
-        read_pretrained(folder)
+    whole = (folder / file).read_bytes()
+    for content in (b"not this", b"", whole[: len(whole) // 2], b"[" * 100_000):
+        (folder / file).write_bytes(content)
+        with pytest.raises(InputError, match=file):
+            read_pretrained(folder)
     (folder / file).unlink()
     with pytest.raises(InputError, match=f"{file} is missing; the folder holds"):
         read_pretrained(folder)
+
+
+@pytest.mark.parametrize("stored", ["I8", "F8_E4M3"])
+def test_weights_of_quantised_models_are_no_numbers_of_their_own(tmp_path, stored):
+    path = copy(tmp_path) / "model.safetensors"
+    names = safetensors.numpy.load_file(path)
+    header = {
+        name: {"dtype": stored, "shape": x.shape, "data_offsets": [0, x.size]}
+        for name, x in names.items()
+    }
+    start = 0
+    for entry in header.values():
+        size = entry["data_offsets"][1]
+        entry["data_offsets"], start = [start, start + size], start + size
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(start))
+    with pytest.raises(InputError, match=f"is stored as {stored}, as in quantised models"):
+        read_pretrained(path.parent)
 
 
 @pytest.mark.parametrize(
@@ -154,6 +175,8 @@ def test_a_missing_or_damaged_file(tmp_path, file):
             r"tensor encoder.layer.0.intermediate.dense.weight is \(20, 12\), .* asks for "
             r"\(21, 12\)",
         ),
+        ({"vocab_size": "21"}, "vocabulary='21' must be a whole number"),
+        ({"num_attention_heads": 0}, "heads=0 must be at least 1"),
         ({"num_hidden_layers": 3}, "no tensor encoder.layer.2.attention.self.query.weight"),
     ],
 )
@@ -177,6 +200,108 @@ def test_a_config_that_says_too_little(tmp_path):
     del said["hidden_size"]
     (folder / "config.json").write_text(json.dumps(said))
     with pytest.raises(InputError, match="does not say 'hidden_size'"):
+        read_pretrained(folder)
+
+
+def weights_of(folder):
+    return safetensors.numpy.load_file(folder / "model.safetensors")
+
+
+def shard(folder, parts=2):
+    """The folder's weights as larger models have them, in several files."""
+    weights, where = weights_of(folder), {}
+    for part in range(parts):
+        name = f"model-{part + 1:05}-of-{parts:05}.safetensors"
+        some = dict(list(weights.items())[part::parts])
+        safetensors.numpy.save_file(some, folder / name)
+        where |= dict.fromkeys(some, name)
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": where}))
+
+
+def test_names_of_the_first_published_models(tmp_path):
+    """bert-base-uncased calls the scale of a norm gamma, and its shift beta."""
+    folder, new = copy(tmp_path), {"LayerNorm.weight": "gamma", "LayerNorm.bias": "beta"}
+    weights = weights_of(folder)
+    for name in list(weights):
+        for ending, old in new.items():
+            if name.endswith(ending):
+                weights[f"{name.rpartition('.')[0]}.{old}"] = weights.pop(name)
+    weights = {f"bert.{name}": x for name, x in weights.items()}
+    assert "bert.embeddings.LayerNorm.gamma" in weights
+    safetensors.numpy.save_file(weights, folder / "model.safetensors")
+    read, expected = read_pretrained(folder), read_pretrained(FIXTURES / "bert")
+    jax.tree.map(np.testing.assert_array_equal, dict(read.params), dict(expected.params))
+    params = moved(read)
+    write_pretrained(read, params, tmp_path / "written")
+    again = read_pretrained(tmp_path / "written")
+    jax.tree.map(np.testing.assert_array_equal, dict(again.params), params)
+
+
+def test_weights_in_several_files(tmp_path):
+    folder, whole = copy(tmp_path), read_pretrained(FIXTURES / "bert")
+    shard(folder)
+    read = read_pretrained(folder)
+    jax.tree.map(np.testing.assert_array_equal, dict(read.params), dict(whole.params))
+    write_pretrained(read, whole.params, tmp_path / "written")
+    assert weights_of(tmp_path / "written").keys() == weights_of(FIXTURES / "bert").keys()
+    second = folder / "model-00002-of-00002.safetensors"
+    changed = safetensors.numpy.load_file(second)
+    safetensors.numpy.save_file({name: x + 1 for name, x in changed.items()}, second)
+    assert read_pretrained(folder).fingerprint != read.fingerprint
+    second.write_bytes(second.read_bytes()[:-8])
+    with pytest.raises(InputError, match=f"{second} cannot be read as safetensors"):
+        read_pretrained(folder)
+    second.unlink()
+    with pytest.raises(InputError, match=f"{second} is missing, one of the 2 files of weights"):
+        read_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("index", "words"),
+    [
+        ("{", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
+        ("[]", "holds no JSON object"),
+        ("{}", "has no `weight_map`"),
+        ('{"weight_map": {"a": 1}}', "has no `weight_map`"),
+        ('{"weight_map": {"a": "../bert/model.safetensors"}}', "expected files beside it"),
+    ],
+)
+def test_an_index_of_something_else(tmp_path, index, words):
+    folder = copy(tmp_path)
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text(index)
+    with pytest.raises(InputError, match=words):
+        read_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    "file", ["config.json", "model.safetensors", "tokenizer.json", "model.safetensors.index.json",
+             "model-00001-of-00002.safetensors"],
+)  # fmt: skip
+def test_a_file_that_git_has_not_fetched(tmp_path, file):
+    folder = copy(tmp_path)
+    if "-" in file or "index" in file:
+        shard(folder)
+    (folder / file).write_text(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:68d45e\nsize 440449768\n"
+    )
+    with pytest.raises(InputError, match=f"{file} is a pointer of git-lfs.*`git lfs pull` in"):
+        read_pretrained(folder)
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float16, ml_dtypes.bfloat16])
+def test_weights_are_finite_numbers_of_any_precision(tmp_path, kind):
+    folder, name = copy(tmp_path), "encoder.layer.1.output.dense.weight"
+    weights = weights_of(folder)
+    weights[name] = weights[name].astype(kind)
+    safetensors.numpy.save_file(weights, folder / "model.safetensors")
+    read = read_pretrained(folder).params["layers"]["narrow"]["kernel"][1]
+    np.testing.assert_array_equal(read.T, weights[name].astype(np.float32))
+    weights[name][0, 0] = np.nan
+    safetensors.numpy.save_file(weights, folder / "model.safetensors")
+    with pytest.raises(InputError, match=f"tensor {name} holds numbers that are not finite"):
         read_pretrained(folder)
 
 
@@ -213,6 +338,28 @@ def test_embeddings_are_kept_and_never_stale(tmp_path):
     changed, _ = embed(read_pretrained(folder), texts, 16, cache, report)
     assert len(ran) == 4
     assert not np.allclose(changed, vectors)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"garbage", 40, -9, np.zeros((3, 12), np.float16), np.zeros((11, 12)),
+                np.array([{}], dtype=object)],
+    ids=["empty", "garbage", "header alone", "cut", "fewer", "other numbers", "objects"],
+)  # fmt: skip
+def test_a_damaged_cache_is_made_again(tmp_path, pretrained, content):
+    texts, lines = ["The plot was thin", "i loved it"], []
+    vectors, _ = embed(pretrained, texts, 16, tmp_path)
+    (path,) = tmp_path.glob("*/*.npy")
+    whole = path.read_bytes()
+    if isinstance(content, np.ndarray):
+        np.save(path, content)
+    else:
+        path.write_bytes(whole[:content] if isinstance(content, int) else content)
+    for _ in range(2):
+        again, _ = embed(pretrained, texts, 16, tmp_path, notice=lines.append)
+        np.testing.assert_array_equal(again, vectors)
+    assert path.read_bytes() == whole
+    (line,) = lines
+    assert line.startswith(f"{path}: earlier vectors are damaged (") and "\n" not in line
 
 
 def test_a_cache_that_cannot_be_written(tmp_path):

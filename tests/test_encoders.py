@@ -1,6 +1,7 @@
 """A family of encoders from outside, for audio, beside one of words: frozen and tuned."""
 
 import dataclasses
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -16,7 +17,16 @@ from samples import BERT, utterances
 from haemsa_jax.config import TrainConfig, encoder_name, network_from_json, to_json
 from haemsa_jax.data.batches import device_split, gather
 from haemsa_jax.data.folds import make_partition
-from haemsa_jax.encoders import encoder_named, register, specify, with_tokens, with_vectors
+from haemsa_jax.encoders import (
+    encoder_named,
+    read_like,
+    register,
+    relocated,
+    specify,
+    with_tokens,
+    with_vectors,
+)
+from haemsa_jax.encoders.places import folders_from
 from haemsa_jax.errors import InputError
 from haemsa_jax.inference import Predictor
 from haemsa_jax.models import LateFusionConfig, Rates, build, constants_at, variables_of
@@ -235,6 +245,41 @@ def test_raw_input_is_predicted_as_it_was_evaluated(made, recorded):
     assert again == predictions
     # What was read stands in the place of what was given.
     assert predictor.predict_dialogue([predictor.read(clip) for clip in dialogue]) == predictions
+
+
+def test_an_encoder_is_known_by_its_fingerprint(pretrained, tmp_path, monkeypatch):
+    """Whatever its folder is called, and from wherever that is looked for."""
+    shutil.copytree(BERT, tmp_path / "bert")
+    monkeypatch.chdir(tmp_path)
+    settings = {"max_tokens": 8, "mode": "frozen", "datasets": ("talks",)}
+    spec, here = specify(pretrained, BERT, **settings), specify(pretrained, "bert", **settings)
+    assert here == spec and hash(here) == hash(spec) and here.encoder == str(tmp_path / "bert")
+    monkeypatch.chdir("/")
+    assert read_like(here).fingerprint == spec.fingerprint
+    (tmp_path / "bert").rename(tmp_path / "moved")
+    with pytest.raises(
+        InputError, match=f"'{tmp_path}/bert' is no folder.* by --encoder, or by --"
+    ):
+        read_like(here)
+    (moved,) = relocated({"text": here}, tmp_path / "moved").values()
+    assert read_like(moved).folder == tmp_path / "moved"
+    # Its folder's name is no part of what was made with it.
+    assert moved == here
+
+
+def test_where_encoders_lie_is_told_by_modality(made):
+    specs = made[2].encoders
+    assert folders_from([], specs) is None
+    assert folders_from(["a=b"], specs) == "a=b"
+    both = folders_from(["text=a", "audio=b=c"], specs)
+    assert {m: spec.encoder for m, spec in relocated(specs, both).items()} == {
+        "text": "a", "audio": "b=c",
+    }  # fmt: skip
+    assert relocated(specs, {"audio": "2"})["text"].encoder == str(BERT)
+    with pytest.raises(InputError, match="encoder vision=a: there are encoders of text, audio; l"):
+        relocated(specs, {"vision": "a"})
+    with pytest.raises(InputError, match="encoder=a: there are encoders of nothing; leave it away"):
+        relocated({}, "a")
 
 
 def test_what_does_not_fit(made):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import signal
 import subprocess
 from pathlib import Path
@@ -173,6 +174,16 @@ def test_words_of_a_file_are_predicted(launch, whole, tmp_path):
     assert list(said) == ["a", "b", "d"]
     assert said["a"]["sentiment"] == said["d"]["sentiment"] != said["b"]["sentiment"]
     assert float(said["a"]["sentiment: spread"]) > 0
+    before = (tmp_path / "said.csv").read_bytes()
+    bad = ['{"text": "cut \\ud83d"}', '{"text": "so", "speaker": "\\ud83d"}', "[" * 100_000]
+    (tmp_path / "bad.jsonl").write_text("\n".join(bad))
+    done = launch(
+        "predict", f"--run_dir={whole[0]}", f"--input={tmp_path / 'bad.jsonl'}",
+        f"--output={tmp_path / 'said.csv'}",
+    )  # fmt: skip
+    assert done.returncode == 2 and "of its 3 rows none can be predicted" in done.stderr
+    assert all(f"bad.jsonl, line {number}: " in done.stderr for number in (1, 2, 3))
+    assert (tmp_path / "said.csv").read_bytes() == before
     done = launch("predict", *flags, f"--output={tmp_path / 'in.csv'}")
     assert done.returncode == 2 and "is the --input, which would be lost" in done.stderr
     assert len((tmp_path / "in.csv").read_text().splitlines()) == 5
@@ -218,11 +229,15 @@ def test_a_stopped_run_saves_and_goes_on(launch, whole, spoken_dir, tmp_path, en
 
 def test_adapters_from_a_frozen_run_on_streamed_data(launch, whole, spoken_dir, tmp_path):
     flags = (f"--data_dir={spoken_dir}", f"--run_dir={tmp_path}", "--resident_mib=0")
-    done = launch(
-        "train", *SPOKEN, *flags, f"--init_from={whole[0]}", "--text_mode=adapted",
-        "--adapter_rank=2", "--text_precision=bfloat16", "--epochs=1", "--batch_size=24",
+    training = (
+        *SPOKEN, *flags, "--text_mode=adapted", "--adapter_rank=2", "--text_precision=bfloat16",
+        "--epochs=1", "--batch_size=24",
     )  # fmt: skip
+    done = launch("train", *training, f"--init_from={whole[0]}")
     assert done.returncode == 0, done.stderr
+    # The same run by another path, as from another directory.
+    again = launch("train", *training, f"--init_from={os.path.relpath(whole[0], ROOT)}")
+    assert again.returncode == 0, again.stderr
     taken, new = (line for line in done.stdout.splitlines() if line.startswith(("taken", "new:")))
     assert "stem_cmu_mosi-standard_text" in taken
     assert new == "new: encoder_text"

@@ -4,11 +4,13 @@ And that encoder in the next training, which reads what stands around the target
 """
 
 import json
+import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from launchers import ROOT
 from samples import BERT
 from test_datasets_mmsa import write_mmsa
 
@@ -16,6 +18,11 @@ from haemsa_jax.encoders.text import read_pretrained
 from haemsa_jax.training.persistence.trained import load_trained
 
 NAME = "cmu_mosi/mmsa_unaligned"
+
+TRAINING = (
+    f"--tasks={NAME}", "--text_mode=tuned", "--max_tokens=8", "--epochs=2", "--batch_size=4",
+    "--width=8", "--depth=1", "--heads=2", "--link_width=4",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +39,7 @@ def trained(launch, encoder, tmp_path_factory):
     assert done.returncode == 0, done.stderr
     assert "transcripts" in done.stdout
     run = f"--run_dir={directory / 'run'}"
-    done = launch(
-        "train", f"--tasks={NAME}", data, run, f"--text={encoder}", "--text_mode=tuned",
-        "--max_tokens=8", "--epochs=2", "--batch_size=4", "--width=8", "--depth=1", "--heads=2",
-        "--link_width=4",
-    )  # fmt: skip
+    done = launch("train", data, run, f"--text={encoder}", *TRAINING)
     assert done.returncode == 0, done.stderr
     return data, run
 
@@ -90,6 +93,27 @@ def test_an_encoder_that_changed_is_refused(launch, trained, encoder):
         path.write_text(said)
     assert done.returncode == 2
     assert "is another than the network was trained with" in done.stderr
+
+
+def test_an_encoder_that_moved(launch, trained, encoder, tmp_path):
+    data, run = trained
+    moved = tmp_path / "moved"
+    here = Path(os.path.relpath(moved, ROOT))  # as launchers are started there
+    Path(encoder).rename(moved)
+    try:
+        lost = launch("evaluate", *trained)
+        evaluated = launch("evaluate", *trained, f"--encoder={here}")
+        resumed = launch("train", data, run, f"--text={here}", *TRAINING)
+        where = f"--encoder=text={here}"
+        exported = launch("export_encoder", run, where, f"--output={tmp_path / 'out'}")
+        (tmp_path / "in.jsonl").write_text('{"text": "good"}')
+        files = f"--input={tmp_path / 'in.jsonl'}", f"--output={tmp_path / 'out.jsonl'}"
+        predicted = launch("predict", run, where, *files)
+    finally:
+        moved.rename(encoder)
+    assert lost.returncode == 2 and "name its folder by --encoder" in lost.stderr
+    for done in (evaluated, resumed, exported, predicted):
+        assert done.returncode == 0, done.stderr
 
 
 def test_a_population_has_no_encoder_each(launch, trained, encoder, tmp_path):

@@ -3,9 +3,11 @@
 import csv
 import dataclasses
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from networks import as_model, made
@@ -17,6 +19,7 @@ from haemsa_jax.encoders import specify, with_tokens, with_vectors
 from haemsa_jax.encoders.text import read_pretrained
 from haemsa_jax.inference.files import Row, Writer, pieces, read_rows
 from haemsa_jax.inference.inputs import Reader
+from haemsa_jax.inference.memory import Capacity
 from haemsa_jax.inference.results import TaskPrediction
 from haemsa_jax.structure.parts import shut
 
@@ -161,7 +164,17 @@ def test_compiled_once_a_bucket_also_by_many_threads(trained, clip):
         ({"smell": np.ones(3)}, "'smell' is unknown; the network reads text, audio, vision"),
         ({"audio": np.ones((2, 5))}, r"audio has shape 2x5; expected \[tokens, 4\]"),
         ({"audio": np.ones((0, 4))}, "audio has no token; leave it out"),
-        ({"audio": {"loud": 1}}, "audio is no array of numbers"),
+        ({"audio": {"loud": 1}}, "audio is no array of numbers .* but {'loud': 1}"),
+        (
+            {"audio": np.array(["1", "2", "3", "4"])},
+            "audio is no array of numbers .* an array of sh",
+        ),
+        ({"audio": [[10**400, 0, 0, 0]]}, "audio is no array of numbers"),
+        ({"audio": [[1e39, 0, 0, 0]]}, "audio is inf at token 0, column 0"),
+        ({"audio": [[None, 0, 0, 0]]}, "audio is no array of numbers"),
+        ({"audio": [[1, 2, 3, 4], [1]]}, r"sample 1: audio has shape 1; expected \[tokens, 4\]"),
+        ({"text": np.ones(6), "speaker": {"name": "um"}}, "speaker is {'name': 'um'}"),
+        ({"text": np.ones(6), "speaker": "cut \ud83d"}, "speaker .* holds half of a character"),
         ({"audio": "loud.wav"}, "loud.wav is a recording, but the audio wanted is 'not known'"),
         ({"vision": "dark.mp4"}, r"vision is 'dark.mp4', .* give an array \[tokens, 5\]"),
         ({"text": "how nice"}, "text is 'how nice', but the network reads features of width 6"),
@@ -184,6 +197,65 @@ def test_one_vector_in_training_is_one_vector(small, talks):
     predictor = Predictor(dataclasses.replace(network, experiment=told))
     with pytest.raises(InputError, match="text has 2 tokens; the network was trained on one"):
         predictor.predict(text=np.ones((2, 6)))
+
+
+def test_the_largest_array_is_found_before_anything_runs():
+    """Also in loops and conditions, at any length."""
+
+    def forward(split, rows):
+        def attend(x, _):
+            scores = jax.lax.cond(
+                x.sum() > 0, lambda x: x @ x.T, lambda x: jnp.zeros(2 * x.shape[:1]), x
+            )
+            return scores @ x, None
+
+        return jax.lax.scan(attend, split.features["text"][rows[0]], length=3)[0]
+
+    capacity = Capacity(
+        jax.jit(forward), widths={"text": 6}, window=(0, 0), usual={"text": 128}, most=64
+    )
+    assert capacity.bytes_of({"text": 65536}) == 4 * 65536**2
+    powers = (4, 128, 4096, 16384, 32768)
+    assert [capacity({"text": n}) for n in powers] == [64, 64, 32, 2, 0]
+    places = capacity.batches([{"text": n} for n in (16384, 4, 16384, 128, 16384)])
+    assert list(places) == [[0, 2], [4], [1, 3]]
+
+
+def test_long_utterances_go_by_fewer_and_the_longest_are_refused(lone, solo, monkeypatch):
+    """What attention needs grows with the square of the tokens, beyond any memory."""
+    predictor = Predictor(made(dataclasses.replace(lone, context={}), solo))
+    rng = np.random.default_rng(0)
+    lengths = (2, 40, 3, 33, 100, 1)
+    texts = [rng.normal(size=(length, 6)).astype(np.float32) for length in lengths]
+    expected = [one.tasks["score"].value for one in predictor.predict(text=texts)]
+    bytes_of = predictor._capacity.bytes_of
+    monkeypatch.setattr("haemsa_jax.inference.memory.LARGEST", bytes_of({"text": 128}))
+    monkeypatch.setattr("haemsa_jax.inference.memory.SMALL", 0)
+    assert [predictor._capacity({"text": n}) for n in (4, 64, 128, 256)] == [32, 2, 1, 0]
+    ran, run = [], predictor._run
+    monkeypatch.setattr(
+        predictor, "_run", lambda read, span: ran.append(len(read)) or run(read, span)
+    )
+    again = [one.tasks["score"].value for one in predictor.predict(text=texts)]
+    np.testing.assert_allclose(again, expected, rtol=1e-5, atol=1e-5)
+    assert ran == [3, 2, 1]
+    words = r"text: an utterance has 60,000 tokens, .* GiB; at most .* enough for about 128 tokens"
+    for refused in (predictor.read, lambda one: predictor.predict(**one)):
+        with pytest.raises(InputError, match=words):
+            refused({"text": np.zeros((60_000, 6))})
+    with pytest.raises(InputError, match="text: a sample has 999 tokens"):
+        predictor.warm_up(text=999)
+    whole = [{"text": text} for text in texts]
+    assert len(predictor.predict_dialogue(whole)) == 6 and ran[3:] == [1] * 6
+
+
+def test_a_device_without_enough_memory_is_told(predictor, clip, monkeypatch):
+    def full(*_):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.")
+
+    monkeypatch.setattr(predictor, "_program", lambda *_: full)
+    with pytest.raises(InputError, match="has not enough memory for 1 samples of 5 tokens"):
+        predictor.predict(**clip)
 
 
 def test_which_data_set_and_how_many_networks(trained, small):
@@ -224,6 +296,8 @@ def test_words_are_read_as_in_training(lone, solo, mode):
     np.testing.assert_allclose([one.tasks["score"].value for one in told], expected, atol=1e-5)
     with pytest.raises(InputError, match="text is empty"):
         predictor.predict(text="  ")
+    with pytest.raises(InputError, match=r"text 'cut emoji .* holds half of a character"):
+        predictor.predict(text="cut emoji \ud83d")
     if mode == "tuned":
         with pytest.raises(InputError, match="text must be words"):
             predictor.predict(text=np.ones((1, 1)))
@@ -245,6 +319,39 @@ def test_lines_of_json(tmp_path):
     assert (rows[0].id, rows[0].dialogue, rows[0].utterance) == ("x", "1", {"text": [[1, 2]]})
     assert rows[1].error == "it is no JSON object" and rows[3].error.startswith("it is not JSON")
     assert (rows[2].id, rows[2].utterance) == ("3", {"audio": [1.5], "speaker": "um"})
+
+
+def test_a_bad_row_costs_no_other(tmp_path):
+    good = b'{"text": "so", "id": 7}'
+    bad = {
+        b"[" * 100_000: "it is not JSON",
+        b'{"a":' * 100_000: "it is not JSON",
+        b'{"text": "caf\xe9"}': "it is not JSON: 'utf-8' codec can't decode",
+        b'{"id": "cut \\ud83d"}': "the row: id .* holds half of a character",
+        b'{"dialogue": ["a"]}': r"the row: dialogue is \['a'\]; expected",
+        b'{"id": true}': "the row: id is True; expected",
+        b'{"id": ' + b"[" * 900 + b"]" * 900 + b"}": "the row: id is",
+        b'{"transcript": "\\ud83d"}': "the row: transcript",
+        b"1" * 5000: "it is not JSON",
+    }
+    (tmp_path / "in.jsonl").write_bytes(b"\n".join([good, *(x + b"\n" + good for x in bad)]))
+    rows = list(read_rows(tmp_path / "in.jsonl", WIDTHS))
+    assert [row.utterance for row in rows[::2]] == [{"text": "so"}] * (1 + len(bad))
+    for row, words in zip(rows[1::2], bad.values(), strict=True):
+        assert row.utterance is None and re.match(words, row.error), row.error
+    cells = b"text\n" + b"so\n" * 2000 + b"it\x92s\nso\n"
+    (tmp_path / "in.csv").write_bytes(cells)
+    *rows, bad, last = read_rows(tmp_path / "in.csv", WIDTHS)
+    assert len(rows) == 2000 and last.utterance == {"text": "so"}
+    assert bad.place == "line 2002" and "is not UTF-8" in bad.error
+    words, names = np.array([b"so", b"cut", b"caf\xe9"]), np.array(["a", "\ud83d", "c"])
+    np.savez(tmp_path / "in.npz", text=words, id=names)
+    first, second, third = read_rows(tmp_path / "in.npz", WIDTHS)
+    assert first.utterance == {"text": "so"} and "half of a character" in second.error
+    assert "which is not UTF-8" in third.error and third.id == "c"
+    np.savez(tmp_path / "in.npz", text=np.array([["so", "well"]]))
+    (row,) = read_rows(tmp_path / "in.npz", WIDTHS)
+    assert row.utterance["text"].shape == (2,)  # which whoever reads it refuses
 
 
 def test_what_is_null_or_empty_is_not_there(tmp_path):
@@ -281,15 +388,19 @@ def test_arrays_of_a_file(tmp_path, predictor, talks):
             b"words\nhello\n",
             "has the columns words; expected text, transcript or audio, and any of id",
         ),
-        ("in.csv", b"text\n\xff\n", "is not UTF-8"),
+        ("in.csv", b"te\xfft\nso\n", "is not UTF-8"),
         ("in.npz", b"PK", "cannot read"),
         ("in.npz", b"", "cannot read"),
-        ("in.npz", {"text": np.array([b"\xff"])}, "cannot read"),
-        ("in.csv", b"text\n" + b"a" * 200_000 + b"\n", "no table, behind line 1: field larger"),
+        ("in.csv", b"id,text,text\n1,a,b\n", "column 'text' is there twice"),
         ("in.npz", {"sound": np.ones(3)}, "has the arrays {'sound': 3}; expected some of audio"),
         ("in.npz", {"text": np.ones((3, 2, 6)), "id": np.ones(2)}, "all of the same length"),
         ("in.npz", {"text": np.ones((3, 2, 6)), "text_mask": np.ones((3, 1))}, "text_mask has sha"),
         ("in.npz", {"text": np.array([{}, {}], dtype=object)}, "cannot read"),
+        (
+            "in.npz",
+            {"text": np.ones((1, 2, 6)), "text_mask": np.array([[0.0, -10000.0]])},
+            "text_mask holds -10000.0; expected booleans, or 1 where a token is there",
+        ),
     ],
 )
 def test_files_that_are_something_else(tmp_path, name, content, words):
@@ -330,9 +441,19 @@ def test_rows_of_a_table(tmp_path):
     (tmp_path / "in.csv").write_text('text,speaker\n"so, well",um\n,\nshort\n')
     rows = list(read_rows(tmp_path / "in.csv", WIDTHS))
     assert [row.utterance for row in rows] == [{"text": "so, well", "speaker": "um"}, {}, None]
-    assert rows[2].place == "line 4" and "has not the 2 columns" in rows[2].error
+    assert rows[2].place == "line 4" and "columns as the first row names: 1" in rows[2].error
     with pytest.raises(InputError, match="there is no file"):
         read_rows(tmp_path / "none.csv", WIDTHS)
+
+
+def test_rows_of_a_table_that_cannot_be_read_cost_no_other(tmp_path):
+    rows = ["id,text", 'a,"he said', "b,fine", "#NAME?,lost", "d,so\x97so", "e," + "x" * 200_000]
+    (tmp_path / "in.csv").write_text("\n".join(rows), "utf-8")
+    read = list(read_rows(tmp_path / "in.csv", WIDTHS))
+    assert [row.place for row in read if row.error] == ["line 2", "line 4"]
+    assert "a quote opens here" in read[0].error and "a spreadsheet wrote" in read[2].error
+    words = {row.id: row.utterance["text"] for row in read if not row.error}
+    assert words == {"b": "fine", "d": "so—so", "e": "x" * 200_000}
 
 
 def test_predictions_as_a_table(tmp_path, predictor, clip):
@@ -350,6 +471,20 @@ def test_predictions_as_a_table(tmp_path, predictor, clip):
         writer.write(rows[0], dataclasses.replace(less, tasks={"score": less.tasks["score"]}))
     *_, line = (tmp_path / "out.csv").read_text().splitlines()
     assert line.endswith("," * 7) and line.split(",")[1:3] == cells[1:3]
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.jsonl"])
+def test_earlier_predictions_stay_until_the_new_are_whole(tmp_path, predictor, clip, name):
+    path, row = tmp_path / name, Row("line 1", "a", None, clip)
+    path.write_text("earlier")
+    with pytest.raises(KeyboardInterrupt), Writer(path, predictor.tasks) as writer:
+        writer.write(row, predictor.predict(**clip))
+        assert path.read_text() == "earlier"
+        raise KeyboardInterrupt
+    assert path.read_text() == "earlier" and [x.name for x in tmp_path.iterdir()] == [name]
+    with Writer(path, predictor.tasks) as writer:
+        writer.write(row, predictor.predict(**clip))
+    assert "a" in path.read_text() and [x.name for x in tmp_path.iterdir()] == [name]
 
 
 def test_words_of_a_table_are_no_formulas(tmp_path):

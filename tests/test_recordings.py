@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from networks import made
 
 from haemsa_jax import Dataset, InputError, Predictor, Split, TaskSpec
@@ -23,16 +24,16 @@ IS09 = "384 openSMILE IS09 functionals"
 RATE = 16_000
 
 
-def record(path: Path, seconds: float, channels: int = 1) -> Path:
+def record(path: Path, seconds: float) -> Path:
     """A voice of a kind: a wavering tone that comes and goes."""
     time = np.arange(int(RATE * seconds)) / RATE
     pitch = 150 + 30 * np.sin(3 * time)
     tone = 0.3 * np.sin(2 * np.pi * np.cumsum(pitch) / RATE) * (np.sin(9 * time) > -0.5)
     with wave.open(str(path), "wb") as file:
-        file.setnchannels(channels)
+        file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(RATE)
-        file.writeframes((np.repeat(tone, channels) * 32767).astype("<i2").tobytes())
+        file.writeframes((tone * 32767).astype("<i2").tobytes())
     return path
 
 
@@ -84,9 +85,47 @@ def test_features_have_a_name(clip):
             recordings.provenance(*wrong)
 
 
-def test_channels_are_averaged(clip, tmp_path):
-    stereo = record(tmp_path / "stereo.wav", 1.5, channels=2)
-    np.testing.assert_array_equal(recordings.extract(stereo, IS09), recordings.extract(clip, IS09))
+def voice(seconds: float = 1.5) -> np.ndarray:
+    """A voice in steps of 1/128, which 8 bits hold, at most half as loud as can be."""
+    time = np.arange(int(RATE * seconds)) / RATE
+    return np.round(64 * np.sin(2 * np.pi * 150 * time) * (np.sin(9 * time) > -0.5)) / 128
+
+
+@pytest.mark.parametrize("channels", [(1, 1), (2, 0), (0, 2), (0, 0, 1.5, 2.5), (3, 0, 0)])
+def test_what_is_heard_is_the_mean_of_the_channels(tmp_path, channels):
+    """Whoever speaks on the right alone is heard as well; so is nothing but their difference."""
+    expected = tmp_path / "mono.wav"
+    soundfile.write(expected, voice() / 2, RATE, subtype="PCM_24")
+    soundfile.write(
+        tmp_path / "several.wav", voice()[:, None] / 2 * channels, RATE, subtype="PCM_24"
+    )
+    np.testing.assert_array_equal(
+        recordings.extract(tmp_path / "several.wav", IS09), recordings.extract(expected, IS09)
+    )
+
+
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
+def test_any_precision_of_samples_is_heard_alike(tmp_path, subtype):
+    for name, kind in (("expected.wav", "PCM_16"), ("clip.wav", subtype)):
+        soundfile.write(tmp_path / name, voice(), RATE, subtype=kind)
+    np.testing.assert_array_equal(
+        recordings.extract(tmp_path / "clip.wav", IS09),
+        recordings.extract(tmp_path / "expected.wav", IS09),
+    )
+
+
+def test_samples_beyond_the_loudest_stay_the_loudest(tmp_path):
+    """Numbers may be larger than 1; in 16 bits they would change their sign."""
+    loud, limit = 4 * voice(), 1 - 2.0**-15
+    soundfile.write(tmp_path / "loud.wav", loud, RATE, subtype="FLOAT")
+    soundfile.write(tmp_path / "cut.wav", np.clip(loud, -1, limit), RATE, subtype="PCM_16")
+    np.testing.assert_array_equal(
+        recordings.extract(tmp_path / "loud.wav", IS09),
+        recordings.extract(tmp_path / "cut.wav", IS09),
+    )
+    soundfile.write(tmp_path / "bad.wav", np.append(loud, np.nan), RATE, subtype="FLOAT")
+    with pytest.raises(InputError, match=r"bad.wav holds samples that are no finite numbers"):
+        recordings.extract(tmp_path / "bad.wav", IS09)
 
 
 # openSMILE's own word on it.

@@ -104,6 +104,14 @@ def test_several_labels_in_words(tmp_path):
     assert (second.truth, second.prediction) == ("none", "none")
 
 
+def test_words_of_any_length_and_lines_are_read_back(tmp_path):
+    words = ["x" * 200_000, 'he said "so\nb,fine\nc,too', "=1"]
+    task = dataclasses.replace(said("score", [[1.0, 2, 3]], [0.0, 0, 0]), words=words)
+    samples.write(tmp_path / "said.csv", {"talks:score": task}, {})
+    found = samples.largest_errors(tmp_path / "said.csv", 3)["talks:score"]
+    assert [one.words for one in found] == words[::-1]
+
+
 def test_gate_weights_are_drawn(small):
     rng = np.random.default_rng(0)
     whole = default_structure(small)

@@ -129,6 +129,8 @@ def test_members_side_by_side(own, lone):
         ({"labels": {"talks:score": np.zeros(5)}}, r"shape \(5,\), weights \(8,\); expected \(8"),
         ({"labels": {"talks:mood": np.full(8, 7)}}, "class numbers .integers. from 0 to 2"),
         ({"labels": {"talks:score": np.full(8, np.nan)}}, "finite numbers wherever their weight"),
+        ({"labels": {"talks:score": ["1"] * 8}}, "'talks:score', row 0: labels is '1'; expected n"),
+        ({"weights": {"talks:score": [None] * 8}}, "row 0: weights is None; expected numbers"),
         ({"weights": {"talks:score": np.full(8, -1.0)}}, "must be finite and not negative"),
         ({"samples": {"films": None}}, "'films': the network's data sets are talks"),
     ],
@@ -145,6 +147,13 @@ def test_features_of_another_width(lone, solo):
     narrow = samples.replace(features={"text": samples.features["text"][..., :2]})
     with pytest.raises(InputError, match=r"text has features, mask .*expected \(B, T, 6\)"):
         make_batch(lone, samples={"talks": narrow}, labels=labels)
+
+
+def test_masks_that_are_added_to_logits_are_no_masks(lone, solo):
+    samples, labels = rows_of(solo.splits["train"], 8)
+    added = samples.replace(masks={"text": np.where(samples.masks["text"], 0.0, -10000.0)})
+    with pytest.raises(InputError, match="the mask of text has type float64; expected bool"):
+        make_batch(lone, samples={"talks": added}, labels=labels)
 
 
 def test_a_modality_of_a_tenth_of_the_pace_moves_a_tenth_as_far(slim, pair, monkeypatch):

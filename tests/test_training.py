@@ -283,6 +283,29 @@ def test_tasks_in_another_order_are_another_run(lone, tmp_path):
         check_same(tmp_path, saved, Experiment(turned, CONFIG))
 
 
+def test_what_has_a_fingerprint_may_lie_elsewhere(lone, tmp_path):
+    """Names and folders are compared only where an earlier version kept no fingerprint."""
+
+    def experiment(origin, provenance="12 of bert", fingerprint="1"):
+        data = {"talks": {"provenance": {"text": provenance}, "fingerprint": fingerprint}}
+        return Experiment(lone, CONFIG, origin, data)
+
+    begun = {"init_from": "runs/a", "step": [3], "fingerprint": "x"}
+    saved = experiment(begun).to_json()
+    moved = {**begun, "init_from": "../runs/a"}
+    check_same(tmp_path, saved, experiment(moved, "12 of moved"))
+    for other, words in (
+        (experiment({**begun, "fingerprint": "y"}), "origin.fingerprint: x there, y asked"),
+        (experiment(begun, fingerprint="2"), "data.talks.fingerprint: 1 there, 2 asked"),
+    ):
+        with pytest.raises(InputError, match=words):
+            check_same(tmp_path, saved, other)
+    del saved["origin"]["fingerprint"]
+    check_same(tmp_path, saved, experiment(begun))
+    with pytest.raises(InputError, match=r"origin.init_from: runs/a there, ../runs/a asked"):
+        check_same(tmp_path, saved, experiment(moved))
+
+
 def test_a_configuration_of_another_version():
     with pytest.raises(InputError, match="lacks or garbles 'network': another version"):
         experiment_from_json({"train": {}})

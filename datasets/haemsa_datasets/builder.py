@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from haemsa_datasets.checks import check_samples
-from haemsa_datasets.cleaning import replace_nonfinite
+from haemsa_datasets.cleaning import replace_controls, replace_nonfinite
 from haemsa_datasets.samples import Card, Sample
 from haemsa_datasets.summary import summarise
 from haemsa_jax.config import TaskSpec
@@ -57,13 +57,15 @@ class HaemsaBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _split_generators(self, dl_manager):
         raw_dir = Path(dl_manager.manual_dir) if self.card.source else None
+        splits = self.read(raw_dir)
+        check_samples(splits, self.card)
         splits = {
             name: sorted(samples, key=lambda sample: (sample.group, sample.turn))
-            for name, samples in self.read(raw_dir).items()
+            for name, samples in splits.items()
         }
-        check_samples(splits, self.card)
         splits, replaced = replace_nonfinite(splits)
-        self.info.metadata.update(summarise(splits, self.card, replaced))
+        splits, controls = replace_controls(splits)
+        self.info.metadata.update(summarise(splits, self.card, replaced, controls))
         self.info.metadata.update(self.details(), partition=partition(splits))
         return {name: self._generate_examples(samples) for name, samples in splits.items()}
 

@@ -1,4 +1,8 @@
-"""Feature values that are no numbers: counted, and replaced by what training data suggest."""
+"""Values that no network should read: counted, and replaced.
+
+Feature values that are no numbers become what training data suggest; control characters of words
+become blanks, or what they were before they were read in the wrong encoding.
+"""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -6,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from haemsa_datasets.samples import Sample
+from haemsa_jax.data.values import printable
 
 
 def replace_nonfinite(
@@ -29,6 +34,26 @@ def replace_nonfinite(
     cleaned = {
         name: [_replace(sample, means) for sample in samples] for name, samples in splits.items()
     }
+    return cleaned, counts
+
+
+def replace_controls(
+    splits: Mapping[str, Sequence[Sample]],
+) -> tuple[dict[str, list[Sample]], dict[str, int]]:
+    """Words without control characters, which tokenisers drop so that words grow together.
+
+    Returns:
+      the splits, and the number of `characters` that were replaced and of `samples` with some.
+    """
+    counts = {"characters": 0, "samples": 0}
+    cleaned: dict[str, list[Sample]] = {}
+    for name, samples in splits.items():
+        cleaned[name] = []
+        for sample in samples:
+            words, count = printable(sample.words)
+            counts["characters"] += count
+            counts["samples"] += count > 0
+            cleaned[name].append(dataclasses.replace(sample, words=words) if count else sample)
     return cleaned, counts
 
 

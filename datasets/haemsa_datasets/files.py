@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from haemsa_jax import csv_rows
 from haemsa_jax.errors import InputError
 
 
@@ -26,15 +27,14 @@ def find_file(candidates: Iterable[Path], source: str) -> Path:
     )
 
 
-def read_text(path: Path, newline: str | None = None) -> str:
-    """A file's text; `newline` as of `open`, empty where lines are the csv module's to find.
+def read_text(path: Path) -> str:
+    """A file's text.
 
     Raises:
       InputError: it is not UTF-8.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline=newline) as file:
-            return file.read()
+        return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 ({error}); save it as UTF-8") from error
 
@@ -47,18 +47,26 @@ def read_table(path: Path, *columns: Sequence[str]) -> Iterator[tuple[str, dict[
       columns: names that must be there; of several lists one.
 
     Raises:
-      InputError: it is not UTF-8, lacks a column, or a row has more or fewer of them.
+      InputError: it is not UTF-8, lacks a column or has it twice, a row cannot be read, or a cell
+        of those columns holds a spreadsheet's error.
     """
-    reader = csv.DictReader(io.StringIO(read_text(path, newline=""), newline=""))
-    header = reader.fieldnames or []
-    lacking = min(([name for name in names if name not in header] for names in columns), key=len)
+    header, rows = csv_rows.read_named(path)
+    lists = [[name for name in names if name not in header] for names in columns]
+    lacking = min(lists, key=len)
     if lacking:
         raise InputError(f"{path}: column {lacking[0]!r} is missing; it has {', '.join(header)}")
-    for row in reader:
-        origin = f"{path}, row {reader.line_num}"
-        if None in row or None in row.values():
-            raise InputError(f"{origin}: not as many columns as the first row names")
-        yield origin, row
+    read = columns[lists.index(lacking)]
+    for row, cells in rows:
+        origin = f"{path}, row {row.line}"
+        if row.error:
+            raise InputError(f"{origin}: {row.error}")
+        for name in read:
+            if cells[name].strip() in csv_rows.FORMULA_ERRORS:
+                raise InputError(
+                    f"{origin}: {name} is {cells[name]}, which a spreadsheet wrote where it took "
+                    "the cell for a formula; take the file as it was published"
+                )
+        yield origin, cells
 
 
 def read_numbers(path: Path, width: int) -> np.ndarray:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from haemsa_jax.data.values import identifiers
 from haemsa_jax.errors import InputError
 
 _KEYS = {"train": "train", "validation": "valid", "test": "test"}
@@ -36,8 +37,13 @@ def _parse(path: Path, section: str) -> Folds:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         values = values[section] if section else values
-        return {split: [str(group) for group in values[key]] for split, key in _KEYS.items()}
-    except (ValueError, KeyError, TypeError) as error:
+        return {
+            split: identifiers(values[key], str(path), f"list {key!r}")
+            for split, key in _KEYS.items()
+        }
+    except InputError:
+        raise
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         where = f" under the key {section!r}" if section else ""
         raise InputError(
             f"{path}: expected lists of ids named {', '.join(_KEYS.values())}{where}; "

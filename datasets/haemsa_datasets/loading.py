@@ -1,6 +1,8 @@
 """Prepared records as the padded arrays that the library works on."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,16 @@ from haemsa_jax.config import TaskSpec, from_json
 from haemsa_jax.data.dataset import SPLITS, Dataset, Split
 from haemsa_jax.errors import InputError
 
+# What TFDS writes beside the records.
+METADATA = "metadata.json"
+DESCRIPTION = "dataset_info.json", "features.json", METADATA
+
 
 def metadata(name: str, data_dir: str | Path) -> dict[str, Any]:
     """What a prepared data set says of itself: card, `max_lengths`, `summary` and details.
 
     Raises:
-      InputError: the data set is unknown or not prepared.
+      InputError: the data set is unknown, not prepared or damaged.
     """
     return dict(_open(name, data_dir).info.metadata)
 
@@ -35,47 +41,87 @@ def load(name: str, data_dir: str | Path, splits: Iterable[str] = SPLITS) -> Dat
       splits: names from `SPLITS`.
 
     Raises:
-      InputError: the data set is unknown or not prepared, or there is no such split.
+      InputError: the data set is unknown, not prepared or damaged, or there is no such split.
     """
     builder = _open(name, data_dir)
-    about = builder.info.metadata
-    tasks = {spec["name"]: from_json(TaskSpec, spec) for spec in about["tasks"]}
+    about, path = builder.info.metadata, catalog.prepared_path(name, data_dir)
+    with _made_again(name, data_dir, path / METADATA):
+        tasks = {spec["name"]: from_json(TaskSpec, spec) for spec in about["tasks"]}
+        described = {
+            "widths": dict(about["widths"]),
+            "provenance": dict(about["provenance"]),
+            "conversational": about["conversational"],
+            "partition": about.get("partition", ""),  # earlier versions did not write it
+        }
+        lengths = {modality: int(about["max_lengths"][modality]) for modality in about["widths"]}
     loaded = {}
     for split in splits:
         if split not in builder.info.splits:
             raise InputError(f"{name}: split {split!r} is unknown; choose from {', '.join(SPLITS)}")
-        loaded[split] = _stack(list(builder.as_data_source(split)), about, tasks)
-    return Dataset(
-        name=name,
-        widths=dict(about["widths"]),
-        tasks=tasks,
-        splits=loaded,
-        provenance=dict(about["provenance"]),
-        conversational=about["conversational"],
-        partition=about.get("partition", ""),  # earlier versions did not write it
-    )
+        count = builder.info.splits[split].num_examples
+        with _made_again(name, data_dir, _records(name, path, split)):
+            records = list(builder.as_data_source(split))
+            if len(records) != count:
+                raise ValueError(f"{len(records)} records of {count}")
+            loaded[split] = _stack(records, described["widths"], lengths, tasks)
+    return Dataset(name=name, tasks=tasks, splits=loaded, **described)
 
 
 def _open(name: str, data_dir: str | Path) -> tfds.core.DatasetBuilder:
     path = catalog.prepared_path(name, data_dir)
     if not catalog.is_prepared(name, data_dir):
-        raw = "--raw_dir=DIR " if catalog.make_builder(name, Path(data_dir)).card.source else ""
         raise InputError(
             f"data set {name!r} is not prepared: there is no {path}; make it with "
-            f"`python -m launch.prepare_data --dataset={name} {raw}--data_dir={data_dir}`"
+            f"`{_command(name, data_dir)}`"
         )
-    with quiet_tfds():
+    for file in DESCRIPTION:
+        with _made_again(name, data_dir, path / file):
+            if not isinstance(json.loads((path / file).read_text("utf-8")), dict):
+                raise ValueError("it holds no JSON object")
+    with quiet_tfds(), _made_again(name, data_dir, path / " or ".join(DESCRIPTION)):
         return tfds.builder_from_directory(str(path))
 
 
+def _records(name: str, path: Path, split: str) -> Path:
+    """The file of a split; of several, which only large data sets have, their pattern."""
+    pattern = f"{name.partition('/')[0]}-{split}.array_record*"
+    files = list(path.glob(pattern))
+    return files[0] if len(files) == 1 else path / pattern
+
+
+def _command(name: str, data_dir: str | Path) -> str:
+    # A builder reads what lies in its directory, which may be damaged: it gets an absent one.
+    builder = catalog.make_builder(name, catalog.prepared_path(name, data_dir) / "absent")
+    raw = "--raw_dir=DIR " if builder.card.source else ""
+    return f"python -m launch.prepare_data --dataset={name} {raw}--data_dir={data_dir}"
+
+
+@contextlib.contextmanager
+def _made_again(name: str, data_dir: str | Path, path: Path) -> Iterator[None]:
+    """Whatever TFDS, its protocol buffers and ArrayRecord raise of a damaged file names it."""
+    try:
+        yield
+    except (MemoryError, PermissionError):
+        raise
+    except Exception as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"{path} is damaged ({reason}); prepare the data set again: "
+            f"`{_command(name, data_dir)} --overwrite`"
+        ) from error
+
+
 def _stack(
-    records: Sequence[Mapping[str, Any]], about: Mapping[str, Any], tasks: Mapping[str, TaskSpec]
+    records: Sequence[Mapping[str, Any]],
+    widths: Mapping[str, int],
+    lengths: Mapping[str, int],
+    tasks: Mapping[str, TaskSpec],
 ) -> Split:
     """Records of one split, in stored order, as arrays (see `Split`)."""
     features, masks = {}, {}
-    for modality, width in about["widths"].items():
+    for modality, width in widths.items():
         sequences = [record["features"][modality] for record in records]
-        features[modality], masks[modality] = _pad(sequences, about["max_lengths"][modality], width)
+        features[modality], masks[modality] = _pad(sequences, lengths[modality], width)
     groups: dict[bytes, int] = {}
     return Split(
         features=features,

@@ -7,7 +7,7 @@ files are padded in front, unaligned ones behind, so that no mask is taken to st
 token.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from haemsa_datasets.files import find_file
 from haemsa_datasets.pickles import read_pickle
 from haemsa_datasets.samples import Card, Sample
 from haemsa_jax.config import TaskSpec
+from haemsa_jax.data import values
 from haemsa_jax.errors import InputError
 
 _SPLITS = {"train": "train", "validation": "valid", "test": "test"}
@@ -66,75 +67,86 @@ def read_mmsa(raw_dir: Path, config: str, about: Card) -> dict[str, list[Sample]
     return {split: _read_split(path, content, key, about) for split, key in _SPLITS.items()}
 
 
-def _read_split(path: Path, content: Any, key: str, about: Card) -> list[Sample]:
-    where = f"{path}, {key!r}"
-    if not isinstance(content, dict) or not isinstance(content.get(key), dict):
+def split_fields(path: Path, content: Any, key: str, needed: Sequence[str]) -> dict[str, Any]:
+    """The fields of one split of a pickle of splits; names may be bytes.
+
+    Raises:
+      InputError: there is no such split, or it lacks one of the fields `needed`.
+    """
+    splits = values.fields(content, str(path)) if isinstance(content, Mapping) else {}
+    if not isinstance(splits.get(key), Mapping):
         raise InputError(f"{path}: expected a dict of {', '.join(_SPLITS.values())}; no {key!r}")
-    fields = content[key]
-    widths, task = about.widths, about.tasks[0].name
-    for name in ("raw_text", "id", "regression_labels", *widths):
-        if name not in fields:
-            raise InputError(f"{where}: field {name!r} is missing; it has {', '.join(fields)}")
-    features = {m: _features(where, fields, m, width) for m, width in widths.items()}
-    masks = {
-        "text": text_mask(features["text"], fields.get("text_bert")),
-        **{m: span_mask(features[m], fields.get(f"{m}_lengths")) for m in ("audio", "vision")},
+    return values.fields(splits[key], f"{path}, {key!r}", needed)
+
+
+def _read_split(path: Path, content: Any, key: str, about: Card) -> list[Sample]:
+    where, widths, task = f"{path}, {key!r}", about.widths, about.tasks[0].name
+    needed = ("raw_text", "id", "regression_labels", *widths)
+    fields = split_fields(path, content, key, needed)
+    ids = values.texts(fields["id"], where, "id")
+    count = len(ids)
+    features = {
+        m: values.numbers(fields[m], where, m, shape=(count, None, width))
+        for m, width in widths.items()
     }
-    labels = np.asarray(fields["regression_labels"], np.float64).ravel()
-    if len(labels) != len(fields["id"]):
-        raise InputError(
-            f"{where}: {len(labels)} regression_labels; expected {len(fields['id'])}, one a sample"
-        )
+    masks = {"text": text_mask(features["text"], _tokens(where, fields, count))}
+    for m in ("audio", "vision"):
+        given = fields.get(f"{m}_lengths")
+        if given is not None:
+            given = values.lengths(given, where, f"{m}_lengths", count)
+        masks[m] = span_mask(features[m], given)
+    words = values.texts(fields["raw_text"], where, "raw_text", count)
+    labels = values.numbers(
+        fields["regression_labels"], where, "regression_labels", shape=(count,), dtype=np.float64
+    )
     targets = [{task: label} for label in labels]
     if len(about.tasks) > 1:
-        emotions = _emotions(where, fields, about.tasks[1])
+        emotions = _emotions(where, fields, about.tasks[1], count)
         targets = [{**a, about.tasks[1].name: b} for a, b in zip(targets, emotions, strict=True)]
-    samples = []
-    for row, name in enumerate(fields["id"]):
-        origin = f"{where}, sample {row}"
-        video, turn = _place(str(name), row, origin)
-        samples.append(
-            Sample(
-                id=str(name),
-                group=video,
-                turn=turn,
-                features={m: features[m][row][masks[m][row]] for m in widths},
-                labels=targets[row],
-                words=str(fields["raw_text"][row]),
-                origin=origin,
-            )
+    return [
+        Sample(
+            id=ids[row],
+            group=video,
+            turn=turn,
+            features={m: features[m][row][masks[m][row]] for m in widths},
+            labels=targets[row],
+            words=words[row],
+            origin=f"{where}, sample {row}",
         )
-    return samples
+        for row, (video, turn) in enumerate(_places(ids, where))
+    ]
 
 
-def _emotions(where: str, fields: Mapping[str, Any], task: TaskSpec) -> np.ndarray:
+def _tokens(where: str, fields: Mapping[str, Any], count: int) -> np.ndarray | None:
+    """`text_bert`, where it is there: [N, 3, T]."""
+    given = fields.get("text_bert")
+    return (
+        None if given is None else values.numbers(given, where, "text_bert", shape=(count, 3, None))
+    )
+
+
+def _emotions(where: str, fields: Mapping[str, Any], task: TaskSpec, count: int) -> np.ndarray:
     """{0, 1}[N, 6]: intensities above zero."""
-    values = np.asarray(fields.get("emotion_labels", ()), np.float64)
-    if values.shape != (len(fields["id"]), task.outputs):
+    name = "emotion_labels"
+    if name not in fields:
         raise InputError(
-            f"{where}: emotion_labels has shape {values.shape}; expected "
-            f"({len(fields['id'])}, {task.outputs}), the intensities of {', '.join(task.classes)}"
+            f"{where}: field {name!r} is missing, the intensities of {', '.join(task.classes)}; it "
+            f"has {', '.join(fields)}"
         )
-    return (values > 0).astype(np.float32)
+    intensities = values.numbers(
+        fields[name], where, name, shape=(count, task.outputs), finite=True
+    )
+    return (intensities > 0).astype(np.float32)
 
 
-def _features(where: str, fields: Mapping[str, Any], modality: str, width: int) -> np.ndarray:
-    """float32[N, T, d]."""
-    values = np.asarray(fields[modality], np.float32)
-    count = len(fields["id"])
-    if values.ndim != 3 or len(values) != count or values.shape[2] != width:
-        raise InputError(
-            f"{where}: {modality} has shape {values.shape}; expected ({count}, T, {width})"
-        )
-    return values
-
-
-def _place(name: str, row: int, origin: str) -> tuple[str, int]:
-    """`VIDEO$_$CLIP` -> (video, place in it)."""
-    video, mark, clip = name.rpartition("$_$")
-    if not mark:
-        raise InputError(f"{origin}: id {name!r} is not of the form VIDEO$_$CLIP")
-    return video, int(clip) if clip.isdigit() else row
+def _places(ids: Sequence[str], where: str) -> list[tuple[str, int]]:
+    """`VIDEO$_$CLIP` -> (video, place in it): the clip where all are numbers, else the row."""
+    parted = [name.rpartition("$_$") for name in ids]
+    for row, (name, (video, mark, clip)) in enumerate(zip(ids, parted, strict=True)):
+        if not (video and mark and clip):
+            raise InputError(f"{where}, sample {row}: id {name!r} is not of the form VIDEO$_$CLIP")
+    numbered = all(values.whole_number(clip) for _, _, clip in parted)
+    return [(video, int(clip) if numbered else row) for row, (video, _, clip) in enumerate(parted)]
 
 
 def text_mask(text: np.ndarray, text_bert: np.ndarray | None) -> np.ndarray:

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from string import whitespace  # of ASCII; others may be letters of cp1252
 
 from haemsa_datasets.files import find_file, read_table
 from haemsa_datasets.samples import Sample
 from haemsa_jax.config import TaskSpec
+from haemsa_jax.data.values import decimal, identifier
 from haemsa_jax.errors import InputError
 
 SENTIMENT = TaskSpec(
@@ -74,14 +76,13 @@ def read_labels(raw_dir: Path, source: str) -> list[Labelled]:
     for origin, row in read_table(path, ("id", *rest), ("video_id", "clip_id", *rest)):
         if row["mode"] not in _MODES:
             raise InputError(f"{origin}: mode {row['mode']!r} is none of {', '.join(_MODES)}")
-        try:
-            label = float(row["label"])
-        except ValueError as error:
-            raise InputError(f"{origin}: label {row['label']!r} is not a number") from error
+        label = decimal(row["label"], origin, "label")
         if "id" in row:
             video, _, clip = row["id"].rpartition("_")
+            if not video or not clip:
+                raise InputError(f"{origin}: id {row['id']!r} is not of the form VIDEO_CLIP")
         else:
-            video, clip = row["video_id"], row["clip_id"]
+            video, clip = (identifier(row[name], origin, name) for name in ("video_id", "clip_id"))
         mode = _MODES[row["mode"]]
-        rows.append(Labelled(video, clip, row["text"].strip(), label, mode, origin))
+        rows.append(Labelled(video, clip, row["text"].strip(whitespace), label, mode, origin))
     return rows

@@ -12,14 +12,17 @@ from haemsa_jax.tasks import kind_of
 
 
 def summarise(
-    splits: Mapping[str, Sequence[Sample]], card: Card, replaced: Mapping[str, Any]
+    splits: Mapping[str, Sequence[Sample]],
+    card: Card,
+    replaced: Mapping[str, Any],
+    controls: Mapping[str, int],
 ) -> dict[str, Any]:
     """The metadata that follow from the samples.
 
     Returns:
       `max_lengths`, the longest sequence of each modality in any split (at least 1), and `summary`:
       samples and groups a split, lengths of the sequences present, share of samples without a
-      modality, words, labels, and the feature values that were replaced.
+      modality, words, labels, and the feature values and control characters that were replaced.
     """
     everything = [sample for samples in splits.values() for sample in samples]
     lengths = {
@@ -37,6 +40,7 @@ def summarise(
                 "lengths": _quantiles(np.array([len(s.words.split()) for s in everything])),
                 "absent": sum(not sample.words for sample in everything),
                 "speakers": len({sample.speaker for sample in everything} - {""}),
+                "controls": dict(controls),
             },
             "labels": {
                 task.name: {name: _labels(samples, task) for name, samples in splits.items()}
@@ -94,6 +98,12 @@ def to_table(name: str, metadata: Mapping[str, Any], path: Path) -> str:
             )
     if not any(replaced["values"] for replaced in summary["replaced"].values()):
         lines.append("no feature value had to be replaced (all are finite)")
+    controls = summary["words"].get("controls", {})  # earlier versions did not count them
+    if controls.get("characters"):
+        lines.append(
+            f"words: {controls['characters']} control characters of {controls['samples']} samples "
+            "(cp1252 read as Latin-1, line breaks, tabs) are replaced"
+        )
     return "\n".join([*lines, f"written to {path}"])
 
 

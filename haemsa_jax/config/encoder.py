@@ -1,6 +1,6 @@
 """How an encoder of raw input, such as words, is used in a network."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 from haemsa_jax.config.checks import require
@@ -29,7 +29,7 @@ class EncoderSpec:
     Attributes:
       family: name of a registered family (`haemsa_jax.encoders`).
       modality: whose raw input it reads.
-      encoder: its name or folder, as it was given.
+      encoder: its name or folder. Two that differ in this alone are the same.
       fingerprint: of its weights, tokeniser and configuration.
       max_tokens: longer input is cut off.
       mode: `frozen`, vectors are computed once; `pooled`, likewise, and an utterance is the mean of
@@ -44,7 +44,7 @@ class EncoderSpec:
 
     family: str
     modality: str
-    encoder: str
+    encoder: str = field(compare=False)
     fingerprint: str
     max_tokens: int
     mode: str

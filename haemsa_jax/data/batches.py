@@ -77,7 +77,7 @@ def device_split(
     return DeviceSplit(
         features={m: np.asarray(x, np.float32) for m, x in split.features.items()},
         masks={m: np.asarray(x, bool) for m, x in split.masks.items()},
-        group=np.asarray(split.group, np.int32),
+        group=_numbered(split.group),
         labels={
             name: np.asarray(x, np.int32 if x.dtype.kind in "iu" else np.float32)
             for name, x in split.labels.items()
@@ -85,6 +85,11 @@ def device_split(
         rows=rows,
         lengths=lengths,
     )
+
+
+def _numbered(group: np.ndarray) -> np.ndarray:
+    """int32[N] from 0, as rows of a group are contiguous; numbers of 64 bits would be cut."""
+    return np.cumsum(np.diff(group, prepend=group[:1]) != 0).astype(np.int32)
 
 
 def window_tokens(split: Split, modality: str, past: int, future: int) -> np.ndarray:

@@ -5,12 +5,13 @@ arrays. Everything is checked here once, and what follows trusts it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from haemsa_jax.config import TaskSpec
+from haemsa_jax.data import values
 from haemsa_jax.errors import InputError
 from haemsa_jax.tasks import kind_of
 
@@ -27,7 +28,7 @@ class Split:
       labels: per task float32[N] (regression), int32[N] (classification), float32[N, C] in {0, 1}
         (multilabel), or what another kind asks for.
       labelled: per task bool[N]; unlabelled samples still serve as context.
-      group: int32[N], the same number for the utterances of one dialogue or video.
+      group: int[N], the same number for the utterances of one dialogue or video.
       ids: N names, unique.
       words: N transcripts, empty strings where there are none.
       speakers: N names, empty strings where they are not known.
@@ -87,8 +88,11 @@ class Dataset:
                 "{'audio': 'eGeMAPSv02 functionals'}"
             )
         seen: dict[str, str] = {}
-        for name, split in self.splits.items():
-            _check_split(f"{self.name}, split {name!r}", self, split)
+        where = {name: f"{self.name}, split {name!r}" for name in self.splits}
+        splits = {name: _with_texts(where[name], split) for name, split in self.splits.items()}
+        object.__setattr__(self, "splits", splits)
+        for name, split in splits.items():
+            _check_split(where[name], self, split)
             for sample in split.ids:
                 if sample in seen:
                     raise InputError(
@@ -113,23 +117,54 @@ def splits_of(datasets: Mapping[str, Dataset], split: str) -> dict[str, Split]:
     return {name: dataset.splits[split] for name, dataset in datasets.items()}
 
 
-def _check_split(where: str, dataset: Dataset, split: Split) -> None:
-    count = len(split)
+def _with_texts(where: str, split: Split) -> Split:
+    """The split with ids, words and speakers as lists of strings, whatever held them."""
+    group = split.group
+    if not (_is_array(group) and group.ndim == 1 and group.dtype.kind in "iu"):
+        raise InputError(
+            f"{where}: group is {_kind_of_array(group)}; expected whole numbers [N], the same of "
+            "one dialogue, as numpy.unique(names, return_inverse=True)[1] makes them of names"
+        )
+    count = len(group)
     if not count:
         raise InputError(f"{where}: it is empty; at least one sample is needed")
-    if len(split.ids) != count:
-        raise InputError(f"{where}: {len(split.ids)} ids for {count} samples; each needs one")
+    ids = values.identifiers(split.ids, where, "ids")
+    if len(ids) != count:
+        raise InputError(f"{where}: {len(ids)} ids for {count} samples; each needs one")
+    about: dict[str, list[str]] = {}
     for name in ("words", "speakers"):
-        length = len(getattr(split, name))
-        if length not in (0, count):
+        given = values.sequence(getattr(split, name), where, name)
+        if len(given) not in (0, count):
             raise InputError(
-                f"{where}: {length} {name} for {count} samples; give every sample one, empty where "
-                "it is not known, or none at all"
+                f"{where}: {len(given)} {name} for {count} samples; give every sample one, empty "
+                "where it is not known, or none at all"
             )
+        about[name] = [
+            values.text(value, f"{where}, sample {ids[row]!r}", name)
+            for row, value in enumerate(given)
+        ]
+    return replace(split, ids=ids, words=about["words"], speakers=about["speakers"])
+
+
+def _is_array(value: Any) -> bool:
+    return hasattr(value, "dtype") and hasattr(value, "ndim")
+
+
+def _kind_of_array(value: Any) -> str:
+    """What somebody gave in place of an array, in words."""
+    if not _is_array(value):
+        return f"a {type(value).__name__}"
+    return f"an array of type {value.dtype} and shape {value.shape}"
+
+
+def _check_split(where: str, dataset: Dataset, split: Split) -> None:
+    count = len(split)
     for what, arrays in (("features", split.features), ("the mask", split.masks)):
         _check_modalities(where, what, arrays, dataset.widths)
     for modality, width in dataset.widths.items():
         features, mask = split.features[modality], split.masks[modality]
+        for what, array in ((f"{modality} features", features), (f"mask of {modality}", mask)):
+            _check_numbers(where, what, array)
         if features.shape != (*mask.shape, width) or len(mask) != count:
             raise InputError(
                 f"{where}: {modality} features have shape {features.shape}, mask {mask.shape}; "
@@ -142,7 +177,11 @@ def _check_split(where: str, dataset: Dataset, split: Split) -> None:
                 f"{where}: {modality} of sample {split.ids[int(np.argmax(bad.any(axis=-1)))]!r} is "
                 "not finite; replace such values when the data set is prepared"
             )
-    present = list(split.presence.values()) if dataset.widths else [[bool(w) for w in split.words]]
+    present = (
+        list(split.presence.values())
+        if dataset.widths
+        else [[bool(w.strip()) for w in split.words]]
+    )
     absent = ~np.any(present, axis=0)
     if absent.any():
         raise InputError(
@@ -157,8 +196,7 @@ def _check_split(where: str, dataset: Dataset, split: Split) -> None:
                 f"there are {', '.join(split.labels) or 'none'}"
             )
         _check_labels(where, task, split.labels[name], split.labelled[name], split.ids)
-    starts = np.flatnonzero(np.diff(split.group, prepend=split.group[0] - 1))
-    if len(np.unique(split.group)) != len(starts):
+    if len(np.unique(split.group)) != 1 + np.count_nonzero(np.diff(split.group)):
         raise InputError(f"{where}: the utterances of a group must be contiguous rows")
 
 
@@ -179,6 +217,13 @@ def _check_modalities(where: str, what: str, arrays: Mapping, widths: Mapping[st
             )
 
 
+def _check_numbers(where: str, what: str, array: Any) -> None:
+    if not (_is_array(array) and values.is_real(array.dtype)):
+        raise InputError(
+            f"{where}: {what} is {_kind_of_array(array)}; expected an array of real numbers"
+        )
+
+
 def _check_boolean(what: str, mask: np.ndarray) -> None:
     """Numbers would be taken for places."""
     if mask.dtype != bool:
@@ -189,6 +234,8 @@ def _check_labels(
     where: str, task: TaskSpec, labels: np.ndarray, labelled: np.ndarray, ids: Sequence[str]
 ) -> None:
     expected = (len(ids), *task.label_shape)
+    for what, array in (("labels", labels), ("the mask of labelled samples", labelled)):
+        _check_numbers(where, f"task {task.name!r}: {what}", array)
     if labels.shape != expected or labelled.shape != (len(ids),):
         raise InputError(
             f"{where}: labels of task {task.name!r} have shape {labels.shape}, the mask of "

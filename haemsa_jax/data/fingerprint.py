@@ -1,4 +1,4 @@
-"""What tells the content of one data set from that of another."""
+"""What tells the content of one data set, or of other arrays, from that of another."""
 
 import hashlib
 from collections.abc import Mapping
@@ -19,6 +19,14 @@ def fingerprint(splits: Mapping[str, Split]) -> str:
         for field in ("features", "masks", "labels", "labelled"):
             for key, values in sorted(getattr(split, field).items()):
                 _add(digest, f"{name}/{field}/{key}", values)
+    return digest.hexdigest()
+
+
+def fingerprint_of(arrays: Mapping[str, np.ndarray]) -> str:
+    """16 hexadecimal digits of arrays by name."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name, values in sorted(arrays.items()):
+        _add(digest, name, np.atleast_1d(values))
     return digest.hexdigest()
 
 

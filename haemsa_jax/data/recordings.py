@@ -1,6 +1,7 @@
 """Acoustic features of a recording by openSMILE, named so that a network knows its own again.
 
-Needs the package `opensmile` (the extra `audio`), which has the feature sets within it.
+Needs the packages of the extra `audio`: `opensmile`, which has the feature sets within it, and
+`audiofile`.
 """
 
 import os
@@ -55,12 +56,28 @@ def extract(path: str | os.PathLike, provenance: str) -> np.ndarray:
             f"{smile.num_features} {level}; install the version that made them"
         )
     try:
-        features = smile.process_file(path).to_numpy(np.float32)
+        features = smile.process_signal(*_heard(path)).to_numpy(np.float32)
+    except InputError:
+        raise
     except Exception as error:  # of libsndfile, ffmpeg or openSMILE, which have no common class
         raise InputError(f"{path} cannot be read as a recording: {error}") from error
     if not len(features) or not np.isfinite(features).all():
         raise InputError(f"{path} is too short or holds no sound; leave audio out")
     return features
+
+
+def _heard(path: Path) -> tuple[np.ndarray, int]:
+    """The mean of a recording's channels, float32[samples] within 16 bits, and samples a second."""
+    import audiofile
+
+    channels, rate = audiofile.read(str(path), always_2d=True)
+    if not np.isfinite(channels).all():
+        raise InputError(
+            f"{path} holds samples that are no finite numbers; record or save it again"
+        )
+    mean = channels.mean(axis=0, dtype=np.float64)
+    # openSMILE makes 16 bits of them, in which what is louder would change its sign.
+    return np.clip(mean, -1.0, 1.0 - 2.0**-15).astype(np.float32), rate
 
 
 def _smile(feature_set: str, level: str):
@@ -75,5 +92,4 @@ def _smile(feature_set: str, level: str):
         raise InputError(f"openSMILE has no {feature_set!r}; choose from {', '.join(sets)}")
     if level not in LEVELS:
         raise InputError(f"level={level!r} is unknown; choose from {', '.join(LEVELS)}")
-    of = opensmile.FeatureSet[feature_set], opensmile.FeatureLevel[LEVELS[level]]
-    return opensmile.Smile(*of, mixdown=True)
+    return opensmile.Smile(opensmile.FeatureSet[feature_set], opensmile.FeatureLevel[LEVELS[level]])

@@ -13,11 +13,13 @@ from haemsa_jax.encoders.interface import (
     register,
     specify,
 )
+from haemsa_jax.encoders.places import EncoderFolders, read_like, relocated
 from haemsa_jax.encoders.reading import embed, with_tokens, with_vectors
 
 __all__ = [
     "ENCODERS",
     "Encoder",
+    "EncoderFolders",
     "Pretrained",
     "Tokenised",
     "built",
@@ -26,7 +28,9 @@ __all__ = [
     "encoder_named",
     "encoder_of",
     "parted",
+    "read_like",
     "register",
+    "relocated",
     "specify",
     "with_tokens",
     "with_vectors",

@@ -211,18 +211,18 @@ def specify(pretrained: Pretrained, encoder: str | Path, **settings: Any) -> Enc
 
     Args:
       pretrained: what was read.
-      encoder: by which name or from which folder.
+      encoder: by which name or from which folder, which is kept as an absolute path.
       **settings: the other fields of `EncoderSpec`: `max_tokens`, `mode`, `datasets` and, if
         wanted, `rank` and `precision`.
 
     Raises:
       InputError: the family does not know the mode.
     """
-    family = encoder_named(pretrained.family)
+    family, folder = encoder_named(pretrained.family), Path(encoder).expanduser()
     spec = EncoderSpec(
         family=family.family,
         modality=family.modality,
-        encoder=str(encoder),
+        encoder=str(folder.absolute() if folder.is_dir() else encoder),
         fingerprint=pretrained.fingerprint,
         shapes=pretrained.config,
         **settings,
@@ -245,7 +245,7 @@ def check_like(pretrained: Pretrained, spec: EncoderSpec) -> None:
         raise InputError(
             f"the {spec.modality} encoder {pretrained.folder} is another than the network was "
             f"trained with, {spec.encoder} (fingerprint {pretrained.fingerprint}, not "
-            f"{spec.fingerprint}); bring back its folder"
+            f"{spec.fingerprint}); bring back the other, or name its folder"
         )
 
 

@@ -33,6 +33,7 @@ def with_vectors(
     cache: Path | None = None,
     report: Callable[[int, int], None] = lambda done, total: None,
     pooled: bool = False,
+    notice: Callable[[str], None] = lambda line: None,
 ) -> Dataset:
     """The data set with vectors of raw input as a modality's features, whatever they were before.
 
@@ -41,11 +42,11 @@ def with_vectors(
 
     Args:
       dataset, pretrained: what is joined.
-      max_tokens, cache, report, pooled: as `embed` takes them.
+      max_tokens, cache, report, pooled, notice: as `embed` takes them.
     """
 
     def vectors(raw: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
-        return embed(pretrained, raw, max_tokens, cache, report, pooled)
+        return embed(pretrained, raw, max_tokens, cache, report, pooled, notice)
 
     return _with(dataset, pretrained, vectors)
 
@@ -95,6 +96,7 @@ def embed(
     cache: Path | None = None,
     report: Callable[[int, int], None] = lambda done, total: None,
     pooled: bool = False,
+    notice: Callable[[str], None] = lambda line: None,
 ) -> tuple[Float[np.ndarray, "inputs tokens width"], Bool[np.ndarray, "inputs tokens"]]:
     """Vectors of raw inputs, of each token or their mean.
 
@@ -105,6 +107,7 @@ def embed(
       cache: directory of earlier results; None keeps none.
       report: is told inputs done and in all.
       pooled: an input is one vector, the mean of its tokens'.
+      notice: is told in a line of earlier results that are damaged, which are then made again.
 
     Returns:
       float16[N, T, D], zeros outside the mask, and bool[N, T]; T is 1 where they are pooled. Half
@@ -116,9 +119,9 @@ def embed(
     """
     tokens = pretrained.tokenise(raw, max_tokens)
     path = cache and cache / pretrained.fingerprint / f"{_digest(tokens)}.npy"
-    if path and path.is_file():
-        real = np.load(path, mmap_mode="r", allow_pickle=False)
-    else:
+    shape = (int(tokens.mask.sum()), pretrained.config.width)
+    real = _kept(path, shape, notice) if path and path.is_file() else None
+    if real is None:
         real = _run(pretrained, tokens, report)
         if path:
             _write(path, real)
@@ -178,6 +181,19 @@ def _digest(tokens: Tokenised) -> str:
     digest = hashlib.sha256(np.asarray(tokens.mask.sum(axis=1), np.int64).tobytes())
     digest.update(tokens.values[tokens.mask].tobytes())
     return digest.hexdigest()[:32]
+
+
+def _kept(path: Path, shape: tuple[int, int], notice: Callable[[str], None]) -> np.ndarray | None:
+    """float16[all real tokens, D] of an earlier run; None where the file holds something else."""
+    try:
+        real = np.load(path, mmap_mode="r", allow_pickle=False)
+        if real.shape != shape or real.dtype != np.float16:
+            raise ValueError(f"it holds {real.dtype}{list(real.shape)}, not float16{list(shape)}")
+    except Exception as error:  # a garbled header may be anything to NumPy
+        reason = str(error).partition("\n")[0]
+        notice(f"{path}: earlier vectors are damaged ({reason}) and are made again")
+        return None
+    return real
 
 
 def _write(path: Path, values: np.ndarray) -> None:

@@ -12,8 +12,10 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax.traverse_util import flatten_dict
 
 from haemsa_jax.config import NetworkConfig, TrainConfig
+from haemsa_jax.data.fingerprint import fingerprint_of
 from haemsa_jax.errors import InputError
 from haemsa_jax.evolution.genome import (
     decode,
@@ -252,6 +254,7 @@ def begin(
     if not jax.tree.all(same):
         raise InputError(f"{source.path} is not the best genome of the weights beside it")
     small = specialise(network, params, constants, best)
-    origin = {**origin, "weights": str(source.path.parent)}
     first = variables_of(small.params, small.constants)["params"]  # an encoder is there whole
+    taken = fingerprint_of(flatten_dict(first, sep="/"))
+    origin = {**origin, "weights": str(source.path.parent), "fingerprint": taken}
     return small.network, Start(small.structure, first, origin)

@@ -4,6 +4,7 @@ import csv
 import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,15 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from haemsa_jax import csv_rows
 from haemsa_jax.config import TaskSpec
+from haemsa_jax.data.values import identifier, mask, printable, text
 from haemsa_jax.encoders.text.config import MODALITY as TEXT
 from haemsa_jax.errors import InputError
 from haemsa_jax.inference.inputs import SPEAKER, Utterance
 from haemsa_jax.inference.results import Prediction
 from haemsa_jax.spreadsheet import safe_cell
+from haemsa_jax.writing import draft_of
 
 Reader = Callable[[Path, Mapping[str, int], Path], Iterator["Row"]]
 ID, DIALOGUE, TRANSCRIPT = "id", "dialogue", "transcript"
@@ -85,7 +89,7 @@ def _json_lines(path: Path, modalities: Mapping[str, int], folder: Path) -> Iter
                 continue
             try:
                 values = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:  # the second where it is nested deeply
                 yield Row(f"line {number}", str(number), None, None, f"it is not JSON: {error}")
                 continue
             if not isinstance(values, dict):
@@ -95,24 +99,37 @@ def _json_lines(path: Path, modalities: Mapping[str, int], folder: Path) -> Iter
 
 
 def _row(place: str, number: int, values: dict[str, Any], folder: Path) -> Row:
-    utterance = dict(values)
-    name, dialogue, transcript = (
-        None if value is None or str(value) == "" else str(value)
-        for value in (utterance.pop(key, None) for key in (ID, DIALOGUE, TRANSCRIPT))
-    )
-    name = str(number) if name is None else name
+    utterance, name, dialogue = dict(values), str(number), None
     try:
+        name = _named(utterance, ID) or name
+        dialogue = _named(utterance, DIALOGUE)
+        transcript = _named(utterance, TRANSCRIPT)
+        for key, value in utterance.items():
+            if isinstance(value, bytes):
+                utterance[key] = text(value, "the row", key)
         if isinstance(utterance.get("audio"), str):
             utterance["audio"] = _within(folder, utterance["audio"])
         if transcript is not None:
             if utterance.get(TEXT) is not None:
                 raise InputError("it has a text and a transcript; give one of them")
-            utterance[TEXT] = _within(folder, transcript).read_text("utf-8").strip()
+            utterance[TEXT] = _within(folder, transcript).read_text("utf-8")
+        if isinstance(utterance.get(TEXT), str):
+            utterance[TEXT] = printable(utterance[TEXT])[0].strip()
     except InputError as error:
         return Row(place, name, dialogue, None, str(error))
     except (OSError, ValueError) as error:  # no such file, no UTF-8, a NUL in the name
         return Row(place, name, dialogue, None, f"its transcript cannot be read: {error}")
     return Row(place, name, dialogue, utterance)
+
+
+def _named(utterance: dict[str, Any], key: str) -> str | None:
+    """Takes a name from a row: words or a number; None where it is not there or empty."""
+    value = utterance.pop(key, None)
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    if isinstance(value, float | np.floating):  # as a column of an array may hold numbers
+        return str(value)
+    return identifier(value, "the row", key)
 
 
 def _within(folder: Path, name: str) -> Path:
@@ -131,34 +148,27 @@ def _within(folder: Path, name: str) -> Path:
 
 def _csv(path: Path, modalities: Mapping[str, int], folder: Path) -> Iterator[Row]:
     spoken, about = {TEXT, "audio", TRANSCRIPT}, {ID, DIALOGUE, SPEAKER}
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            columns = reader.fieldnames or []
-            if not spoken & {*columns} or not {*columns} <= spoken | about:
-                raise InputError(
-                    f"{path} has the columns {', '.join(columns) or 'none'}; expected text, "
-                    "transcript or audio, and any of id, dialogue, speaker (features come as "
-                    ".jsonl or .npz)"
-                )
-            for number, cells in enumerate(reader, start=1):
-                place = f"line {reader.line_num}"
-                if None in cells or None in cells.values():
-                    error = f"it has not the {len(columns)} columns of the first line"
-                    yield Row(place, str(number), None, None, error)
-                else:
-                    filled = {name: x for name, x in cells.items() if x != ""}
-                    yield _row(place, number, filled, folder)
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8: {error}") from error
-    except csv.Error as error:
-        raise InputError(f"{path} is no table, behind line {reader.line_num}: {error}") from error
+    columns, rows = csv_rows.read_named(path)
+    if not spoken & {*columns} or not {*columns} <= spoken | about:
+        raise InputError(
+            f"{path} has the columns {', '.join(columns) or 'none'}; expected text, transcript or "
+            "audio, and any of id, dialogue, speaker (features come as .jsonl or .npz)"
+        )
+    for number, (row, cells) in enumerate(rows, start=1):
+        place, error = f"line {row.line}", row.error
+        lost = [name for name, cell in cells.items() if cell in csv_rows.FORMULA_ERRORS]
+        if lost:
+            error = f"{lost[0]} is {cells[lost[0]]}, which a spreadsheet wrote for a formula"
+        if error:
+            yield Row(place, str(number), None, None, error)
+        else:
+            yield _row(place, number, {name: x for name, x in cells.items() if x != ""}, folder)
 
 
 def _npz(path: Path, modalities: Mapping[str, int], folder: Path) -> Iterator[Row]:
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = {name: _decoded(file[name]) for name in file.files}
+            arrays = {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, TypeError, AttributeError, BadZipFile) as error:
         raise InputError(f"cannot read {path}, as numpy.savez writes it: {error}") from error
     known = {*modalities, *(m + MASK for m in modalities), ID, DIALOGUE, SPEAKER}
@@ -169,26 +179,22 @@ def _npz(path: Path, modalities: Mapping[str, int], folder: Path) -> Iterator[Ro
             "the same length"
         )
     for m in modalities:
-        if m in arrays and m + MASK in arrays and arrays[m + MASK].shape != arrays[m].shape[:2]:
+        if m not in arrays or m + MASK not in arrays:
+            continue
+        if arrays[m + MASK].shape != arrays[m].shape[:2]:
             raise InputError(
                 f"{path}: {m}{MASK} has shape {arrays[m + MASK].shape}, {m} {arrays[m].shape}"
             )
+        arrays[m + MASK] = mask(arrays[m + MASK], str(path), m + MASK)
     for row in range(next(iter(counts.values()))):
         values = {name: x[row] for name, x in arrays.items() if not name.endswith(MASK)}
         for m in {*modalities} & {*values}:
-            if values[m].dtype.kind == "U":
-                values[m] = str(values[m]) or None
+            if values[m].dtype.kind in "US":
+                values[m] = values[m] if values[m].ndim else values[m].item() or None
             elif m + MASK in arrays:
-                mask = arrays[m + MASK][row].astype(bool)
-                values[m] = values[m][mask] if mask.any() else None
-        if SPEAKER in values:
-            values[SPEAKER] = str(values[SPEAKER])
+                tokens = arrays[m + MASK][row]
+                values[m] = values[m][tokens] if tokens.any() else None
         yield _row(f"row {row}", row, values, folder)
-
-
-def _decoded(array: np.ndarray) -> np.ndarray:
-    """Bytes as the words that they are in UTF-8."""
-    return np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array
 
 
 def pieces(rows: Iterator[Row], size: int) -> Iterator[tuple[str | None, list[Row]]]:
@@ -222,6 +228,9 @@ def pieces(rows: Iterator[Row], size: int) -> Iterator[tuple[str | None, list[Ro
 class Writer:
     """Predictions as `.jsonl` (everything) or `.csv` (a value and its spread, or probabilities).
 
+    A context manager. The file takes its place when all is written: what stood there stays where
+    the block raises.
+
     In a `.csv` a quote stands before words that a spreadsheet would take for a formula, as
     `haemsa_jax.spreadsheet` says.
 
@@ -235,18 +244,21 @@ class Writer:
     def __init__(self, path: Path, tasks: Mapping[str, TaskSpec]):
         if path.suffix not in self.FORMATS:
             raise InputError(f"{path}: {path.suffix!r} is unknown; give {', '.join(self.FORMATS)}")
-        self.tasks, self.table = tasks, path.suffix == ".csv"
-        self.file = path.open("w", newline="", encoding="utf-8")
-        self.csv = csv.writer(self.file)
-        if self.table:
-            columns = [ID, *(column for task in tasks.values() for column in _columns(task))]
-            self.csv.writerow(map(safe_cell, columns))
+        self.path, self.tasks, self.table = path, tasks, path.suffix == ".csv"
 
     def __enter__(self):
+        with ExitStack() as stack:
+            draft = stack.enter_context(draft_of(self.path))
+            self.file = stack.enter_context(draft.open("w", newline="", encoding="utf-8"))
+            self.csv = csv.writer(self.file)
+            if self.table:
+                columns = (column for task in self.tasks.values() for column in _columns(task))
+                self.csv.writerow(map(safe_cell, [ID, *columns]))
+            self._stack = stack.pop_all()
         return self
 
-    def __exit__(self, *_):
-        self.file.close()
+    def __exit__(self, *reason):
+        self._stack.__exit__(*reason)
 
     def write(self, row: Row, prediction: Prediction) -> None:
         """One row."""

@@ -10,6 +10,7 @@ import numpy as np
 from haemsa_jax.config import NetworkConfig
 from haemsa_jax.data.batches import DeviceSplit
 from haemsa_jax.data.recordings import extract
+from haemsa_jax.data.values import identifier, is_real, shown, text
 from haemsa_jax.encoders import Pretrained, embed, encoder_of
 from haemsa_jax.errors import InputError
 
@@ -77,7 +78,12 @@ class Reader:
             raise InputError(
                 f"there is nothing to predict from; give at least one of {', '.join(given)}"
             )
-        speaker = utterance.get(SPEAKER) or ""
+        speaker = utterance.get(SPEAKER)
+        if speaker is None or (isinstance(speaker, str) and not speaker.strip()):
+            speaker = ""
+        if isinstance(speaker, float | np.floating):  # as a column of an array may hold numbers
+            speaker = str(speaker)
+        speaker = speaker and identifier(speaker, "the utterance", SPEAKER)
         return {
             modality: self._raw(modality, value, speaker) or self._features(modality, value)
             for modality, value in present.items()
@@ -89,6 +95,8 @@ class Reader:
             return value  # what was read may be read again
         if modality not in self.encoders:
             return None
+        if isinstance(value, str):
+            value = text(value, "the utterance", modality)
         encoder = encoder_of(self.encoders[modality])
         raw = encoder.given(value, speaker)
         if raw is None and self.network.encodes(self.dataset, modality):
@@ -104,12 +112,7 @@ class Reader:
                     f"{width} there and has no encoder; give an array [tokens, {width}]"
                 )
             value = extract(value, self.provenance.get(modality, "not known"))
-        try:
-            features = np.asarray(value, np.float32)
-        except (TypeError, ValueError) as error:
-            raise InputError(
-                f"{modality} is no array of numbers [tokens, {width}]: {error}"
-            ) from error
+        features = array_of_numbers(value, modality, width)
         features = features[None] if features.ndim == 1 else features
         if features.ndim != 2 or features.shape[1] != width:
             shape = "x".join(map(str, np.shape(value)))
@@ -182,6 +185,27 @@ class Reader:
                 beyond = self.network.reach if context else 0
                 lengths[m] = power_of_two(longest + beyond)
         return lengths
+
+    def usual(self) -> dict[str, int]:
+        """Per modality the most tokens that those of training are padded to."""
+        beyond = self.network.reach if any(self.network.context_of(self.dataset)) else 0
+        return {m: power_of_two(self.tokens.get(m, 0) + beyond) for m in self.widths}
+
+
+def array_of_numbers(value: Any, modality: str, width: int) -> np.ndarray:
+    """float32 of any shape; words of numbers are none.
+
+    Raises:
+      InputError: it is something else.
+    """
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise InputError(f"{modality} is no array of numbers [tokens, {width}]: {error}") from error
+    if not is_real(array.dtype):
+        raise InputError(f"{modality} is no array of numbers [tokens, {width}] but {shown(value)}")
+    with np.errstate(over="ignore"):  # infinity is refused by its place
+        return array.astype(np.float32)
 
 
 def power_of_two(number: int) -> int:

@@ -1,5 +1,6 @@
 """Predictor: a trained network, from its run directory alone, on whatever of a clip there is."""
 
+import functools
 import os
 import threading
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,7 @@ import numpy as np
 
 from haemsa_jax.config import NetworkConfig, TaskSpec
 from haemsa_jax.data.batches import DeviceSplit
-from haemsa_jax.encoders import Pretrained, check_like, encoder_of
+from haemsa_jax.encoders import EncoderFolders, Pretrained, read_like, relocated
 from haemsa_jax.errors import InputError
 from haemsa_jax.inference.forward import (
     chosen_dataset,
@@ -18,15 +19,13 @@ from haemsa_jax.inference.forward import (
     make_forward,
     read_by_task,
 )
-from haemsa_jax.inference.inputs import Reader, Utterance, power_of_two
+from haemsa_jax.inference.inputs import Raw, Reader, Utterance, power_of_two
+from haemsa_jax.inference.memory import Capacity
 from haemsa_jax.inference.results import Prediction, named_gates, task_prediction
 from haemsa_jax.training.measurement.scoring import probabilities
 from haemsa_jax.training.persistence.trained import Trained, load_trained
 
 BATCH = 64  # samples at once, at most
-
-Folder = str | os.PathLike
-EncoderFolders = Folder | Mapping[str, Folder] | None
 
 
 class Predictor:
@@ -56,6 +55,14 @@ class Predictor:
             known,
             _read_encoders(network, self.dataset, encoder),
             [m for m in network.widths[self.dataset] if any(m in r for r in self._reads.values())],
+        )
+        self._forward = make_forward(network, self.dataset)
+        self._capacity = Capacity(
+            functools.partial(self._forward, *self._placed),
+            widths=network.widths[self.dataset],
+            window=network.context_of(self.dataset),
+            usual=self._reader.usual(),
+            most=BATCH,
         )
         self._compiled: dict[Any, Any] = {}
         self._lock = threading.Lock()
@@ -140,11 +147,12 @@ class Predictor:
         One of which nothing is known is None, and None is said of it.
         """
         read = self._read(utterances)
-        return [
-            prediction
-            for start in range(0, len(read), BATCH)
-            for prediction in self._run(read[start : start + BATCH], None)
-        ]
+        predictions: list[Prediction | None] = [None] * len(read)
+        for rows in self._capacity.batches([self._reader.lengths([one]) for one in read]):
+            some = self._run([read[row] for row in rows], None)
+            for row, prediction in zip(rows, some, strict=True):
+                predictions[row] = prediction
+        return predictions
 
     def predict_dialogue(self, utterances: Sequence[Utterance | None]) -> list[Prediction | None]:
         """The utterances of one dialogue or video in their order, each with its neighbours.
@@ -155,9 +163,10 @@ class Predictor:
         """
         read = self._read(utterances)
         past, future = self.network.context_of(self.dataset)
+        size = self._capacity.checked(self._reader.lengths(read), _tokens(read), "the dialogue")
         predictions: list[Prediction | None] = []
-        for start in range(0, len(read), BATCH):
-            end = min(start + BATCH, len(read))
+        for start in range(0, len(read), size):
+            end = min(start + size, len(read))
             first = max(0, start - past)
             predictions += self._run(read[first : end + future], (start - first, end - first))
         return predictions
@@ -168,7 +177,7 @@ class Predictor:
         Raises:
           InputError: `predict` would refuse it.
         """
-        return self._reader.read(utterance)
+        return self._read_one(utterance)
 
     def warm_up(self, samples: int = 1, **tokens: int) -> None:
         """Compiles what samples of these lengths need.
@@ -179,7 +188,8 @@ class Predictor:
         """
         widths = self._reader.widths
         blank = {m: np.zeros((count, widths[m]), np.float32) for m, count in tokens.items()}
-        self._run([blank] * min(samples, BATCH), None)
+        size = self._capacity.checked(self._reader.lengths([blank]), _tokens([blank]), "a sample")
+        self._run([blank] * min(samples, size), None)
 
     def _predict(self, utterances: Sequence[Utterance]) -> list[Prediction]:
         """`predict_many` of samples of each of which something is known."""
@@ -192,11 +202,17 @@ class Predictor:
                 read.append({})
                 continue
             try:
-                read.append(self._reader.read(utterance))
+                read.append(self._read_one(utterance))
             except InputError as error:
                 where = f"sample {number}: " if len(utterances) > 1 else ""
                 raise InputError(f"{where}{error}") from error
         return self._reader.encode(read)
+
+    def _read_one(self, utterance: Utterance) -> dict[str, Any]:
+        read = self._reader.read(utterance)
+        features = [{m: x for m, x in read.items() if not isinstance(x, Raw)}]
+        self._capacity.checked(self._reader.lengths(features), _tokens(features), "an utterance")
+        return read
 
     def _run(self, read, span: tuple[int, int] | None) -> list[Prediction | None]:
         """Predictions of utterances: all, strangers to each other, or a span of one dialogue."""
@@ -207,7 +223,16 @@ class Predictor:
         split = self._reader.stack(read, self._reader.lengths(read), groups)
         padded = np.zeros(batch, np.int32)
         padded[: len(rows)] = rows
-        outputs = jax.device_get(self._program(split, padded)(*self._placed, split, padded))
+        try:
+            outputs = jax.device_get(self._program(split, padded)(*self._placed, split, padded))
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            raise InputError(
+                f"the device has not enough memory for {len(rows)} samples of "
+                f"{max(x.shape[1] for x in split.masks.values()):,} tokens at once; give fewer, "
+                "or shorter ones"
+            ) from error
         past, future = (0, 0) if span is None else self.network.context_of(self.dataset)
         predictions: list[Prediction | None] = []
         for place, row in enumerate(rows):
@@ -222,8 +247,7 @@ class Predictor:
         if key not in self._compiled:
             with self._lock:
                 if key not in self._compiled:
-                    forward = make_forward(self.network, self.dataset)
-                    lowered = jax.jit(forward).lower(*self._placed, split, rows)
+                    lowered = jax.jit(self._forward).lower(*self._placed, split, rows)
                     self._compiled[key] = lowered.compile()
         return self._compiled[key]
 
@@ -248,20 +272,12 @@ def _read_encoders(
 ) -> dict[str, Pretrained]:
     """By modality the encoders that the network was trained with."""
     specs = {m: spec for m, spec in network.encoders.items() if dataset in spec.datasets}
-    if folders is None:
-        folders = {}
-    elif not isinstance(folders, Mapping):
-        if len(specs) > 1:
-            raise InputError(
-                f"encoder={os.fspath(folders)!r}: there are encoders of {', '.join(specs)}; give "
-                "folders by modality"
-            )
-        folders = dict.fromkeys(specs, folders)
-    read = {}
-    for modality, spec in specs.items():
-        read[modality] = encoder_of(spec).read(os.fspath(folders.get(modality) or spec.encoder))
-        check_like(read[modality], spec)
-    return read
+    return {m: read_like(spec) for m, spec in relocated(specs, folders).items()}
+
+
+def _tokens(read: Sequence[Mapping[str, np.ndarray]]) -> dict[str, int]:
+    """The tokens of the longest utterance by modality."""
+    return {m: max(len(one.get(m, ())) for one in read) for one in read for m in one}
 
 
 def _is_batch(value: Any) -> bool:

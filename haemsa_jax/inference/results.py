@@ -1,5 +1,6 @@
 """What a predictor returns, made of the outputs of networks."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +44,13 @@ class Prediction:
 
     tasks: Mapping[str, TaskPrediction]
     modalities: tuple[str, ...]
+
+    @property
+    def finite(self) -> bool:
+        """Whether all values and probabilities are finite numbers."""
+        values = [x for task in self.tasks.values() for x in task.probabilities.values()]
+        values += [x.value for x in self.tasks.values() if isinstance(x.value, float)]
+        return all(map(math.isfinite, values))
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""

@@ -95,8 +95,8 @@ def _inputs(
     for modality, spec in network.encoders.items():
         if dataset in spec.datasets:
             yield (
-                f"{modality.capitalize()} encoder: {spec.encoder}, {spec.mode}, fingerprint "
-                f"{spec.fingerprint}, at most {spec.max_tokens} tokens."
+                f"{modality.capitalize()} encoder: {Path(spec.encoder).name}, {spec.mode}, "
+                f"fingerprint {spec.fingerprint}, at most {spec.max_tokens} tokens."
             )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from haemsa_jax.csv_rows import read_rows
 from haemsa_jax.errors import InputError
 from haemsa_jax.spreadsheet import original, safe_cell
 from haemsa_jax.tasks import kind_of
@@ -98,16 +99,16 @@ def largest_errors(path: Path, count: int) -> dict[str, list[Misled]]:
       count: samples a task.
     """
     tasks: dict[str, list[dict[str, str]]] = {}
-    csv.field_size_limit(2**31 - 1)  # words of a sample may be longer than the module expects
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.reader(file)
-            head = [original(cell) for cell in next(reader)]
-            for cells in reader:
-                row = dict(zip(head, map(original, cells), strict=True))
-                row["error"] = str(float(row["error"]))
-                tasks.setdefault(row["task"], []).append(row)
-    except (StopIteration, KeyError, ValueError, csv.Error) as error:
+        rows = read_rows(path, trusted=True)
+        head = [original(cell) for cell in next(rows).cells]
+        for line in rows:
+            if line.error:
+                raise ValueError(f"line {line.line}: {line.error}")
+            row = dict(zip(head, map(original, line.cells), strict=True))
+            row["error"] = str(float(row["error"]))
+            tasks.setdefault(row["task"], []).append(row)
+    except (StopIteration, KeyError, ValueError) as error:
         raise InputError(
             f"{path} is no file of predictions as launch.evaluate writes it "
             f"({type(error).__name__} {error}); evaluate again"

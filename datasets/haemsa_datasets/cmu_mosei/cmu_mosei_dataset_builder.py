@@ -1,6 +1,7 @@
 """CMU-MOSEI: `standard` (words), `mmsa_aligned` and `mmsa_unaligned`."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import tensorflow_datasets as tfds
@@ -66,7 +67,14 @@ class Builder(HaemsaBuilder):
             return mmsa.read_mmsa(raw_dir, self.builder_config.name, self.card)
         splits: dict[str, list[Sample]] = {"train": [], "validation": [], "test": []}
         places: dict[str, int] = {}
+        last: tuple[str, float] | None = None
         for row in sorted(read_labels(raw_dir, SOURCE), key=lambda row: (row.video, _time(row))):
+            if (row.video, _time(row)) == last:
+                raise InputError(
+                    f"{row.origin}: clip {row.clip!r} of video {row.video} begins where another "
+                    "clip of it does; every clip may occur once"
+                )
+            last = row.video, _time(row)
             places[row.video] = places.get(row.video, -1) + 1
             splits[row.split].append(dataclasses.replace(row.sample, turn=places[row.video]))
         return splits
@@ -74,10 +82,9 @@ class Builder(HaemsaBuilder):
 
 def _time(row: Labelled) -> float:
     """A clip is named after the second where it starts, `82_7645` for 82.7645, or numbered."""
-    try:
-        return float(row.clip.replace("_", ".", 1))
-    except ValueError as error:
+    if not re.fullmatch(r"[0-9]+([_.][0-9]+)?", row.clip):
         raise InputError(
             f"{row.origin}: clip {row.clip!r} of video {row.video} is neither a number nor a time "
             "such as 82_7645"
-        ) from error
+        )
+    return float(row.clip.replace("_", "."))

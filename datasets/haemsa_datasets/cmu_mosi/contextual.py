@@ -5,8 +5,6 @@ videos. So the test split must be the 31 others, and validation videos, taken fr
 like training data: selection on them is weak.
 """
 
-import csv
-import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,9 +12,11 @@ import h5py
 import numpy as np
 
 from haemsa_datasets.cmu_mosi.folds import FOLDS
-from haemsa_datasets.files import find_file, read_numbers, read_text
+from haemsa_datasets.files import find_file, read_numbers
 from haemsa_datasets.folds import read_folds
 from haemsa_datasets.samples import Sample
+from haemsa_jax.csv_rows import read_rows
+from haemsa_jax.data.values import whole_number
 from haemsa_jax.errors import InputError
 
 WIDTHS = {"text": 100, "audio": 73, "vision": 100}
@@ -91,14 +91,22 @@ def _read_labelled(path: Path, width: int, rows: int) -> np.ndarray:
 
 def _read_transcripts(path: Path) -> list[list[str]]:
     """Rows of (VIDEO_CLIP, words, a number, binary label)."""
-    rows = list(csv.reader(io.StringIO(read_text(path, newline=""), newline="")))
-    for number, row in enumerate(rows, start=1):
+    rows, clips = [], set()
+    for line in read_rows(path):
+        row, origin = line.cells, f"{path}, row {line.line}"
+        if line.error:
+            raise InputError(f"{origin}: {line.error}")
         if len(row) != 4:
-            raise InputError(f"{path}, row {number}: {len(row)} columns; expected 4")
-        if not row[0].rpartition("_")[2].isdigit():
-            raise InputError(f"{path}, row {number}: {row[0]!r} is no VIDEO_CLIP with a number")
+            raise InputError(f"{origin}: {len(row)} columns; expected 4")
+        video, _, clip = row[0].rpartition("_")
+        if not video or not whole_number(clip):
+            raise InputError(f"{origin}: {row[0]!r} is no VIDEO_CLIP with a number")
+        if (video, int(clip)) in clips:
+            raise InputError(f"{origin}: {row[0]!r} is there twice; a clip may occur once")
         if row[3] not in ("0", "1"):
-            raise InputError(f"{path}, row {number}: the label {row[3]!r} is neither 0 nor 1")
+            raise InputError(f"{origin}: the label {row[3]!r} is neither 0 nor 1")
+        clips.add((video, int(clip)))
+        rows.append(row)
     return rows
 
 
@@ -114,7 +122,7 @@ def read_official_labels(raw_dir: Path) -> dict[str, np.ndarray]:
         with h5py.File(path) as file:
             videos = file["Opinion Segment Labels"]["data"]
             return {name: videos[name]["features"][:, 0] for name in videos}
-    except (OSError, KeyError) as error:
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise InputError(f"{path}: not the labels of the CMU Multimodal SDK: {error}") from error
 
 

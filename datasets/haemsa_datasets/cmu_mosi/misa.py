@@ -7,12 +7,11 @@ vocabulary that is not in the files, so that text comes from an encoder of the w
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from haemsa_datasets.files import find_file
 from haemsa_datasets.pickles import read_pickle
 from haemsa_datasets.samples import Sample
 from haemsa_datasets.sentiment import SENTIMENT
+from haemsa_jax.data.values import number, numbers, sequence, text, texts, whole_number
 from haemsa_jax.errors import InputError
 
 WIDTHS = {"audio": 74, "vision": 47}
@@ -40,25 +39,31 @@ def read_file(path: Path) -> list[Sample]:
     content = read_pickle(path)
     if not isinstance(content, list):
         raise InputError(f"{path}: expected a list of samples, not a {type(content).__name__}")
-    return [_sample(one, f"{path}, sample {row}") for row, one in enumerate(content)]
+    return [_sample(values, f"{path}, sample {row}") for row, values in enumerate(content)]
 
 
-def _sample(one: Any, origin: str) -> Sample:
+def _sample(values: Any, origin: str) -> Sample:
     try:
-        (_, vision, audio, words), label, name = one
-        video, _, segment = str(name).removesuffix("]").rpartition("[")
-        turn, label = int(segment), float(np.ravel(label)[0])
-    except (TypeError, ValueError, IndexError) as error:
+        (word_ids, vision, audio, words), label, name = values
+    except (TypeError, ValueError) as error:
         raise InputError(
             f"{origin}: expected ((word ids, vision, audio, words), label, VIDEO[segment])"
         ) from error
-    features = {"audio": np.asarray(audio, np.float32), "vision": np.asarray(vision, np.float32)}
+    name = text(name, origin, "id")
+    video, _, segment = name.removesuffix("]").rpartition("[")
+    if not video or not whole_number(segment):
+        raise InputError(f"{origin}: id {name!r} is not of the form VIDEO[segment]")
+    spoken = texts(words, origin, "words", of="word")
+    count = len(sequence(word_ids, origin, "word ids", len(spoken), of="word"))
+    given = {"audio": audio, "vision": vision}
     return Sample(
-        id=str(name),
+        id=name,
         group=video,
-        turn=turn,
-        features=features,
-        labels={SENTIMENT.name: label},
-        words=" ".join(map(str, words)),
+        turn=int(segment),
+        features={
+            m: numbers(given[m], origin, m, shape=(count, width)) for m, width in WIDTHS.items()
+        },
+        labels={SENTIMENT.name: number(label, origin, "label")},
+        words=" ".join(spoken),
         origin=origin,
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 from haemsa_datasets.cmu_mosi import contextual
 from haemsa_datasets.samples import Sample
 from haemsa_datasets.sentiment import Labelled, read_labels
+from haemsa_jax.data.values import whole_number
 from haemsa_jax.errors import InputError
 
 SOURCE = (
@@ -28,7 +29,7 @@ def read_standard(raw_dir: Path) -> dict[str, list[Sample]]:
     rows = read_labels(raw_dir, SOURCE)
     splits: dict[str, list[Sample]] = {"train": [], "validation": [], "test": []}
     for row in [*rows, *_others(raw_dir, rows)]:
-        if not row.clip.isdigit():
+        if not whole_number(row.clip):
             raise InputError(f"{row.origin}: clip {row.clip!r} of video {row.video} is no number")
         splits[row.split].append(dataclasses.replace(row.sample, turn=int(row.clip)))
     return splits

@@ -16,6 +16,7 @@ from haemsa_datasets.files import find_file
 from haemsa_datasets.pickles import read_pickle
 from haemsa_datasets.samples import Sample
 from haemsa_jax.config import TaskSpec
+from haemsa_jax.data import values
 from haemsa_jax.errors import InputError
 
 FILES = "IEMOCAP_features.pkl", "IEMOCAP_features_raw.pkl"
@@ -48,43 +49,69 @@ def read_conversational(raw_dir: Path, widths: Mapping[str, int]) -> dict[str, l
     nine = isinstance(content, tuple | list) and len(content) >= 9
     if not nine or not all(isinstance(part, dict) for part in content[:7]):
         raise InputError(f"{path}: expected a tuple of nine: seven dicts, train ids, test ids")
-    train, test = sorted(content[7]), sorted(content[8])
+    dialogues = {
+        name: values.fields(part, f"{path}, {name}")
+        for name, part in zip(PARTS, content, strict=False)
+    }
+    train, test = (
+        sorted(values.identifiers(content[place], str(path), f"{name} ids", of="dialogue"))
+        for place, name in ((7, "train"), (8, "test"))
+    )
     held = train[::_VALIDATION]
     splits = {"train": [v for v in train if v not in held], "validation": held, "test": test}
     return {
-        split: [s for video in videos for s in _dialogue(path, content, video, widths)]
+        split: [s for video in videos for s in _dialogue(path, dialogues, video, widths)]
         for split, videos in splits.items()
     }
 
 
-def _dialogue(path: Path, content: Any, video: str, widths: Mapping[str, int]) -> list[Sample]:
+def _dialogue(
+    path: Path, parts: Mapping[str, Mapping], video: str, widths: Mapping[str, int]
+) -> list[Sample]:
     where = f"{path}, dialogue {video}"
-    parts = dict(zip(PARTS, content, strict=False))
     missing = [name for name, part in parts.items() if video not in part]
     if missing:
         raise InputError(f"{where}: it has no {', '.join(missing)}")
-    dialogue = {name: part[video] for name, part in parts.items()}
-    counts = {name: len(values) for name, values in dialogue.items()}
+    dialogue = {
+        name: values.sequence(part[video], where, name, of="utterance")
+        for name, part in parts.items()
+    }
+    counts = {name: len(listed) for name, listed in dialogue.items()}
     if len({*counts.values()}) != 1:
         raise InputError(f"{where}: the parts are of different lengths: {counts}")
+    about = {
+        name: values.texts(dialogue[name], where, name, of="utterance")
+        for name in ("speakers", "words")
+    }
     samples = []
     for turn in range(counts["labels"]):
         origin = f"{where}, utterance {turn}"
-        label = int(dialogue["labels"][turn])
-        if not 0 <= label < len(CLASSES):
-            raise InputError(f"{origin}: label {label} is none of 0 to {len(CLASSES) - 1}")
-        features = {m: np.asarray(dialogue[m][turn], np.float32).reshape(1, -1) for m in widths}
-        for modality, width in widths.items():
-            if features[modality].shape[1] != width:
-                raise InputError(
-                    f"{origin}: {features[modality].shape[1]} {modality} features, but this "
-                    f"configuration has {width}; there are iemocap/mmgcn and iemocap/dialoguernn"
-                )
+        label = values.class_number(dialogue["labels"][turn], origin, "label", len(CLASSES))
         labels = {EMOTION.name: label}
         if (four := _FOUR[label]) is not None:
             labels[EMOTION4.name] = four
-        about = {"speaker": str(dialogue["speakers"][turn]), "words": str(dialogue["words"][turn])}
         samples.append(
-            Sample(f"{video}_{turn}", video, turn, features, labels, origin=origin, **about)
+            Sample(
+                id=f"{video}_{turn}",
+                group=video,
+                turn=turn,
+                features={m: _vector(dialogue[m][turn], origin, m, widths[m]) for m in widths},
+                labels=labels,
+                speaker=about["speakers"][turn],
+                words=about["words"][turn],
+                origin=origin,
+            )
         )
     return samples
+
+
+def _vector(value: Any, origin: str, modality: str, width: int) -> np.ndarray:
+    """float32[1, width]."""
+    with np.errstate(over="ignore"):
+        vector = values.array_of_numbers(value, origin, modality).ravel().astype(np.float32)
+    if len(vector) != width:
+        raise InputError(
+            f"{origin}: {len(vector)} {modality} features, but this configuration has {width}; "
+            "there are iemocap/mmgcn and iemocap/dialoguernn"
+        )
+    return vector[None]

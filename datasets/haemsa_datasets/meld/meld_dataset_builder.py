@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from string import whitespace  # of ASCII; others may be letters of cp1252
 
 import tensorflow_datasets as tfds
 
@@ -9,6 +10,7 @@ from haemsa_datasets.builder import HaemsaBuilder
 from haemsa_datasets.files import find_file, read_table
 from haemsa_datasets.samples import Card, Sample
 from haemsa_jax.config import TaskSpec
+from haemsa_jax.data.values import whole_number
 from haemsa_jax.errors import InputError
 
 SOURCE = "{train,dev,test}_sent_emo.csv in data/MELD/ of GitHub declare-lab/MELD"
@@ -59,7 +61,7 @@ class Builder(HaemsaBuilder):
 def _read(path: Path, split: str) -> Iterator[Sample]:
     for origin, row in read_table(path, COLUMNS):
         dialogue, turn = row["Dialogue_ID"], row["Utterance_ID"]
-        if not (dialogue.isdigit() and turn.isdigit()):
+        if not (whole_number(dialogue) and whole_number(turn)):
             raise InputError(
                 f"{origin}: Dialogue_ID {dialogue!r} and Utterance_ID {turn!r} must be numbers"
             )
@@ -73,7 +75,7 @@ def _read(path: Path, split: str) -> Iterator[Sample]:
                 "emotion": _class(EMOTION, row["Emotion"], origin),
                 "sentiment": _class(SENTIMENT, row["Sentiment"], origin),
             },
-            words=row["Utterance"].strip(),
+            words=row["Utterance"].strip(whitespace),
             speaker=row["Speaker"].strip(),
             origin=origin,
         )

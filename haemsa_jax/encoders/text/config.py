@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from haemsa_jax.config.checks import require
+from haemsa_jax.config.checks import require, require_each, require_numbers
 
 FAMILY, MODALITY = "bert", "text"
 ACTIVATIONS = ("gelu", "gelu_new", "relu")
@@ -40,6 +40,9 @@ class BertConfig:
     marks: ClassVar[bool] = True
 
     def __post_init__(self):
+        require_numbers(self, "encoder")
+        sizes = "vocabulary", "positions", "width", "layers", "heads", "hidden"
+        require_each(self, "encoder", sizes, lambda x: x > 0, "must be at least 1")
         require(
             self.width % self.heads == 0,
             f"encoder: width={self.width} must be a multiple of heads={self.heads}",

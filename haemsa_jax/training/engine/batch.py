@@ -9,6 +9,7 @@ import numpy as np
 from flax import struct
 
 from haemsa_jax.config import NetworkConfig, TaskSpec, dataset_of
+from haemsa_jax.data import values
 from haemsa_jax.errors import InputError
 from haemsa_jax.sample import Sample
 from haemsa_jax.tasks import kind_of
@@ -76,8 +77,9 @@ def make_batch(
         tasks = [task_id for task_id in network.tasks_of(dataset) if task_id in labels]
         for place, task_id in enumerate(tasks):
             task = network.tasks[task_id]
-            weight = np.asarray(weights.get(task_id, np.ones(count)), np.float32)
-            label = np.asarray(labels[task_id])
+            given = weights.get(task_id, np.ones(count))
+            weight = values.array_of_numbers(given, repr(task_id), "weights").astype(np.float32)
+            label = values.array_of_numbers(labels[task_id], repr(task_id), "labels")
             _check_labels(task_id, task, label, weight, count)
             alone = np.arange(len(tasks)) == place
             batch["weights"][task_id] = jnp.asarray(np.concatenate(alone[:, None] * weight))
@@ -130,6 +132,11 @@ def _check_samples(network: NetworkConfig, dataset: str, rows: Sample) -> int:
                 f"samples of {dataset!r}: {modality} has features, mask and offsets of shapes "
                 f"{', '.join(map(str, shapes))}; expected (B, T, {width}), (B, T) and (B, T) with "
                 "the same B of all modalities"
+            )
+        if np.asarray(arrays[1]).dtype != bool:
+            raise InputError(
+                f"samples of {dataset!r}: the mask of {modality} has type {arrays[1].dtype}; "
+                "expected bool, as .astype(bool) makes it"
             )
     return count
 

@@ -14,6 +14,9 @@ from haemsa_jax.config import (
 )
 from haemsa_jax.errors import InputError
 
+# What things that have a fingerprint are called, or where they lay.
+PLACES = {"encoder", "provenance", "init_from", "weights"}
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -59,7 +62,11 @@ def experiment_from_json(values: Mapping[str, Any]) -> Experiment:
 
 
 def check_same(directory: Path, saved: dict[str, Any], wanted: Experiment) -> None:
-    """A run resumes only what it began."""
+    """A run resumes only what it began.
+
+    Raises:
+      InputError: something differs. Names and folders of what has a fingerprint do not count.
+    """
     asked = wanted.to_json()
     differences = list(_differences(saved, asked))
     # Rows of masks and queries are numbered by task.
@@ -78,7 +85,10 @@ def check_same(directory: Path, saved: dict[str, Any], wanted: Experiment) -> No
 def _differences(saved: Any, wanted: Any, path: str = ""):
     """`name: saved -> wanted` of every leaf that differs."""
     if isinstance(saved, dict) and isinstance(wanted, dict):
-        for name in sorted({*saved, *wanted}):
+        # Without a fingerprint, as earlier versions wrote some, names are all there is to compare.
+        known = "fingerprint" in saved and "fingerprint" in wanted
+        skipped = PLACES if known else {"fingerprint"}
+        for name in sorted({*saved, *wanted} - skipped):
             inner = f"{path}.{name}" if path else name
             yield from _differences(saved.get(name), wanted.get(name), inner)
     elif _plain(saved) != _plain(wanted):
