@@ -10,6 +10,11 @@ import haemsa_datasets
 from haemsa_jax.errors import InputError
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+LINKED = [
+    *PAGES,
+    *(ROOT / f"{name}.md" for name in ("BUILD_NOTES", "CHANGELOG", "CONTRIBUTING")),
+    *sorted((ROOT / "docs/decisions").glob("*.md")),
+]
 TEXT = "\n".join(page.read_text() for page in PAGES)
 
 
@@ -26,10 +31,34 @@ def test_its_commands_name_programs_and_flags_that_exist(launch):
             assert listed or flag == "help", (program, flag)
 
 
-def test_its_links_lead_somewhere():
-    for page in PAGES:
-        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
-            assert target.startswith("http") or (page.parent / target).exists(), (page, target)
+def anchors(page):
+    """Of headings, as GitHub makes them."""
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    names = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", name.lower()).replace(" ", "-") for name in names}
+
+
+def broken(page):
+    """Links to files and headings that do not exist."""
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        path, _, anchor = target.partition("#")
+        if not target.startswith(("http:", "https:")):
+            other = page.parent / path if path else page
+            if not other.exists() or (anchor and anchor not in anchors(other)):
+                yield target
+
+
+@pytest.mark.parametrize("page", LINKED, ids=lambda page: page.name)
+def test_its_links_lead_somewhere(page):
+    assert not [*broken(page)]
+
+
+def test_a_broken_link_is_seen(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# A `b` C\n\n[1](#a-b-c) [2](#d) [3](page.md#a-b-c) [4](none.md) [5](page.md#e)\n"
+    )
+    assert [*broken(page)] == ["#d", "none.md", "page.md#e"]
 
 
 def test_a_data_set_of_ones_own_is_the_folder_that_is_shown(tmp_path, monkeypatch):
