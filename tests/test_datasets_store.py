@@ -104,6 +104,7 @@ def test_the_data_sets_of_the_project():
         "cmu_mosi/mmsa_unaligned",
         "echoed",
         "hazumi",
+        "iemocap/utterances",
         "iemocap/mmgcn",
         "iemocap/dialoguernn",
         "iemocap/mult",

@@ -283,7 +283,7 @@ REFUSED = [
     ("train", ["--tasks=planted", f"--text={BERT}"], ["no transcripts in planted"]),
     ("train", ["--tasks=planted", "--text_mode=tuned"], ["--text_mode is about", "--text"]),
     ("train", ["--tasks=planted", "--past=8"], ["for dialogues", "none in planted"]),
-    ("evolve", ["--tasks=planted", "--population=2"], ["repeats=3", "population=2"]),
+    ("evolve", ["--tasks=planted", "--repeats=-1"], ["repeats=-1 must not be negative"]),
     ("evolve", ["--tasks=planted", "--algorithm=Magic"], ["'Magic'", "MixedGA"]),
     ("evolve", ["--tasks=planted", "--patterns=smell"], ["--patterns=smell", "leave_one_out"]),
     ("evolve", ["--tasks=planted", "--block=0"], ["--block=0"]),

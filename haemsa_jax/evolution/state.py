@@ -68,8 +68,8 @@ class SearchConfig:
       head_start: training steps of the first generation beyond that, so that selection begins among
         networks that have learnt something; needs inheritance.
       repeats: how often each finalist is trained anew at least, from other seeds, when the
-        generations are over: as many finalists as fill a population so, for as long as the whole
-        search has trained a line. The mean over repeats says which wins. 0 for none.
+        generations are over: as many finalists as fill a population so, one at least, for as long
+        as the whole search has trained a line. The mean over repeats says which wins. 0 for none.
       pick: which finalist wins: the `smallest` of those that cannot be told from the best by more
         than a standard error, the `best`, or the `knee`, where cost and size together fall short
         least.
@@ -120,11 +120,6 @@ class SearchConfig:
         if self.inherit == "none" and self.head_start:
             raise InputError(
                 f"search: head_start={self.head_start} is lost where nothing is inherited; use 0"
-            )
-        if self.repeats > self.population:
-            raise InputError(
-                f"search: repeats={self.repeats} is more than population={self.population}; a "
-                "final trains as many networks as a generation"
             )
 
     @property
