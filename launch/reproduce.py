@@ -58,7 +58,7 @@ def _listed(wanted) -> str:
 
 def _run(wanted) -> bool:
     """Whether everything came back."""
-    work, source = Path(_WORK.value).resolve(), Path(_SOURCE.value).expanduser().resolve()
+    work, source = Path(_WORK.value), Path(_SOURCE.value).expanduser()
     places = {"source": source, "work": work, "data": work / "data", "results": work / "results"}
     for x in wanted:
         for path in experiments.missing(x, source):
