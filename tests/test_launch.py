@@ -279,6 +279,7 @@ REFUSED = [
     ("train", ["--genome=/nowhere.json"], ["cannot read the genome /nowhere.json"]),
     ("train", ["--weights=inherited", "--tasks=planted"], ["--weights=inherited", "--genome"]),
     ("train", [], ["--tasks is missing"]),
+    ("evaluate", ["--run_dir=x", "--record=My run"], ["record 'My run'", "lower-case letters"]),
     ("train", ["--tasks=planted", "--text=/nowhere"], ["'/nowhere' is no folder", "minilm"]),
     ("train", ["--tasks=planted", f"--text={BERT}"], ["no transcripts in planted"]),
     ("train", ["--tasks=planted", "--text_mode=tuned"], ["--text_mode is about", "--text"]),
@@ -332,6 +333,30 @@ def test_bad_flags_end_with_one_clear_line(launch, data_dir, tmp_path, program, 
     assert "Traceback" not in done.stderr
     for word in words:
         assert word in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ([], ["nothing to run", "--list"]),
+        (["--only=nothing"], ["no experiment or group 'nothing'", "hazumi/main"]),
+        (
+            ["--only=hazumi/main", "--source_dir=/nowhere"],
+            ["reads /nowhere/hazumi", "docs/data.md"],
+        ),
+        (["--list", "--experiments=none.toml"], ["cannot read the experiments in none.toml"]),
+    ],
+)
+def test_experiments_that_cannot_be_run(launch, flags, words):
+    done = launch("reproduce", *flags)
+    assert done.returncode == 2
+    assert all(word in done.stderr for word in words), done.stderr
+
+
+def test_experiments_are_listed(launch):
+    done = launch("reproduce", "--list", "--group=words")
+    assert done.returncode == 0
+    assert "cmu_mosi-standard/pooled" in done.stdout and "hazumi/main" not in done.stdout
 
 
 def test_another_configuration_is_refused(launch, whole, spoken_dir):
