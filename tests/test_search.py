@@ -122,7 +122,7 @@ def test_which_finalist_is_picked():
     means, sizes = np.array([0.41, 0.5, 0.4, 0.47]), np.array([0.8, 0.9, 1.0, 0.3])
     blocks = np.linspace(-1, 1, 10)
     replicates = means[:, None] + np.array([0.02, 0.02, 0.01, 0.01])[:, None] * blocks
-    assert [_picked(pick, means, sizes, replicates) for pick in PICK] == [0, 2, 3]
+    assert [_picked(pick, means, sizes, replicates) for pick in PICK] == [2, 0, 3]
 
 
 def test_without_a_final_the_last_generation_decides(data):
@@ -249,7 +249,7 @@ def test_a_population_that_does_not_divide():
         ({"inherit": "all"}, "inherit='all' is unknown; choose from none, nearest, parent"),
         ({"inherit": "none"}, "head_start=10 is lost where nothing is inherited"),
         ({"steps": 0}, "steps=0 must be at least 1"),
-        ({"pick": "nicest"}, "pick='nicest' is unknown; choose from smallest, best, knee"),
+        ({"pick": "nicest"}, "pick='nicest' is unknown; choose from best, smallest, knee"),
         ({"repeats": -1}, "repeats=-1 must not be negative"),
         ({"margin": -0.5}, "margin=-0.5 must not be negative"),
     ],

@@ -14,7 +14,7 @@ from haemsa_jax.structure.table import Table
 
 Array = jax.Array
 INHERIT = ("none", "nearest", "parent")
-PICK = ("smallest", "best", "knee")
+PICK = ("best", "smallest", "knee")
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,9 @@ class SearchConfig:
       repeats: how often each finalist is trained anew at least, from other seeds, when the
         generations are over: as many finalists as fill a population so, one at least, for as long
         as the whole search has trained a line. The mean over repeats says which wins. 0 for none.
-      pick: which finalist wins: the `smallest` of those that cannot be told from the best by more
-        than a standard error, the `best`, or the `knee`, where cost and size together fall short
-        least.
+      pick: which finalist wins: the `best`, the `smallest` of those that cannot be told from it by
+        more than a standard error over groups, or the `knee`, where cost and size together fall
+        short least.
       margin: standard errors of the difference over groups by which a child must be ahead to
         replace a parent that is not larger.
       price: fitness is the mean of the costs times (active share) ** price; 0 is free.
@@ -94,7 +94,7 @@ class SearchConfig:
     steps: int = 20
     head_start: int = 100
     repeats: int = 3
-    pick: str = "smallest"
+    pick: str = "best"
     margin: float = 1.0
     price: float = 0.005
     spread: float = 1.0
