@@ -9,7 +9,7 @@ import numpy as np
 
 from haemsa_jax.evolution.ensemble import select
 from haemsa_jax.evolution.evidence import standard_errors
-from haemsa_jax.evolution.generation import unraveller
+from haemsa_jax.evolution.start import unraveller
 from haemsa_jax.evolution.state import Problem, SearchConfig, SearchResult, SearchState
 
 

@@ -19,7 +19,8 @@ import numpy as np
 
 from haemsa_jax.errors import InputError
 from haemsa_jax.evolution.crowning import make_result
-from haemsa_jax.evolution.generation import make_draw, make_generation, make_start
+from haemsa_jax.evolution.generation import make_generation
+from haemsa_jax.evolution.start import make_draw, make_start
 from haemsa_jax.evolution.state import Problem, SearchConfig, SearchResult, SearchState
 from haemsa_jax.training.engine import parallel
 
