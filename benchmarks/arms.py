@@ -223,15 +223,27 @@ def scored(evaluated: dict[str, TaskEvaluation], data, predict) -> dict:
 
 
 def as_results(rows: list[dict]) -> dict:
-    """By data and task the metrics of every arm's bag and ensemble, a value a draw."""
+    """By data and task the metrics of every arm's bag and ensemble, a value a draw.
+
+    Table `arms:test` has scores of draws that all arms had, over all data.
+    """
     results: dict = {}
+
+    def add(place: str, row: str, metric: str, value: float) -> None:
+        results.setdefault(place, {}).setdefault(row, {}).setdefault(metric, []).append(value)
+
+    measured = defaultdict(set)
     for row in rows:
+        measured[row["data"], row["draw"], row["settings"]].add(row["arm"])
+    for row in sorted(rows, key=lambda row: (row["data"], row["draw"])):
+        complete = measured[row["data"], row["draw"], row["settings"]] == {*_ARMS.value}
         for which in ("bag", "ensemble"):
+            name = f"{row['arm']}, {which}"
+            if complete:
+                add("arms:test", name, "score", row[which]["score"])
             for task_id, metrics in row[which]["metrics"].items():
-                place = f"{row['data']}:{task_id.partition(':')[2]}"
-                of_arm = results.setdefault(place, {}).setdefault(f"{row['arm']}, {which}", {})
                 for metric, value in metrics.items():
-                    of_arm.setdefault(metric, []).append(value)
+                    add(f"{row['data']}:{task_id.partition(':')[2]}", name, metric, value)
     return results
 
 

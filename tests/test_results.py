@@ -133,7 +133,7 @@ def test_pages_are_made_from_records(made, tmp_path):
     text = page.read_text()
     assert "| HAEMSA | **0.320 ± 0.020** | **0.800 ± 0.000** | **0.533 ± 0.058** |" in text
     assert "old" not in text and text.endswith("<!-- end of results -->\nafter\n")
-    assert "`d/main` at 0123456" in text
+    assert "<sub>0123456, 20" in text and "launch.reproduce --only=d/main`</sub>" in text
     assert make_pages(tmp_path, tmp_path / "results") == []
     assert pages.made(text.replace("0.320", "0.310"), tmp_path / "results", "p") == text
     for wrong, words in (

@@ -97,9 +97,12 @@ def _column(text: str) -> tuple[str, str]:
 
 def _sources(records: Mapping[str, Record]) -> str:
     """Where figures come from, and how to get them again."""
+    places: dict[str, list[str]] = {}
+    for name, record in records.items():
+        where = f"{record.commit[:7]}, {record.date[:10]}, {record.processor}"
+        places.setdefault(where, []).append(name)
     each = [
-        f"`{name}` at {record.commit[:7]}, {record.date[:10]}, {record.device}, "
-        f"`python -m launch.reproduce --only={name}`"
-        for name, record in records.items()
+        f"{where}: `python -m launch.reproduce --only={','.join(names)}`"
+        for where, names in places.items()
     ]
     return f"<sub>{'; '.join(each)}</sub>\n"

@@ -246,6 +246,7 @@ for _metric in (
     Metric("wacc_mean", wacc_mean, "WAcc"),
     Metric("f1_mean", f1_mean, "F1"),
     Metric(BY_CLASS, None, "F1"),
+    Metric("score", None, "score", unit=""),  # `TaskKind.score`, mean over tasks
 ):
     register_metric(_metric)
 
