@@ -163,7 +163,7 @@ def test_numbers_that_follow_the_data_are_kept_and_go_on(lone, solo, tmp_path, m
     kept = load_trained(tmp_path / "cut").experiment.train
     assert (kept.batch_size, kept.epochs, kept.evaluate_every) == (8, 2, 1)
     assert log.read(tmp_path / "cut") == log.read(tmp_path / "whole")
-    with pytest.raises(InputError, match="--epochs=4 --init_from=.*cut --run_dir=ANOTHER"):
+    with pytest.raises(InputError, match=r"--epochs=4 --init_from=.*cut --run_dir=ANOTHER"):
         make_train(lone, dataclasses.replace(config, epochs=4), {"talks": solo}, ONE)(
             tmp_path / "cut"
         )
