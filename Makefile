@@ -26,9 +26,10 @@ SOURCE ?= raw
 demo: $(READY)
 	$(RUN) -m launch.prepare_data --dataset=planted --data_dir=demo/data
 	$(RUN) -m launch.evolve --tasks=planted --data_dir=demo/data --run_dir=demo/evolved $(HALVES) \
-	  --noyardstick --folds=2 --width=16 --population=12 --generations=14 --steps=20 \
-	  --head_start=100 --price=0.3 --learning_rate=1e-2 --weight_decay=0.3 --dropout=0.1 \
-	  --input_dropout=0.05 --modality_dropout=0.05
+	  --noyardstick --folds=2 --width=16 --depth=1 --heads=2 --link_width=16 --batch_size=32 \
+	  --ema=0.97 --population=12 --generations=14 --steps=20 --head_start=100 --price=0.3 \
+	  --learning_rate=1e-2 --weight_decay=0.3 --dropout=0.1 --input_dropout=0.05 \
+	  --modality_dropout=0.05
 	$(RUN) -m launch.evaluate --run_dir=demo/evolved --data_dir=demo/data
 	$(RUN) -m launch.train --genome=demo/evolved/best.json --data_dir=demo/data \
 	  --run_dir=demo/trained --seeds=2 --evaluate_every=3

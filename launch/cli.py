@@ -7,7 +7,6 @@ import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import jax
 from absl import flags
@@ -50,7 +49,7 @@ def define_flags(config: type, skip: tuple[str, ...] = (), **defaults) -> None:
 def define_network_flags() -> None:
     """A flag for the model, and one for every field of any model's configuration.
 
-    A flag that is not given leaves the field as the model, or the launcher, has it.
+    A flag that is not given leaves the field as the model has it.
     """
     flags.DEFINE_enum("model", "haemsa", sorted(MODELS), "The network's model.")
     defaults: dict[str, dict[str, list[str]]] = {}
@@ -82,12 +81,11 @@ def _joined(texts: Mapping[str, list[str]]) -> str:
     return " ".join(f"{text.rstrip('.')} ({', '.join(of)})." for text, of in known.items())
 
 
-def network_from_flags(base: NetworkConfig | None, defaults: Mapping[str, Any], **others):
+def network_from_flags(base: NetworkConfig | None, **others):
     """The configuration of the model that the flags describe.
 
     Args:
       base: a network of which the flags given change single values; its model stays.
-      defaults: what a launcher has instead of a model's own defaults, where the model has it.
       others: fields without a flag.
 
     Raises:
@@ -113,8 +111,7 @@ def network_from_flags(base: NetworkConfig | None, defaults: Mapping[str, Any], 
     values = {name: value for name, value in values.items() if name not in others}
     if base is not None:
         return dataclasses.replace(base, **values, **others)
-    wanted = {name: value for name, value in defaults.items() if name in own}
-    return config(**{**wanted, **values}, **others)
+    return config(**values, **others)
 
 
 def from_flags(config: type, base=None, **others):

@@ -4,13 +4,16 @@
   python -m launch.evaluate --run_dir=runs/found_0,runs/found_1 --ensemble=8 --out_dir=runs/found
 
 Reads the selected network of every seed, or the best network of a search and with `--ensemble` its
-best ones together; several runs count as seeds of one another. Prints a table with mean and
-standard deviation over seeds, and writes into OUT_DIR: `SPLIT.json` (raw values), `SPLIT.md` (the
-table), `SPLIT.png` (predictions against truth, and the gates of every level),
-`SPLIT_architecture.png` (the network with its gate weights) and `SPLIT_predictions.csv` (every
-sample with its words, its prediction, and that without each modality). In the last a leading `'`
-keeps spreadsheets from reading texts as formulas.
+best ones together. Several runs are rows of one table, named by `--beside` or by their directories;
+those that differ in nothing but their seeds are one row. Prints a table with mean and standard
+deviation over seeds and, with `--baselines`, where no network is better than a yardstick. Writes
+into OUT_DIR: `SPLIT.json` (raw values), `SPLIT.md` (the table) and, of the first row, `SPLIT.png`
+(predictions against truth, and the gates of every level), `SPLIT_architecture.png` (the network
+with its gate weights) and `SPLIT_predictions.csv` (every sample with its words, its prediction, and
+that without each modality). In the last a leading `'` keeps spreadsheets from reading texts as
+formulas.
 
+  python -m launch.evaluate --run_dir=runs/hazumi --beside=recurrent=runs/recurrent --baselines
   python -m launch.evaluate --run_dir=runs/hazumi --protocol=utterance --baselines
   python -m launch.evaluate --run_dir=runs/hazumi --protocol=patterns \\
     --beside=plain=runs/plain,specialists=runs/only_{pattern}
@@ -33,7 +36,15 @@ import haemsa_datasets
 from haemsa_jax.data.missing import PROTOCOLS
 from haemsa_jax.errors import InputError
 from haemsa_jax.reporting import protocols, results, robustness, tables
-from haemsa_jax.reporting.runs import load_runs, splits_for, vectors_of
+from haemsa_jax.reporting.runs import (
+    Contender,
+    load_beside,
+    load_contenders,
+    parse_beside,
+    splits_for,
+    vectors_of,
+)
+from haemsa_jax.reporting.verdicts import verdicts
 from haemsa_jax.training.measurement.evaluation import check_unseen
 
 from . import cli, program, recording, words
@@ -62,8 +73,9 @@ _MASK_SEED = flags.DEFINE_integer("mask_seed", 0, "Of what is missing under a pr
 _BESIDE = flags.DEFINE_list(
     "beside",
     [],
-    "NAME=RUN_DIR, a comma list of other runs to measure under the same protocol, in double quotes "
-    "where RUN_DIR has a comma; {pattern} in RUN_DIR stands for the modalities that are present.",
+    "NAME=RUN_DIR, a comma list of other runs to measure beside it, in double quotes where RUN_DIR "
+    "has a comma; with --protocol=patterns {pattern} in RUN_DIR stands for the modalities that are "
+    "present.",
 )
 cli.define_resident_flag()
 recording.define_flags()
@@ -74,39 +86,48 @@ def main() -> None:
     _check_flags()
     recording.check()
     split, resident = _SPLIT.value, flags.FLAGS.resident_mib << 20
-    runs = load_runs(cli.listed("run_dir"))
-    for run in runs:
-        check_unseen(run.trained, split)
+    contenders = load_contenders(cli.listed("run_dir"))
+    if not _PROTOCOL.value:
+        contenders += _beside(contenders)
+    for contender in contenders:
+        for run in contender.runs:
+            check_unseen(run.trained, split)
+    runs = contenders[0].runs
     network, out = runs[0].network, Path(_OUT_DIR.value or _RUN_DIR.value[0])
     fitted = _BASELINES.value or _PROTOCOL.value
     splits = splits_for(split, fitted=fitted)
     datasets = {name: _load(name, splits, network.encoders) for name in network.widths}
     yardsticks = vectors_of(datasets, network, _load, splits) if _BASELINES.value else None
     if _PROTOCOL.value:
-        _evaluate_protocol(runs, datasets, yardsticks or {}, out)
+        _evaluate_protocol(contenders, datasets, yardsticks or {}, out)
         return
     evaluated = results.evaluate_runs(
         runs, datasets, split=split, ensemble=_ENSEMBLE.value, resident=resident
     )
+    measured = {contenders[0].label: evaluated.tasks}
+    for other in contenders[1:]:
+        measured[other.label] = results.measure_runs(
+            other.runs, datasets, split=split, ensemble=_ENSEMBLE.value, resident=resident
+        )
     rows = results.results_of(
-        evaluated,
-        label=runs[0].label,
+        measured,
+        contenders,
         split=split,
         ensemble=_ENSEMBLE.value,
         yardsticks=yardsticks,
         best_possible=_best_possible,
     )
     results.write_results(out, split, runs[0], evaluated, rows)
-    count = len(next(iter(evaluated.tasks.values())).predictions)
-    names, seeds = ", ".join(_RUN_DIR.value), f"{count} seed{'s' if count > 1 else ''}"
-    print(f"{names}: {split} split, {seeds}\n\n{tables.text(rows)}")
+    print(f"{', '.join(_RUN_DIR.value)}: {split} split\n\n{tables.text(rows)}")
+    for sentence in verdicts(rows):
+        print(sentence)
     print(f"written: {out / split}.json, .md, .png, _architecture.png and _predictions.csv")
     recording.save(
         data=network.widths,
         split=split,
         selected="groups out of fold" if runs[0].trained.experiment.train.folds else "validation",
         rows=rows,
-        runs=[Path(name) for name in _RUN_DIR.value],
+        runs=[run.directory for contender in contenders for run in contender.runs],
         predictions={name: task.predictions for name, task in evaluated.tasks.items()},
     )
     if _DIAGNOSE.value:
@@ -125,8 +146,12 @@ def _check_flags() -> None:
         raise InputError("--out_dir is missing: with several runs, name where results go")
     if _PROTOCOL.value and (_ENSEMBLE.value or _DIAGNOSE.value):
         raise InputError("--ensemble and --diagnose read all modalities: drop --protocol")
-    if _BESIDE.value and not _PROTOCOL.value:
-        raise InputError("--beside is for a --protocol; without one, give several to --run_dir")
+
+
+def _beside(contenders) -> list[Contender]:
+    places = parse_beside(_BESIDE.value, [c.label for c in contenders], protocol=None)
+    first = contenders[0].runs[0]
+    return [load_beside(name, place, first) for name, place in places.items()]
 
 
 def _load(name, splits, encoders):
@@ -138,10 +163,10 @@ def _best_possible(dataset: str, task: str) -> dict[str, float]:
     return haemsa_datasets.metadata(dataset, _DATA_DIR.value).get("bayes", {}).get(task, {})
 
 
-def _evaluate_protocol(runs, datasets, yardsticks, out: Path) -> None:
+def _evaluate_protocol(contenders, datasets, yardsticks, out: Path) -> None:
     protocol, split, seed = _PROTOCOL.value, _SPLIT.value, _MASK_SEED.value
     models = protocols.models_of(
-        runs,
+        contenders,
         _BESIDE.value,
         datasets,
         protocol=protocol,

@@ -22,6 +22,7 @@ from absl import flags
 
 from haemsa_jax.config import NetworkConfig, TrainConfig, to_json
 from haemsa_jax.data.description import describe_data
+from haemsa_jax.data.folds import make_partition
 from haemsa_jax.errors import InputError
 from haemsa_jax.evolution import outcome
 from haemsa_jax.evolution.budget import fitted
@@ -33,7 +34,9 @@ from haemsa_jax.evolution.state import SearchConfig, SearchResult
 from haemsa_jax.models import default_structure
 from haemsa_jax.reporting.evolution import evolution_figure
 from haemsa_jax.structure.size import parameters
+from haemsa_jax.training.engine import budget
 from haemsa_jax.training.engine.drawing import batch_sizes, label_counts, steps_per_epoch
+from haemsa_jax.training.measurement.doubts import doubts
 from haemsa_jax.training.persistence.experiment import Experiment
 from haemsa_jax.writing import draft_of
 
@@ -70,15 +73,12 @@ _HEAD_START = flags.DEFINE_integer(
 _YARDSTICK = flags.DEFINE_bool(
     "yardstick", True, "Also search at random, for as many training steps."
 )
-# A population is many networks, each of them small; what a member trains on is a few dozen steps a
-# generation, and averages must follow quickly.
-NETWORK = {"width": 32, "depth": 1, "heads": 2, "link_width": 16}
 tasks.define_flags()
 cli.define_run_flags()
 define_process_flags()
 # A member is one seed, trained for so many steps.
 UNUSED = "seeds", "epochs", "evaluate_every", "patience", "task_weighting"
-cli.define_flags(TrainConfig, UNUSED, batch_size=32, ema=0.97, folds=4)
+cli.define_flags(TrainConfig, UNUSED, folds=4)
 cli.define_flags(SearchConfig, ("steps", "head_start"))
 
 
@@ -89,7 +89,7 @@ def main() -> None:
     config = cli.from_flags(
         SearchConfig, fixed=tuple(_FIXED.value), steps=1, head_start=0
     )  # see `fitted`
-    datasets, network = tasks.from_flags(("train", "validation"), **NETWORK)
+    datasets, network = tasks.from_flags(("train", "validation"))
     if any(spec.mode == "tuned" for spec in network.encoders.values()):
         raise InputError(
             "--text_mode=tuned: a population has no encoder each; use frozen, pooled, or adapted, "
@@ -98,13 +98,16 @@ def main() -> None:
     patterns = tasks.patterns(_PATTERNS.value, network.modalities)
     train = cli.from_flags(TrainConfig)
     data = search_data(network, train, datasets, words.weights(network))
-    per_epoch = _steps_per_epoch(network, train, data["train"])
+    counts = label_counts(network, data["train"])
+    train = budget.fitted(train, counts)
+    per_epoch = steps_per_epoch(counts, batch_sizes(counts, train))
     config = fitted(
         config, networks=train.networks, steps_per_epoch=per_epoch,
         steps_total=_STEPS_TOTAL.value, steps=_STEPS.value, head_start=_HEAD_START.value,
     )  # fmt: skip
     # How long a genome is to be trained anew: as long as the search has trained its line.
-    train = dataclasses.replace(train, epochs=max(1, round(config.schedule / per_epoch)))
+    epochs = max(1, round(config.schedule / per_epoch))
+    train = budget.fitted(dataclasses.replace(train, epochs=epochs, evaluate_every=0), counts)
     problem = make_problem(network, train, config, patterns)
     search = make_search(problem, config, devices)
     # How many members go abreast is a matter of memory, and may change where a search goes on.
@@ -114,7 +117,9 @@ def main() -> None:
     key = jax.random.key(train.seed)
     directory = cli.run_directory()
     if cli.leads():
-        print(_plan(network, problem, config, len(devices)), flush=True)
+        partition = make_partition(datasets, train.folds)
+        lines = _plan(network, problem, config, len(devices)), *doubts(network, partition)
+        print("\n".join(lines), flush=True)
 
     def run(random_search: bool) -> SearchResult:
         name = "random search" if random_search else config.algorithm
@@ -138,11 +143,6 @@ def main() -> None:
         _show(directory, result, beside, problem, experiment)
     if stopped:
         interrupt.end(ended)
-
-
-def _steps_per_epoch(network: NetworkConfig, train: TrainConfig, data) -> int:
-    counts = label_counts(network, data)
-    return steps_per_epoch(counts, batch_sizes(counts, train))
 
 
 def _plan(network: NetworkConfig, problem: Problem, config: SearchConfig, devices: int) -> str:

@@ -12,10 +12,10 @@ are each other's context. A row that cannot be predicted, also because it has mo
 memory is used for, is reported with its place, left out and counted; the others are predicted as if
 nothing were known of it, and the exit status is 1.
 
-OUTPUT is `.jsonl` (value, probabilities, spread over networks, and gate weights of each level) or
-`.csv` (value, with the spread of a regression and the probabilities of classes). A task that reads
-nothing of what a row has is left out of it. It takes its place when all rows are predicted: what
-stood there before stays until then.
+OUTPUT is `.jsonl` (value, probabilities, spread over networks where there are several, and gate
+weights of each level) or `.csv` (value, with the spread of a regression and the probabilities of
+classes). A task that reads nothing of what a row has is left out of it. It takes its place when all
+rows are predicted: what stood there before stays until then.
 """
 
 import dataclasses

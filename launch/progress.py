@@ -13,7 +13,7 @@ class Bar:
     """A progress bar whose clock starts when compiling has ended."""
 
     def __init__(self, name: str, unit: str):
-        self.name = name
+        self.name, self.announced = name, False
         self.bar = tqdm(
             desc=": ".join(filter(None, (name, "compiling"))),
             unit=unit,
@@ -37,6 +37,19 @@ class Bar:
             self.bar.refresh()
         self.bar.update(done - self.bar.n)
 
+    def announce(self, done: int, total: int) -> None:
+        """Says once how long is left, as soon as that can be known."""
+        timed = done - self.bar.initial
+        if not self.announced and timed > 0 and done < total and cli.leads():
+            self.announced = True
+            left = (total - done) * self.bar.format_dict["elapsed"] / timed
+            self.say(f"{self.name + ': ' if self.name else ''}about {_duration(left)} to go")
+
+    def say(self, line: str) -> None:
+        """A line above the bar."""
+        if cli.leads():
+            self.bar.write(line, file=sys.stderr)
+
 
 class TrainingBar(Bar):
     """Step rate, losses and validation metrics, mean over seeds."""
@@ -46,9 +59,14 @@ class TrainingBar(Bar):
         self.shown: dict[str, str] = {}
 
     def __call__(self, row: dict) -> None:
-        if row["kind"] == "train":
+        if row["kind"] == "plan":
+            self.say(plan(row))
+            for doubt in row["doubts"]:
+                self.say(doubt)
+        elif row["kind"] == "train":
             # Rows come all at once when their block is done, the next ones perhaps minutes later.
             self.reach(row["done"], row["total"])
+            self.announce(row["done"], row["total"])
             self.shown["loss"] = f"{fmean(row['loss']):.3f}"
         elif row["kind"] == "validation":
             # The first metric of a task is the one that selects.
@@ -62,7 +80,7 @@ class SearchBar(Bar):
 
     def __init__(self, name: str, rounds: int):
         super().__init__(name, "step")
-        self.rounds, self.announced = rounds, False
+        self.rounds = rounds
 
     def __call__(self, row: dict) -> None:
         done = row["generation"]
@@ -74,12 +92,19 @@ class SearchBar(Bar):
                 refresh=False,
             )
         self.reach(row["steps"], row["of_steps"])
-        if done and not self.announced and not isnan(row["rate"]) and cli.leads():
-            self.announced = True
-            passed = self.bar.format_dict["elapsed"]
-            timed = row["steps"] - self.bar.initial
-            left = (row["of_steps"] - row["steps"]) * passed / max(1, timed)
-            self.bar.write(f"{self.name}: about {_duration(left)} to go", file=sys.stderr)
+        if done and not isnan(row["rate"]):
+            self.announce(row["steps"], row["of_steps"])
+
+
+def plan(row: dict) -> str:
+    """What is about to be trained, of the row of that kind, in a sentence."""
+    samples = " + ".join(f"{count:,}" for count in dict.fromkeys(row["samples"].values()))
+    networks, goes_on = row["networks"], f", of which {row['step']:,} are done" * bool(row["step"])
+    return (
+        f"training {networks} network{'s' * (networks > 1)} on {samples} samples: "
+        f"{row['epochs']} epochs, {row['total']:,} steps of {row['batch_size']} samples of a task"
+        f"{goes_on}"
+    )
 
 
 def _duration(seconds: float) -> str:

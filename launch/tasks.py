@@ -64,14 +64,13 @@ def define_flags() -> None:
 
 
 def from_flags(
-    splits: Iterable[str], base: NetworkConfig | None = None, **defaults
+    splits: Iterable[str], base: NetworkConfig | None = None
 ) -> tuple[dict[str, Dataset], NetworkConfig]:
     """Data sets and the network that the flags describe.
 
     Args:
       splits: the splits to read.
       base: a network on the same tasks, of which the flags given change single values.
-      defaults: of the network, instead of its model's own.
 
     Raises:
       InputError: no tasks, unknown ones, or others than those of `base`.
@@ -115,7 +114,7 @@ def from_flags(
     ]
     context = context_of(talking, numbers_given, base)
     return datasets, cli.network_from_flags(
-        base, defaults, widths=widths, tasks=tasks, context=context, encoders=encoders
+        base, widths=widths, tasks=tasks, context=context, encoders=encoders
     )
 
 

@@ -8,7 +8,12 @@
 All seeds are trained side by side in one program. RUN_DIR holds the log, the curves, the checkpoint
 from which the same command again resumes, and the selected network of every seed. A genome that
 launch.evolve found brings tasks, network and training with it; flags that are given come first, and
-only what the genome uses is built. --init_from starts from a trained network, also of other tasks.
+only what the genome uses is built. --init_from starts from a trained network, also of other tasks,
+or of the same to train longer than was planned, in another RUN_DIR:
+
+  python -m launch.train --tasks=planted --epochs=40 --init_from=runs/planted --run_dir=runs/longer
+
+Batch size and epochs follow the size of the data unless they are given; a run keeps the numbers.
 
 With --folds a seed is a bag of networks, each trained without one share of the groups (people,
 videos, dialogues) of the splits train and validation, and judged by it.
@@ -28,6 +33,7 @@ from haemsa_jax.models import default_structure, overlaid
 from haemsa_jax.reporting.figures import training_figure
 from haemsa_jax.structure.warm_start import take
 from haemsa_jax.training.engine.loop import Start, make_train
+from haemsa_jax.training.engine.progress import summary
 from haemsa_jax.training.persistence import log
 from haemsa_jax.training.persistence.experiment import Experiment
 from haemsa_jax.training.persistence.trained import load_trained
@@ -112,12 +118,11 @@ def _tell(directory: Path, config: TrainConfig, progress: dict) -> None:
     cli.note_command(directory)
     with draft_of(directory / "training.png") as draft:
         training_figure(log.read(directory), draft)
-    chosen = zip(progress["best_score"], progress["best_step"], strict=True)
-    for seed, (score, step) in enumerate(chosen, start=config.seed):
-        when = f"at step {step} of {progress['step']}"
+    for place, score in enumerate(progress["best_score"]):
         judge = "out-of-fold" if config.folds else "validation"
-        summary = f"best {judge} score {score:.4f} (higher is better) {when}"
-        print(f"seed {seed}: {summary if step else 'not validated yet'}")
+        best = f"best {judge} score {score:.4f} (higher is better) {summary(progress, place)}"
+        known = progress["best_step"][place]
+        print(f"seed {config.seed + place}: {best if known else 'not validated yet'}")
     best = "best, " if any(progress["best_step"]) else ""
     print(f"written: {directory}: {best}latest, log.jsonl, training.png", flush=True)
 

@@ -13,6 +13,7 @@ import pytest
 from haemsa_jax import TrainConfig, __version__, load_trained, make_train
 from haemsa_jax.data.fingerprint import fingerprint
 from haemsa_jax.errors import InputError
+from haemsa_jax.training.engine import budget
 from haemsa_jax.training.persistence import checkpoint, log, versions
 from haemsa_jax.training.persistence.checkpoint import Checkpoints
 
@@ -38,7 +39,9 @@ def test_training_in_memory_is_training_in_a_directory(train, run, tmp_path, mon
     seen = []
     here = train(observe=seen.append)
     assert not list(tmp_path.iterdir())
-    assert seen == rows == log.read(directory)
+    # What is planned comes first, and is not kept.
+    assert seen[0]["kind"] == "plan" and seen[0]["total"] == trained.progress["total"]
+    assert seen == rows and seen[1:] == log.read(directory)
     assert here.progress == trained.progress
     kept = load_trained(directory)
     for one in (here, trained):
@@ -144,3 +147,23 @@ def test_a_fingerprint_tells_contents_apart(solo):
         {"train": dataclasses.replace(split, group=split.group + 1)},
     ):
         assert fingerprint(other) != whole
+
+
+def test_numbers_that_follow_the_data_are_kept_and_go_on(lone, solo, tmp_path, monkeypatch):
+    """The same bare configuration resumes, bit for bit, what it began."""
+    monkeypatch.setattr(budget, "EPOCHS", 2)
+    monkeypatch.setattr(budget, "FEWEST", 1)
+    config = TrainConfig(learning_rate=1e-2)
+    train = make_train(lone, config, {"talks": solo}, ONE)
+    stops = iter((True,))
+    whole = train(tmp_path / "whole")
+    assert train(tmp_path / "cut", stop=lambda: next(stops, False)).progress["step"] == 9
+    again = train(tmp_path / "cut")
+    assert again.experiment == whole.experiment
+    kept = load_trained(tmp_path / "cut").experiment.train
+    assert (kept.batch_size, kept.epochs, kept.evaluate_every) == (8, 2, 1)
+    assert log.read(tmp_path / "cut") == log.read(tmp_path / "whole")
+    with pytest.raises(InputError, match=r"--epochs=4 --init_from=.*cut --run_dir=ANOTHER"):
+        make_train(lone, dataclasses.replace(config, epochs=4), {"talks": solo}, ONE)(
+            tmp_path / "cut"
+        )

@@ -79,7 +79,7 @@ def network(**changes):
         (lambda: TrainConfig(seed=2**32), ["seed=4294967296", "below 4294967296"]),
         (lambda: TrainConfig(seed=2**32 - 2, seeds=3), ["seeds=3", "last seed"]),
         (lambda: TrainConfig(seed=-1), ["seed=-1", "negative"]),
-        (lambda: TrainConfig(batch_size=0), ["batch_size=0", "positive"]),
+        (lambda: TrainConfig(batch_size=-1), ["batch_size=-1", "negative"]),
         (lambda: TrainConfig(dropout=1.0), ["dropout=1.0", "[0, 1)"]),
         (lambda: TrainConfig(weight_decay=-1.0), ["weight_decay=-1.0", "negative"]),
         (lambda: TrainConfig(regression_loss="cauchy"), ["'cauchy'", "l1, l2, huber"]),

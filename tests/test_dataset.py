@@ -96,7 +96,10 @@ SEEN = next(zip(*np.nonzero(SPLIT.masks["text"]), strict=True))  # a (row, token
         ({"words": "ten letter"}, ["words is 'ten letter'; expected a list"]),
         ({"speakers": [["me"], *[""] * 9]}, ["sample '0-0'", "speakers is ['me']"]),
         ({"ids": [None, *SPLIT.ids[1:]]}, ["sample 0", "ids is None"]),
-        ({"group": np.array(["a"] * 10)}, ["group", "<U1", "return_inverse"]),
+        ({"group": [*"aaaaabbbb", None]}, ["group is a list", "N names"]),
+        ({"group": [*"aaaaabbbb", " "]}, ["group is empty"]),
+        ({"group": [*"aaaaabbbba"]}, ["contiguous"]),
+        ({"group": [*"aaaaabbbb"]}, ["10 ids for 9 samples"]),
         ({"group": [0] * 10}, ["group is a list"]),
         ({"group": np.zeros(10)}, ["group", "float64"]),
         ({"masks": SPLIT.masks | {"audio": [[True]] * 10}}, ["mask of audio is a list"]),
@@ -153,3 +156,25 @@ def test_numbers_of_groups_keep_64_bits():
     made = dataset(group=group).splits["train"]
     assert device_split(made).group.tolist() == [0] * 3 + [1] * 4 + [2] * 3
     assert device_split(made).group.dtype == np.int32
+
+
+def _named(*groups):
+    """A data set without dialogues, whose splits have one sample of each group of a string."""
+    splits = {
+        name: dataclasses.replace(make_split(seed, len(names)), group=np.array([*names]))
+        for seed, (name, names) in enumerate(zip(("train", "test"), groups, strict=True))
+    }
+    return {"name": "talks", "widths": WIDTHS, "tasks": TASKS, "splits": splits}
+
+
+def test_a_named_group_in_two_splits_is_named():
+    whole = Dataset(**_named("abcdefgh", "ijklmnop"), conversational=True)
+    assert whole.splits["test"].group.tolist() == [*range(8)]
+    with pytest.warns(UserWarning, match="talks: group 'h' is in the splits train, test: what"):
+        mixed = Dataset(**_named("abcdefgh", "hjklmnop"))
+    # Once is enough: numbers stand in the place of names.
+    assert dataclasses.replace(mixed, name="again").splits["test"].group.dtype == np.int32
+    with pytest.warns(UserWarning, match=r"'g' is in .* \(and 1 of 14 groups likewise\)"):
+        Dataset(**_named("abcdefgh", "gjklmnoh"))
+    with pytest.raises(InputError, match="talks: group 'h' is in the splits train, test"):
+        Dataset(**_named("abcdefgh", "hjklmnop"), conversational=True)

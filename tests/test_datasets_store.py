@@ -1,5 +1,6 @@
 """Builders and loading, on a small data set that is added by adding its folder."""
 
+import dataclasses
 import errno
 import hashlib
 import importlib
@@ -224,6 +225,16 @@ def test_values_that_are_not_finite_become_the_training_mean(splits, tmp_path):
     table = to_table("tiny", metadata, Path("there"))
     assert "text: 2 values of 1 samples were not finite and are replaced by the training" in table
     assert "audio: 3 values of 1 samples" in table
+
+
+def test_a_group_in_two_splits_is_named(tiny, splits, tmp_path, monkeypatch):
+    card = dataclasses.replace(tiny.Builder.card, conversational=False)
+    monkeypatch.setattr(tiny.Builder, "card", card)
+    table = to_table("tiny", haemsa_datasets.prepare("tiny", None, tmp_path / "apart"), tmp_path)
+    assert "warning" not in table
+    splits["test"].append(sample("a2", "a", 2))
+    table = to_table("tiny", haemsa_datasets.prepare("tiny", None, tmp_path / "mixed"), tmp_path)
+    assert "warning: group 'a' is in the splits train, test: what is learnt of it" in table
 
 
 def test_a_column_without_any_finite_training_value_becomes_zero(splits, tmp_path):

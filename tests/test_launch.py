@@ -108,13 +108,15 @@ def test_evaluation_writes_table_picture_and_predictions(launch, trained, data_d
 
 def test_yardsticks_are_of_the_split_that_is_read(launch, trained, data_dir, tmp_path):
     flags = f"--run_dir={trained}", f"--data_dir={data_dir}", f"--out_dir={tmp_path}"
-    done = launch("evaluate", *flags, "--split=validation", "--baselines")
+    beside = f"--beside=again={trained}"
+    done = launch("evaluate", *flags, "--split=validation", "--baselines", beside)
     assert done.returncode == 0, done.stderr
     splits = haemsa_datasets.load("planted", data_dir, ("train", "validation")).splits
     median = np.median(splits["train"].labels["sentiment"])
     expected = np.abs(splits["validation"].labels["sentiment"] - median).mean()
     rows = json.loads((tmp_path / "validation.json").read_text())["planted:sentiment"]
     assert rows["median"]["mae"] == pytest.approx([expected], abs=1e-6)
+    assert list(rows)[:2] == ["HAEMSA", "again"] and rows["HAEMSA"] == rows["again"]
 
 
 def test_missing_modalities_are_the_same_for_every_model(launch, trained, data_dir, tmp_path):

@@ -105,7 +105,7 @@ def test_table_and_picture(tmp_path):
 )
 def test_what_cannot_stand_beside_is_refused(monkeypatch, entry, message):
     monkeypatch.setattr(protocols, "evaluator", lambda run, datasets, **options: None)
-    runs = [SimpleNamespace(label=tables.model_label("haemsa"))]
+    runs = [SimpleNamespace(label=tables.model_label("haemsa"), runs=())]
     datasets = {"a": SimpleNamespace(widths={"text": 3, "audio": 2})}
     with pytest.raises(InputError, match=message):
         protocols.models_of(runs, [entry], datasets, protocol="utterance")

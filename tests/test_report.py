@@ -223,6 +223,12 @@ def test_a_file_of_another_form_is_refused(tmp_path):
             page(tmp_path)
 
 
+def test_a_yardstick_that_is_better_is_named_on_the_page(tmp_path):
+    rows = {"HAEMSA": {"mae": [0.3]}, "ridge audio": {"mae": [0.1]}}
+    (tmp_path / "test.json").write_text(json.dumps({"talks:score": rows}))
+    assert "ridge audio, which is no network, is better than HAEMSA by MAE" in page(tmp_path)
+
+
 def test_an_unknown_metric_is_named_with_its_file(tmp_path):
     (tmp_path / "test.json").write_text('{"a": {"b": {"charm": [1.0]}}}')
     with pytest.raises(InputError, match=r"test\.json: .*'charm'"):

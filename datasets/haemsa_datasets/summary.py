@@ -8,6 +8,7 @@ import numpy as np
 
 from haemsa_datasets.samples import Card, Sample
 from haemsa_jax.config import TaskSpec
+from haemsa_jax.data.groups import shared
 from haemsa_jax.tasks import kind_of
 
 
@@ -21,8 +22,9 @@ def summarise(
 
     Returns:
       `max_lengths`, the longest sequence of each modality in any split (at least 1), and `summary`:
-      samples and groups a split, lengths of the sequences present, share of samples without a
-      modality, words, labels, and the feature values and control characters that were replaced.
+      samples and groups a split, whether a group is in two of them, lengths of the sequences
+      present, share of samples without a modality, words, labels, and the feature values and
+      control characters that were replaced.
     """
     everything = [sample for samples in splits.values() for sample in samples]
     lengths = {
@@ -34,6 +36,7 @@ def summarise(
         "summary": {
             "samples": {name: len(samples) for name, samples in splits.items()},
             "groups": {name: len({s.group for s in samples}) for name, samples in splits.items()},
+            "shared": shared({n: [s.group for s in samples] for n, samples in splits.items()}),
             "lengths": {modality: _quantiles(count) for modality, count in lengths.items()},
             "absent": {modality: int(np.sum(count == 0)) for modality, count in lengths.items()},
             "words": {
@@ -104,6 +107,8 @@ def to_table(name: str, metadata: Mapping[str, Any], path: Path) -> str:
             f"words: {controls['characters']} control characters of {controls['samples']} samples "
             "(cp1252 read as Latin-1, line breaks, tabs) are replaced"
         )
+    if summary.get("shared"):  # earlier versions did not look
+        lines.append(f"warning: {summary['shared']}")
     return "\n".join([*lines, f"written to {path}"])
 
 

@@ -48,7 +48,7 @@ class NetworkConfig:
 
     widths: Mapping[str, Mapping[str, int]]
     tasks: Mapping[str, TaskSpec]
-    width: int = 64
+    width: int = 32
     context: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
     max_offset: int = 16
     clip: float = 5.0

@@ -31,15 +31,22 @@ OPTIONS = (*IMBALANCE, *HIDING, *SHARING_LOSSES, "distillation", *BALANCE)
 class TrainConfig:
     """Everything that training needs beside network and data.
 
+    Trainings and searches have the same defaults, so that a genome that is trained anew, and the
+    default network beside it, are trained as the search trained them. What is right for the size of
+    one data set is wrong for another: `batch_size`, `epochs` and `evaluate_every` are 0 by default,
+    and `training.engine.budget.fitted` puts numbers in their places, which a run then keeps.
+
     Attributes:
       seed: root of every random stream.
       seeds: networks trained side by side in one program, with seeds `seed`, `seed` + 1, ...
       folds: networks of each seed, each trained without one share of the groups (people, videos,
         dialogues) of the splits train and validation, and judged by it; together they are one
         predictor. 0 for one network, which the split validation judges.
-      epochs: passes over the largest task's training split.
+      epochs: passes over the largest task's training split; 0 for 12, or as many as make 300
+        steps.
       batch_size: samples of a task in one step, over all devices; the mean over tasks where
-        `sampling_temperature` makes them differ.
+        `sampling_temperature` makes them differ. 0 for one part in 16 of the largest task's
+        samples, a power of two from 8 to 32.
       sampling_temperature: tasks come in proportion to their size to the power of one over it (1 is
         proportional to size); 0 for all tasks equally.
       learning_rate: peak of AdamW's schedule (linear warm-up, cosine to zero).
@@ -78,15 +85,16 @@ class TrainConfig:
         others; 1 for up to twice as often.
       task_weighting: `fixed`, or `uncertainty`, which learns a factor for each task.
       task_weights: task id to weight; tasks not named weigh 1.
-      evaluate_every: epochs between validations.
+      evaluate_every: epochs between validations; 0 for 1, or so many that there are about 30
+        validations.
       patience: validations in which no seed improved before training ends; 0 never ends early.
     """
 
     seed: int = 0
     seeds: int = 1
     folds: int = 0
-    epochs: int = 20
-    batch_size: int = 64
+    epochs: int = 0
+    batch_size: int = 0
     sampling_temperature: float = 0.0
     learning_rate: float = 1e-3
     warmup: float = 0.1
@@ -97,7 +105,7 @@ class TrainConfig:
     modality_dropout: float = 0.1
     utterance_dropout: float = 0.0
     frame_dropout: float = 0.0
-    ema: float = 0.995
+    ema: float = 0.97
     auxiliary: float = 0.1
     encoder_rate: float = 0.1
     layer_decay: float = 0.9
@@ -117,7 +125,7 @@ class TrainConfig:
     prediction_balance: float = 0.0
     task_weighting: str = "fixed"
     task_weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    evaluate_every: int = 1
+    evaluate_every: int = 0
     patience: int = 0
 
     def __post_init__(self):
@@ -125,9 +133,6 @@ class TrainConfig:
         require_numbers(self, "training")
         positive = (
             "seeds",
-            "epochs",
-            "batch_size",
-            "evaluate_every",
             "learning_rate",
             "clip_norm",
         )
@@ -140,6 +145,9 @@ class TrainConfig:
             "encoder_rate",
             "layer_decay",
             "sampling_temperature",
+            "epochs",
+            "batch_size",
+            "evaluate_every",
             *OPTIONS,
         )
         shares = (

@@ -4,6 +4,7 @@
 arrays. Everything is checked here once, and what follows trusts it.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 
 from haemsa_jax.config import TaskSpec
 from haemsa_jax.data import values
+from haemsa_jax.data.groups import shared
 from haemsa_jax.errors import InputError
 from haemsa_jax.tasks import kind_of
 
@@ -28,7 +30,9 @@ class Split:
       labels: per task float32[N] (regression), int32[N] (classification), float32[N, C] in {0, 1}
         (multilabel), or what another kind asks for.
       labelled: per task bool[N]; unlabelled samples still serve as context.
-      group: int[N], the same number for the utterances of one dialogue or video.
+      group: the dialogue, video or person of each sample: N names, which are compared between the
+        splits of a `Dataset`, or int[N], numbers that say nothing beyond their split. A `Dataset`
+        holds numbers.
       ids: N names, unique.
       words: N transcripts, empty strings where there are none.
       speakers: N names, empty strings where they are not known.
@@ -38,7 +42,7 @@ class Split:
     masks: Mapping[str, np.ndarray]
     labels: Mapping[str, np.ndarray]
     labelled: Mapping[str, np.ndarray]
-    group: np.ndarray
+    group: Any
     ids: Sequence[str]
     words: Sequence[str] = ()
     speakers: Sequence[str] = ()
@@ -87,6 +91,7 @@ class Dataset:
                 f"{self.name}: provenance={self.provenance!r} must be words by modality, such as "
                 "{'audio': 'eGeMAPSv02 functionals'}"
             )
+        _check_groups(self)
         seen: dict[str, str] = {}
         where = {name: f"{self.name}, split {name!r}" for name in self.splits}
         splits = {name: _with_texts(where[name], split) for name, split in self.splits.items()}
@@ -119,11 +124,11 @@ def splits_of(datasets: Mapping[str, Dataset], split: str) -> dict[str, Split]:
 
 def _with_texts(where: str, split: Split) -> Split:
     """The split with ids, words and speakers as lists of strings, whatever held them."""
-    group = split.group
+    group = _numbers_of(split.group, where)
     if not (_is_array(group) and group.ndim == 1 and group.dtype.kind in "iu"):
         raise InputError(
-            f"{where}: group is {_kind_of_array(group)}; expected whole numbers [N], the same of "
-            "one dialogue, as numpy.unique(names, return_inverse=True)[1] makes them of names"
+            f"{where}: group is {_kind_of_array(group)}; expected N names of dialogues, videos or "
+            "people, or an array of whole numbers [N], the same of one dialogue"
         )
     count = len(group)
     if not count:
@@ -143,7 +148,35 @@ def _with_texts(where: str, split: Split) -> Split:
             values.text(value, f"{where}, sample {ids[row]!r}", name)
             for row, value in enumerate(given)
         ]
-    return replace(split, ids=ids, words=about["words"], speakers=about["speakers"])
+    return replace(split, group=group, ids=ids, words=about["words"], speakers=about["speakers"])
+
+
+def _names_of(group: Any) -> list[str] | None:
+    """Groups that are named; None where they are something else."""
+    listed = group.tolist() if isinstance(group, np.ndarray) else group
+    if isinstance(listed, list | tuple) and all(isinstance(name, str) for name in listed):
+        return list(listed)
+    return None
+
+
+def _numbers_of(group: Any, where: str) -> Any:
+    """Names as numbers, in the order in which they come; anything else as it is."""
+    names = _names_of(group)
+    if names is None:
+        return group
+    numbers: dict[str, int] = {}
+    named = (values.identifier(name, where, "group") for name in names)
+    return np.array([numbers.setdefault(name, len(numbers)) for name in named], np.int32)
+
+
+def _check_groups(dataset: Dataset) -> None:
+    """Refuses a dialogue in two splits, and warns of another group there, where they are named."""
+    named = {name: _names_of(split.group) for name, split in dataset.splits.items()}
+    sentence = shared({name: names for name, names in named.items() if names})
+    if sentence and dataset.conversational:
+        raise InputError(f"{dataset.name}: {sentence}")
+    if sentence:
+        warnings.warn(f"{dataset.name}: {sentence}", stacklevel=4)
 
 
 def _is_array(value: Any) -> bool:

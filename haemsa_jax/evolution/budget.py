@@ -4,9 +4,9 @@ import dataclasses
 
 from haemsa_jax.errors import InputError
 from haemsa_jax.evolution.state import SearchConfig
+from haemsa_jax.training.engine.budget import EPOCHS, FEWEST
 
-EPOCHS = 12  # of a line's training: on all data seen so far, what plain training wants
-FEWEST, MOST = 300, 1500  # steps of a line that no budget shortens or stretches
+MOST = 1500  # steps of a line that no budget stretches
 HEAD_START = 5  # one part in so many of a line goes before the first selection
 
 

@@ -22,14 +22,14 @@ class TaskPrediction:
         more likely than not; of the mean over networks.
       probabilities: by class or label, mean over networks; empty for a regression.
       spread: sample standard deviation over networks, of the value or by class of the probability;
-        0 where there is one network.
+        None where there is one network.
       gates: mean weights over networks, by the name of the gate and of what it weighs, such as
         `gates["local/text/0"]["attention"]`; without those of what the sample lacks.
     """
 
     value: float | str | tuple[str, ...]
     probabilities: Mapping[str, float]
-    spread: float | Mapping[str, float]
+    spread: float | Mapping[str, float] | None
     gates: Mapping[str, Any]
 
 
@@ -65,7 +65,9 @@ def task_prediction(task: TaskSpec, predictions: np.ndarray, gates) -> TaskPredi
     mean = predictions.mean(axis=0)
     several = len(predictions) > 1
     spread = predictions.std(axis=0, ddof=1) if several else np.zeros_like(mean)
-    return TaskPrediction(*kind_of(task.kind).summary(task, mean, spread), gates)
+    summary = kind_of(task.kind).summary(task, mean, spread)
+    known = summary.spread if several else None
+    return TaskPrediction(summary.value, summary.probabilities, known, gates)
 
 
 def named_gates(network: NetworkConfig, gates: Mapping[str, np.ndarray], read) -> dict[str, Any]:

@@ -15,9 +15,10 @@ from sklearn.preprocessing import StandardScaler
 
 from haemsa_jax.config import TaskSpec
 from haemsa_jax.data.dataset import Dataset, Split
-from haemsa_jax.tasks import kind_of, metrics
+from haemsa_jax.tasks import kind_of, kinds, metrics
 
 ALPHAS = 10.0 ** np.arange(0, 5.5, 0.5)
+LATE_FUSION = "late fusion"  # of the ridges of single modalities
 CLIP = 5.0  # standard deviations
 
 Predict = Callable[[Split], np.ndarray]
@@ -65,11 +66,17 @@ def fit(dataset: Dataset, task: str, past: int = 3) -> dict[str, Predict]:
     fitted = {constant: _constant(dataset, task)}
     fitted |= {f"ridge {m}": ridge for m, ridge in zip(modalities, alone, strict=True)}
     if len(modalities) > 1:
-        fitted["late fusion"] = lambda split: np.mean([ridge(split) for ridge in alone], axis=0)
+        fitted[LATE_FUSION] = lambda split: np.mean([ridge(split) for ridge in alone], axis=0)
         fitted["ridge all"] = _ridge(dataset, task, modalities, 0)
     if dataset.conversational and past:
         fitted["ridge all + context"] = _ridge(dataset, task, modalities, past)
     return fitted
+
+
+def is_yardstick(row: str) -> bool:
+    """Whether a row of results has the name of a yardstick."""
+    constants = {kind_of(name).constant_name for name in kinds()}
+    return row in {LATE_FUSION, *constants} or row.startswith("ridge ")
 
 
 def measure(spec: TaskSpec, predict: Predict, split: Split) -> dict[str, float]:

@@ -15,7 +15,7 @@ from haemsa_jax.data.missing import keep_modalities
 from haemsa_jax.reporting import architecture, baselines, diagnosis, samples, tables
 from haemsa_jax.reporting.figures import TaskReport, evaluation_figure
 from haemsa_jax.reporting.robustness import modalities_of
-from haemsa_jax.reporting.runs import Run, evaluator
+from haemsa_jax.reporting.runs import Contender, Run, evaluator
 from haemsa_jax.structure.parts import declare
 from haemsa_jax.tasks import kind_of
 from haemsa_jax.tasks.metrics import BY_CLASS
@@ -30,7 +30,7 @@ BestPossible = Callable[[str, str], Mapping[str, float]]
 
 @dataclass(frozen=True)
 class Evaluated:
-    """Runs on one split.
+    """Networks on one split.
 
     Attributes:
       tasks: by task id, over the seeds of all runs.
@@ -80,53 +80,82 @@ def evaluate_runs(
     return Evaluated(_pooled(whole), without, gates)
 
 
+def measure_runs(
+    runs: Sequence[Run],
+    datasets: Mapping[str, Dataset],
+    *,
+    split: str,
+    ensemble: int = 0,
+    resident: int = RESIDENT,
+) -> ByTask:
+    """All tasks of runs beside those that are looked at closely.
+
+    Args:
+      runs, datasets, split, ensemble, resident: as `evaluate_runs` takes them; no ensemble where a
+        run holds fewer networks.
+    """
+    enough = all(run.trained.count >= ensemble for run in runs)
+    count = ensemble if enough else 0
+    evaluates = [evaluator(run, datasets, ensemble=count, resident=resident) for run in runs]
+    return _pooled([evaluate(splits_of(datasets, split)) for evaluate in evaluates])
+
+
 def _pooled(evaluated: Sequence[ByTask]) -> ByTask:
     return {task_id: pool([run[task_id] for run in evaluated]) for task_id in evaluated[0]}
 
 
 def results_of(
-    evaluated: Evaluated,
+    measured: Mapping[str, ByTask],
+    contenders: Sequence[Contender],
     *,
-    label: str,
     split: str,
     ensemble: int = 0,
     yardsticks: Mapping[str, Dataset] | None = None,
     best_possible: BestPossible = lambda dataset, task: {},
 ) -> dict[str, dict[str, dict[str, list[float]]]]:
-    """Results by task, and of tasks with classes by class.
+    """Results by task, and of tasks with classes by class of the first contender.
 
     Args:
-      evaluated: what `evaluate_runs` measured.
-      label: of the networks' row.
+      measured: by the contender's label.
+      contenders: in the order of their rows.
       split: the split that was read, on which yardsticks are measured as well.
       ensemble: as `evaluate_runs` took it.
       yardsticks: the data sets as `runs.vectors_of` puts them; none to measure no yardsticks.
       best_possible: what nobody can beat, shown beside yardsticks where it is known.
     """
     results = {}
-    for task_id, task in evaluated.tasks.items():
-        rows = {label: dict(task.metrics)}
-        if any(task.alone.values()):
-            rows = {label.partition(",")[0] + tables.ONE_NETWORK: dict(task.alone), **rows}
-        if any(task.chosen.values()):
-            rows[f"{label.partition(',')[0]}, ensemble chosen out of fold"] = dict(task.chosen)
-        if ensemble:
-            rows[f"{label}, ensemble of {ensemble}"] = dict(task.ensemble)
+    first = measured[contenders[0].label]
+    for task_id in first:
+        rows: dict[str, dict[str, list[float]]] = {}
+        for contender in contenders:
+            rows |= _rows(contender, measured[contender.label][task_id], ensemble)
         if yardsticks is not None:
-            name, task_name = dataset_of(task_id), task.spec.name
-            measured: dict[str, Mapping[str, float]] = {
+            name, task_name = dataset_of(task_id), first[task_id].spec.name
+            fitted: dict[str, Mapping[str, float]] = {
                 **baselines.evaluate(yardsticks[name], task_name, split=split)
             }
             best = best_possible(name, task_name)
             if best:
-                measured[tables.BEST_POSSIBLE] = best
-            for row, values in measured.items():
+                fitted[tables.BEST_POSSIBLE] = best
+            for row, values in fitted.items():
                 rows[row] = {metric: [value] for metric, value in values.items()}
         results[task_id] = rows
-    for task_id, task in evaluated.tasks.items():
+    for task_id, task in first.items():
         if task.classes:
             results[f"{task_id}, by class"] = _by_class(task)
     return results
+
+
+def _rows(contender: Contender, task: TaskEvaluation, ensemble: int):
+    """Rows of one contender: each network, the bags or networks, and what is made of several."""
+    name, label = contender.name, contender.label
+    rows = {name + tables.ONE_NETWORK: dict(task.alone)} if any(task.alone.values()) else {}
+    rows[label] = dict(task.metrics)
+    if any(task.chosen.values()):
+        rows[f"{name}, ensemble chosen out of fold"] = dict(task.chosen)
+    if any(task.ensemble.values()):
+        rows[f"{label}, ensemble of {ensemble}"] = dict(task.ensemble)
+    return rows
 
 
 def _by_class(task: TaskEvaluation) -> dict[str, dict[str, list[float]]]:

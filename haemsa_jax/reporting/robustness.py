@@ -175,7 +175,8 @@ def tables_of(protocol: str, measured: Robustness) -> tables.Tables:
             ]
             header = ["", *names, AVERAGE if protocol == "patterns" else AREA]
             parts.append(tables.Table(header, rows, f"{task_id}, {tables.heading(metric)}"))
-    return tables.Tables(parts, tables.FOOTNOTE)
+    several = any("±" in cell for part in parts for row in part.rows for cell in row[1:])
+    return tables.Tables(parts, tables.FOOTNOTE if several else "")
 
 
 def markdown(protocol: str, measured: Robustness) -> str:

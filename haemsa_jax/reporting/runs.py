@@ -1,6 +1,7 @@
 """Runs that are measured together: read, checked to be comparable, made ready, and their data."""
 
 import dataclasses
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,13 @@ from haemsa_jax.errors import InputError
 from haemsa_jax.reporting.tables import model_label
 from haemsa_jax.training.engine.streaming import RESIDENT
 from haemsa_jax.training.measurement.evaluation import Evaluate, check_data, make_evaluate
+from haemsa_jax.training.persistence.experiment import same_but_seeds
 from haemsa_jax.training.persistence.trained import Trained, load_trained
 
 # load(name, splits, encoders): a data set, with vectors or tokens of its raw input.
 Load = Callable[[str, Sequence[str], Mapping[str, EncoderSpec]], Dataset]
-SEEDS = ("model", "tasks", "modalities", "encoders")  # in which seeds of one another agree
-RIVALS = ("tasks", "encoders")  # in which networks that are compared agree
+AGREE = ("tasks", "encoders")  # in which networks that are compared must agree
+PATTERN = "{pattern}"
 
 
 @dataclass(frozen=True)
@@ -31,36 +33,101 @@ class Run:
         """The configuration of the networks."""
         return self.trained.experiment.network
 
+
+@dataclass(frozen=True)
+class Contender:
+    """Runs whose networks are seeds of one another: one row of a table.
+
+    Attributes:
+      name: of the networks, without what is made of them.
+      runs: one or several.
+    """
+
+    name: str
+    runs: tuple[Run, ...]
+
     @property
     def label(self) -> str:
-        """The model's name in tables."""
-        label, folds = model_label(self.network.model), self.trained.experiment.train.folds
-        return f"{label}, bag of {folds}" if folds else label
+        """Of its row."""
+        folds = self.runs[0].trained.experiment.train.folds
+        return f"{self.name}, bag of {folds}" if folds else self.name
 
 
-def load_runs(directories: Sequence[Path]) -> list[Run]:
-    """Runs whose networks count as seeds of one another.
+def load_contenders(directories: Sequence[Path]) -> list[Contender]:
+    """Runs as rows: those that differ in nothing but their seeds are one.
+
+    A row has the model's name, and its directory's as well where several have the same model.
 
     Args:
       directories: of trainings or searches.
 
     Raises:
-      InputError: one holds no trained network, or another model, tasks, modalities or words than
-        the first.
+      InputError: one holds no trained network, or of other tasks or words than the first.
     """
-    runs = [Run(directory, load_trained(directory)) for directory in directories]
-    for run in runs:
-        check_comparable(run, runs[0], SEEDS)
-    return runs
+    alike: list[list[Run]] = []
+    for directory in directories:
+        run = Run(directory, load_trained(directory))
+        if alike:
+            check_comparable(run, alike[0][0])
+        experiment = run.trained.experiment
+        own = (of for of in alike if same_but_seeds(of[0].trained.experiment, experiment))
+        if (of := next(own, None)) is None:
+            alike.append([run])
+        else:
+            of.append(run)
+    labels = [model_label(of[0].network.model) for of in alike]
+    names = [
+        f"{label} of {of[0].directory}" if labels.count(label) > 1 else label
+        for label, of in zip(labels, alike, strict=True)
+    ]
+    return [Contender(name, tuple(of)) for name, of in zip(names, alike, strict=True)]
 
 
-def check_comparable(run: Run, first: Run, fields: Sequence[str]) -> None:
-    """Refuses a run that differs from the first in a field of its configuration.
+def parse_beside(
+    entries: Sequence[str], taken: Sequence[str], *, protocol: str | None
+) -> dict[str, str]:
+    """Directories of runs that are measured beside others, by the name of their row.
+
+    Args:
+      entries: NAME=RUN_DIR; `{pattern}` in RUN_DIR stands for the modalities that are present.
+      taken: names of rows.
+      protocol: of `PROTOCOLS`, or None.
 
     Raises:
-      InputError: it does.
+      InputError: an entry is no NAME=RUN_DIR, names a row twice, or has a pattern under another
+        protocol.
     """
-    for field in fields:
+    places: dict[str, str] = {}
+    for entry in entries:
+        name, _, place = entry.partition("=")
+        if not name or not place:
+            raise InputError(f"--beside={entry}: expected NAME=RUN_DIR")
+        if PATTERN in place and protocol != "patterns":
+            raise InputError(f"--beside={entry} needs --protocol=patterns")
+        if name in taken or name in places:
+            raise InputError(f"--beside={entry}: {name} is a row already; choose another name")
+        places[name] = os.path.expanduser(place)
+    return places
+
+
+def load_beside(name: str, place: str, first: Run) -> Contender:
+    """A run that is measured beside another.
+
+    Raises:
+      InputError: it holds no trained network, or of other tasks or words.
+    """
+    run = Run(Path(place), load_trained(place))
+    check_comparable(run, first)
+    return Contender(name, (run,))
+
+
+def check_comparable(run: Run, first: Run) -> None:
+    """Refuses a run of other tasks or words than the first.
+
+    Raises:
+      InputError: it is.
+    """
+    for field in AGREE:
         ours, others = getattr(first.network, field), getattr(run.network, field)
         if others != ours:
             raise InputError(

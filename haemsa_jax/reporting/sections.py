@@ -19,6 +19,7 @@ from haemsa_jax.reporting import ablation, robustness, samples, tables
 from haemsa_jax.reporting.card import commands_of
 from haemsa_jax.reporting.reading import from_json
 from haemsa_jax.reporting.tables import Table, Tables
+from haemsa_jax.reporting.verdicts import verdicts
 from haemsa_jax.structure.ablation import ABLATIONS
 from haemsa_jax.training.persistence.checkpoint import BEST
 from haemsa_jax.training.persistence.trained import load_experiment
@@ -56,6 +57,8 @@ def _results(run_dir: Path) -> Iterator[Block]:
         if path.is_file():
             yield Block("heading", f"{split.capitalize()} split")
             yield Block("tables", from_json(path, tables.of_results))
+            for sentence in from_json(path, verdicts):
+                yield Block("paragraph", sentence)
         caption = "Predictions against the truth, and the mean gate weights of every level."
         yield from _picture(run_dir / f"{split}.png", caption)
 

@@ -13,6 +13,7 @@ from haemsa_jax.errors import InputError
 from haemsa_jax.structure.parts import Structure, carried, default_structure
 from haemsa_jax.structure.size import parameters
 from haemsa_jax.structure.specialise import specialised_config
+from haemsa_jax.training.engine.budget import fitted
 from haemsa_jax.training.engine.drawing import batch_sizes, steps_per_epoch
 
 WHOLE = "whole"
@@ -185,6 +186,7 @@ def alone_for(
       counts: labelled training samples of every task.
       devices: over which batches are spread.
     """
+    train = fitted(train, counts, devices)
     sizes = batch_sizes(counts, train, devices)
     joint, configs = steps_per_epoch(counts, sizes), {}
     for task_id, count in counts.items():

@@ -14,17 +14,29 @@ from haemsa_jax.training.random_streams import stream
 Array = jax.Array
 
 
+PARTS = 16  # of the samples make a batch, where nobody says its size
+SMALLEST, LARGEST = 8, 32  # samples of such a batch
+
+
+def usual_batch(counts: Mapping[str, int], devices: int = 1) -> int:
+    """Samples of a task in one step that suit the largest task; a multiple of the devices."""
+    power = 1 << max(0, (max(counts.values()) // PARTS).bit_length() - 1)
+    return -(-min(max(SMALLEST, power), LARGEST) // devices) * devices
+
+
 def batch_sizes(counts: Mapping[str, int], config: TrainConfig, devices: int = 1) -> dict[str, int]:
     """Samples of each task in one step, by the temperature of sampling.
 
     Args:
       counts: labelled training samples of every task.
-      config: with the batch size, which is the mean over tasks, and the temperature.
+      config: with the batch size, which is the mean over tasks, 0 for `usual_batch`, and the
+        temperature.
       devices: each size is a multiple of it.
     """
     power = 1.0 / config.sampling_temperature if config.sampling_temperature else 0.0
     shares = {task_id: count**power for task_id, count in counts.items()}
-    each = config.batch_size * len(counts) / sum(shares.values()) / devices
+    size = config.batch_size or usual_batch(counts, devices)
+    each = size * len(counts) / sum(shares.values()) / devices
     return {task_id: devices * max(1, round(each * share)) for task_id, share in shares.items()}
 
 

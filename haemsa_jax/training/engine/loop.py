@@ -25,6 +25,7 @@ from haemsa_jax.models import constants_at, default_structure
 from haemsa_jax.structure.parts import check_structure
 from haemsa_jax.training.engine import parallel, reports
 from haemsa_jax.training.engine.blocks import make_agreement_of_members, make_block
+from haemsa_jax.training.engine.budget import fitted
 from haemsa_jax.training.engine.drawing import batch_sizes, label_counts, steps_per_epoch
 from haemsa_jax.training.engine.progress import (
     check_sizes,
@@ -35,6 +36,7 @@ from haemsa_jax.training.engine.progress import (
 )
 from haemsa_jax.training.engine.state import init_params, init_state, settings_from_config, stack
 from haemsa_jax.training.engine.streaming import RESIDENT, Feed
+from haemsa_jax.training.measurement.doubts import doubts
 from haemsa_jax.training.measurement.normalization import begin_with
 from haemsa_jax.training.measurement.validation import make_validate
 from haemsa_jax.training.persistence.experiment import Experiment
@@ -81,6 +83,7 @@ class _Programs:
     block: Callable[..., Any]
     validate: Callable[..., Any]
     agreement: Callable[..., Any] | None
+    doubts: list[str]
 
     @property
     def total(self) -> int:
@@ -115,7 +118,9 @@ def make_train(
       `config.seeds` seeds, those of each seed's best validation, with `progress` at the end:
       `step`, `total`, `stale`, `sizes` (samples of each task in a step), and `best_step` and
       `best_score` by seed. With a directory it goes on where an earlier call stopped; without one
-      nothing is written. `observe` is called with every row of the log. `stop` is asked after every
+      nothing is written. `observe` is called with every row of the log, and first with one of kind
+      `plan` (`reports.plan`), which is not kept. What of `config` follows the size of the data has
+      its numbers in `Trained.experiment`. `stop` is asked after every
       block of steps; where it says yes, the state is saved and training ends early
       (`parallel.anybody` makes several processes agree). It raises InputError where the directory
       cannot be written or holds a run of another configuration or data, and NonFiniteLossError.
@@ -141,7 +146,7 @@ def make_train(
         observe: Observe = lambda row: None,
         stop: Stop = lambda: False,
     ) -> Trained:
-        seeded = dataclasses.replace(config, seed=seed)
+        seeded = dataclasses.replace(programs.config, seed=seed)
         experiment = Experiment(network, seeded, start.origin, description)
         store: RunDirectory | InMemory = InMemory()
         if directory is not None:
@@ -157,6 +162,7 @@ def _make_programs(
 ) -> _Programs:
     data, _ = partition.device_splits(network)
     counts = label_counts(network, data)
+    config = fitted(config, counts, len(devices))
     sizes = batch_sizes(counts, config, len(devices))
     per_epoch = steps_per_epoch(counts, sizes)
     given, constants = begin_with(network, partition, start.params)
@@ -190,6 +196,7 @@ def _make_programs(
         ),
         validate=make_validate(network, partition, devices, resident),
         agreement=agreement,
+        doubts=doubts(network, partition),
     )
 
 
@@ -217,6 +224,7 @@ def _run(
         store.record(row)
         observe(row)
 
+    observe(reports.plan(config, programs.counts, progress, programs.doubts))
     looks = programs.per_epoch * config.evaluate_every, programs.checkpoint_every
     spans = spans_of(progress["step"], total, programs.feed.length, *looks)
     pieces = programs.feed(range(seed, seed + config.seeds), spans)

@@ -14,6 +14,14 @@ def fresh_progress(total: int, sizes: dict[str, int], seeds: int) -> dict[str, A
     return {**progress, "best_step": [0] * seeds, "best_score": [-np.inf] * seeds}
 
 
+def summary(progress: Mapping[str, Any], seed: int) -> str:
+    """Where the best step of one seed, by its place, lies, and whether more steps may help."""
+    best, last = progress["best_step"][seed], progress["step"]
+    if best == progress["total"]:
+        return f"at the last step, {best}: longer training may help"
+    return f"at step {best} of {last}"
+
+
 def with_scores(progress: dict, better: np.ndarray, step: int, scores: list[float]) -> dict:
     """After a validation at `step`, by which the seeds bool[S] are `better`."""
     return {

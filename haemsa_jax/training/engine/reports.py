@@ -1,13 +1,39 @@
 """Rows of the log: losses by step, and what is known of tasks and modalities at a validation."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 
-from haemsa_jax.config import NetworkConfig
+from haemsa_jax.config import NetworkConfig, TrainConfig
 from haemsa_jax.training.objective.task_weighting import UNCERTAINTY
+
+
+def plan(
+    config: TrainConfig,
+    counts: Mapping[str, int],
+    progress: Mapping[str, Any],
+    doubts: Sequence[str],
+) -> dict[str, Any]:
+    """What is about to be trained: the row that comes before all others.
+
+    Args:
+      config: `fitted`.
+      counts: labelled training samples of every task.
+      progress: where the run is, of how many steps.
+      doubts: sentences on what few samples cannot tell.
+    """
+    return {
+        "step": progress["step"],
+        "kind": "plan",
+        "total": progress["total"],
+        "epochs": config.epochs,
+        "batch_size": config.batch_size,
+        "networks": config.seeds * config.networks,
+        "samples": dict(counts),
+        "doubts": list(doubts),
+    }
 
 
 class NonFiniteLossError(RuntimeError):

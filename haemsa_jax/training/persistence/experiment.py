@@ -1,5 +1,6 @@
 """What is trained and how: what must agree for a run to be resumed."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,7 +80,33 @@ def check_same(directory: Path, saved: dict[str, Any], wanted: Experiment) -> No
         raise InputError(
             f"{directory} holds a checkpoint of another configuration: {'; '.join(differences)}. "
             "Give the same flags to resume, another --run_dir, or --overwrite to begin anew"
+            + _longer(directory, saved, wanted)
         )
+
+
+def _longer(directory: Path, saved: Mapping[str, Any], wanted: Experiment) -> str:
+    """How to go on where more epochs are asked for than the schedule was made for."""
+    before, epochs = saved["train"]["epochs"], wanted.train.epochs
+    if epochs <= before or "search" in {**saved["origin"], **wanted.origin}:
+        return ""
+    # Networks of folds would begin from one that has seen what judges them.
+    start = "" if saved["train"]["folds"] else f" --init_from={shlex.quote(str(directory))}"
+    return (
+        f". The learning rate falls to 0 within the {before} epochs that were planned; for longer "
+        f"training begin another run{' from there' * bool(start)}: "
+        f"--epochs={epochs}{start} --run_dir=ANOTHER"
+    )
+
+
+def same_but_seeds(first: Experiment, second: Experiment) -> bool:
+    """Whether networks of two runs are seeds of one another: all else of them agrees."""
+    return not list(_differences(_without_seeds(first), _without_seeds(second)))
+
+
+def _without_seeds(experiment: Experiment) -> dict[str, Any]:
+    values = experiment.to_json()
+    train = {k: value for k, value in values["train"].items() if k not in ("seed", "seeds")}
+    return {**values, "train": train}
 
 
 def _differences(saved: Any, wanted: Any, path: str = ""):

@@ -1,0 +1,93 @@
+"""Which runs are seeds of one another, which are rows of their own, and what their table says."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from haemsa_jax.config import TrainConfig
+from haemsa_jax.errors import InputError
+from haemsa_jax.reporting import runs
+from haemsa_jax.reporting.runs import load_contenders, parse_beside
+from haemsa_jax.reporting.verdicts import verdicts
+from haemsa_jax.training.persistence.experiment import Experiment
+
+
+@pytest.fixture
+def loaded(small, deep, monkeypatch):
+    """Runs by directory, without their weights."""
+    origin = {"genome": {"depth": "1"}}
+    known = {
+        "a": Experiment(small, TrainConfig(seed=0, seeds=3)),
+        "b": Experiment(small, TrainConfig(seed=3, seeds=2)),
+        "wide": Experiment(small.changed(width=16), TrainConfig()),
+        "slow": Experiment(small, TrainConfig(learning_rate=1e-4)),
+        "bag": Experiment(deep, TrainConfig(folds=4)),
+        "genome": Experiment(small, TrainConfig(), origin),
+    }
+    load = lambda place: SimpleNamespace(experiment=known[str(place)])  # noqa: E731
+    monkeypatch.setattr(runs, "load_trained", load)
+
+
+def test_runs_that_differ_in_their_seeds_alone_are_one_row(loaded):
+    (one,) = load_contenders([Path("a"), Path("b")])
+    assert one.label == "HAEMSA" and len(one.runs) == 2
+
+
+def test_other_runs_are_rows_of_their_own(loaded):
+    rows = load_contenders([Path(name) for name in ("a", "wide", "b", "slow", "bag", "genome")])
+    assert [row.label for row in rows] == [
+        "HAEMSA of a", "HAEMSA of wide", "HAEMSA of slow", "HAEMSA of bag, bag of 4",
+        "HAEMSA of genome",
+    ]  # fmt: skip
+    assert [str(run.directory) for run in rows[0].runs] == ["a", "b"]
+
+
+def test_beside_has_names_of_its_own():
+    assert parse_beside(["plain=runs/a", "b=c=d"], ["HAEMSA"], protocol=None) == {
+        "plain": "runs/a", "b": "c=d",
+    }  # fmt: skip
+    for entries, words in (
+        (["HAEMSA=a"], "HAEMSA is a row already"),
+        (["a=b", "a=c"], "a is a row already"),
+        (["only={pattern}"], "needs --protocol=patterns"),
+    ):
+        with pytest.raises(InputError, match=words):
+            parse_beside(entries, ["HAEMSA"], protocol=None)
+
+
+def table(network, ridge, **more):
+    return {
+        "d:mood": {
+            "HAEMSA": {"mae": network}, **more, "median": {"mae": [0.9]},
+            "ridge audio": {"mae": [ridge]}, "best possible": {"mae": [0.01]},
+        }
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (table([0.319], 0.140), "ridge audio, which is no network, is better than HAEMSA by MAE"),
+        (
+            table([0.2, 0.3], 0.26),
+            "level with HAEMSA by MAE, 0.260 against 0.250, no",
+        ),
+        (table([0.1401], 0.1404), "level with HAEMSA by MAE, 0.140 against 0.140."),
+        (table([1.0], 2.0), "median, which is no network, is better than HAEMSA"),
+        (table([0.1], 0.2), None),
+        (table([0.3], 0.2, plain={"mae": [0.1]}), None),
+        ({"d:mood": {"HAEMSA": {"mae": [0.3]}, "late fusion network": {"mae": [0.1]}}}, None),
+        ({"d:mood, by class": {"sad, n = 3": {"f1": [0.3]}}}, None),
+    ],
+)
+def test_a_yardstick_that_is_level_or_better_is_named(rows, said):
+    sentences = verdicts(rows)
+    assert len(sentences) == (said is not None)
+    assert said is None or said in sentences[0]
+
+
+def test_higher_may_be_better():
+    rows = {"HAEMSA": {"corr": [0.5]}, "ridge text": {"corr": [0.6]}}
+    assert "0.600 against 0.500" in verdicts({"d:t": rows})[0]
+    assert not verdicts({"d:t": {**rows, "ridge text": {"corr": [0.4]}}})
