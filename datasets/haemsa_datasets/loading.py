@@ -90,10 +90,11 @@ def _records(name: str, path: Path, split: str) -> Path:
 
 
 def _command(name: str, data_dir: str | Path) -> str:
-    # A builder reads what lies in its directory, which may be damaged: it gets an absent one.
-    builder = catalog.make_builder(name, catalog.prepared_path(name, data_dir) / "absent")
-    raw = "--raw_dir=DIR " if builder.card.source else ""
-    return f"python -m launch.prepare_data --dataset={name} {raw}--data_dir={data_dir}"
+    if not catalog.is_known(name):  # prepared by a builder that is not at hand
+        given = "--datasets_dir=DIR --raw_dir=DIR "
+    else:
+        given = "--raw_dir=DIR " if catalog.source_of(name) else ""
+    return f"python -m launch.prepare_data --dataset={name} {given}--data_dir={data_dir}"
 
 
 @contextlib.contextmanager
