@@ -22,6 +22,9 @@ modality.
 With a `--protocol` the split is read with modalities missing: `patterns` (each subset of them),
 `utterance` (each modality of each utterance with a rate) or `frame` (each token with a rate), the
 same ones for every model. OUT_DIR then gets `SPLIT_PROTOCOL.json`, `.md` and `.png`.
+
+With `--others=mine=my_module:fit` predictions of your own are a row as well, with a protocol too:
+`fit(dataset, task)` returns `predict(split)`.
 """
 
 from pathlib import Path
@@ -36,7 +39,7 @@ from haemsa_jax.reporting import protocols, results, robustness, tables
 from haemsa_jax.reporting.runs import load_runs, splits_for, vectors_of
 from haemsa_jax.training.measurement.evaluation import check_unseen
 
-from . import cli, program, recording, words
+from . import cli, others, program, recording, words
 
 _RUN_DIR = flags.DEFINE_list(
     "run_dir",
@@ -65,6 +68,7 @@ _BESIDE = flags.DEFINE_list(
     "NAME=RUN_DIR, a comma list of other runs to measure under the same protocol, in double quotes "
     "where RUN_DIR has a comma; {pattern} in RUN_DIR stands for the modalities that are present.",
 )
+others.define_flag()
 cli.define_resident_flag()
 recording.define_flags()
 cli.define_encoder_flag()
@@ -78,12 +82,14 @@ def main() -> None:
     for run in runs:
         check_unseen(run.trained, split)
     network, out = runs[0].network, Path(_OUT_DIR.value or _RUN_DIR.value[0])
-    fitted = _BASELINES.value or _PROTOCOL.value
-    splits = splits_for(split, fitted=fitted)
+    beside = others.from_flag()
+    fitted = _BASELINES.value or _PROTOCOL.value or beside
+    splits = splits_for(split, fitted=bool(fitted))
     datasets = {name: _load(name, splits, network.encoders) for name in network.widths}
-    yardsticks = vectors_of(datasets, network, _load, splits) if _BASELINES.value else None
+    read = vectors_of(datasets, network, _load, splits) if _BASELINES.value or beside else {}
+    yardsticks = read if _BASELINES.value else None
     if _PROTOCOL.value:
-        _evaluate_protocol(runs, datasets, yardsticks or {}, out)
+        _evaluate_protocol(runs, datasets, yardsticks or {}, out, beside)
         return
     evaluated = results.evaluate_runs(
         runs, datasets, split=split, ensemble=_ENSEMBLE.value, resident=resident
@@ -96,6 +102,7 @@ def main() -> None:
         yardsticks=yardsticks,
         best_possible=_best_possible,
     )
+    rows = results.with_others(rows, beside, read, split=split)
     results.write_results(out, split, runs[0], evaluated, rows)
     count = len(next(iter(evaluated.tasks.values())).predictions)
     names, seeds = ", ".join(_RUN_DIR.value), f"{count} seed{'s' if count > 1 else ''}"
@@ -138,7 +145,7 @@ def _best_possible(dataset: str, task: str) -> dict[str, float]:
     return haemsa_datasets.metadata(dataset, _DATA_DIR.value).get("bayes", {}).get(task, {})
 
 
-def _evaluate_protocol(runs, datasets, yardsticks, out: Path) -> None:
+def _evaluate_protocol(runs, datasets, yardsticks, out: Path, beside) -> None:
     protocol, split, seed = _PROTOCOL.value, _SPLIT.value, _MASK_SEED.value
     models = protocols.models_of(
         runs,
@@ -153,7 +160,9 @@ def _evaluate_protocol(runs, datasets, yardsticks, out: Path) -> None:
             bar.set_description(f"{model}, {condition}")
             bar.update()
 
-        measured = robustness.measure(models, datasets, split, protocol, seed, yardsticks, observe)
+        measured = robustness.measure(
+            models, datasets, split, protocol, seed, yardsticks, observe, beside
+        )
     protocols.write_protocol(out, split, protocol, measured)
     table = tables.as_text(robustness.tables_of(protocol, measured))
     print(f"{split} split, protocol {protocol}, masks of seed {seed}\n\n{table}")

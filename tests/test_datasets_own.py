@@ -3,8 +3,10 @@
 import subprocess
 import sys
 
+import clips
 import numpy as np
 import pytest
+from tensorflow_datasets.core import registered
 
 import haemsa_datasets
 from haemsa_datasets import catalog
@@ -52,8 +54,10 @@ def directory(tmp_path, monkeypatch):
         return folder.parent
 
     yield make
-    for name in [name for name in sys.modules if name.startswith("haemsa_datasets.cellar")]:
-        del sys.modules[name]
+    for known in (registered._DATASET_REGISTRY, registered._ABSTRACT_DATASET_REGISTRY):
+        known.pop("cellar", None)
+    for module in [name for name in sys.modules if name.startswith("haemsa_datasets.cellar")]:
+        del sys.modules[module]
 
 
 def test_any_dtype_is_stored_as_declared_and_read_without_the_builder(directory, tmp_path):
@@ -123,3 +127,15 @@ def test_a_folder_on_the_path_does_not_take_the_library_s_place(environment, tmp
         env={**environment, "PYTHONPATH": path}, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout.strip() == haemsa_datasets.__file__
+
+
+def test_arrays_are_a_data_set_by_name(monkeypatch):
+    monkeypatch.setattr(catalog, "REGISTERED", {})
+    haemsa_datasets.register("mine", clips.dataset)
+    loaded = haemsa_datasets.load("mine", "nowhere", ["validation", "test"])
+    assert [*loaded.splits] == ["validation", "test"] and loaded.widths == clips.WIDTHS
+    assert haemsa_datasets.metadata("mine", "nowhere") == {}
+    with pytest.raises(InputError, match="mine: split 'dev' is unknown; choose from train"):
+        haemsa_datasets.load("mine", "nowhere", ["dev"])
+    with pytest.raises(InputError, match="there is a data set 'hazumi' already"):
+        haemsa_datasets.register("hazumi", clips.dataset)

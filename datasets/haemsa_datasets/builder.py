@@ -29,12 +29,10 @@ class HaemsaBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     modality and the preparation summary, so that a prepared directory describes itself.
     """
 
+    # TFDS hands over the directory of raw files only where a builder says something here.
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "The directory of the raw files, as the card's `source` says."
     # Whether `NAME/ANYTHING` is a data set, which its raw file describes.
     ANY_FILE: ClassVar[bool] = False
-
-    def __init_subclass__(cls, **kwargs):
-        # TFDS's own register has no place for two of a name, and nothing here asks it.
-        super().__init_subclass__(**{"skip_registration": True, **kwargs})
 
     def __init__(self, *, raw_dir: str | Path | None = None, **kwargs):
         self.raw_dir = raw_dir  # first, since the card may be that of a file
@@ -72,6 +70,8 @@ class HaemsaBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         )
 
     def _split_generators(self, dl_manager):
+        if self.raw_dir is None and self.card.source:  # as TFDS's own commands have it
+            self.raw_dir = dl_manager.manual_dir
         splits = _read(self)
         check_samples(splits, self.card)
         splits = {

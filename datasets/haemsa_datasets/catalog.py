@@ -8,6 +8,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,10 +16,13 @@ import tensorflow_datasets as tfds
 
 import haemsa_datasets
 from haemsa_datasets.quiet import quiet_tfds
-from haemsa_jax.errors import InputError
+from haemsa_jax.data import Dataset
+from haemsa_jax.errors import PLUGINS, InputError
 
 if TYPE_CHECKING:
     from haemsa_datasets.builder import HaemsaBuilder
+
+REGISTERED: dict[str, Callable[[], Dataset]] = {}  # data sets of arrays, by name
 
 
 def folders() -> tuple[str, ...]:
@@ -75,6 +79,21 @@ def register_directory(directory: str | Path) -> tuple[str, ...]:
     return tuple(name for folder in directories for name in _names_of(folder))
 
 
+def register(name: str, make: Callable[[], Dataset]) -> None:
+    """Makes a data set of arrays known by name, to launchers as well where a plug-in calls this.
+
+    Args:
+      name: as in `--tasks`; nothing is prepared for it.
+      make: returns the data set; called whenever it is loaded.
+
+    Raises:
+      InputError: there is a data set of that name.
+    """
+    if is_known(name):
+        raise InputError(f"there is a data set {name!r} already; give your own another name")
+    REGISTERED[name] = make
+
+
 def names() -> tuple[str, ...]:
     """Data set names as on the command line: a folder, or folder/config where it has several."""
     return tuple(name for folder in folders() for name in _names_of(folder))
@@ -98,7 +117,8 @@ def builder_class(name: str) -> type["HaemsaBuilder"]:
     if not is_known(name):
         raise InputError(
             f"data set {name!r} is unknown; choose from {', '.join(names())}; your own is prepared "
-            "by launch.prepare_data --datasets_dir=DIR, a pickle in MMSA's form as mmsa/NAME"
+            "by launch.prepare_data --datasets_dir=DIR, a pickle in MMSA's form as mmsa/NAME, "
+            f"and arrays by haemsa_datasets.register in a module that {PLUGINS} names"
         )
     return _import(name.partition("/")[0])
 

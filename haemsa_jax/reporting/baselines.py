@@ -7,7 +7,7 @@ that says whether it is present. The penalty is chosen on validation. A network 
 """
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from sklearn.linear_model import Ridge
@@ -15,12 +15,16 @@ from sklearn.preprocessing import StandardScaler
 
 from haemsa_jax.config import TaskSpec
 from haemsa_jax.data.dataset import Dataset, Split
+from haemsa_jax.data.values import numbers
+from haemsa_jax.errors import InputError
 from haemsa_jax.tasks import kind_of, metrics
 
 ALPHAS = 10.0 ** np.arange(0, 5.5, 0.5)
 CLIP = 5.0  # standard deviations
 
+# Predictions of all rows of a split: float[N] in label units, or [N, C] scores or probabilities.
 Predict = Callable[[Split], np.ndarray]
+Fit = Callable[[Dataset, str], Predict]  # of a data set and the name of one of its tasks
 Features = Callable[[Split], np.ndarray]
 
 
@@ -77,6 +81,44 @@ def measure(spec: TaskSpec, predict: Predict, split: Split) -> dict[str, float]:
     labels, labelled = split.labels[spec.name], split.labelled[spec.name]
     values = metrics.compute(spec, predict(split), labels, labelled)
     return {name: float(value) for name, value in values.items()}
+
+
+def evaluate_others(
+    others: Mapping[str, Fit], dataset: Dataset, task: str, *, split: str
+) -> dict[str, dict[str, float]]:
+    """Metrics of predictions from anywhere for one task on one split.
+
+    Args:
+      others: by name of its row what makes a `Predict`; it may have been fitted long before.
+      dataset: with the splits that those read, and the one to measure on.
+      task: a name from `dataset.tasks`.
+      split: its name.
+
+    Returns:
+      row name -> metric -> value.
+
+    Raises:
+      InputError: predictions have another shape than the task, or are not finite.
+    """
+    spec = dataset.tasks[task]
+    return {
+        name: measure(spec, checked(name, spec, fit(dataset, task)), dataset.splits[split])
+        for name, fit in others.items()
+    }
+
+
+def checked(name: str, spec: TaskSpec, predict: Predict) -> Predict:
+    """The same predictions, of which other shapes and values that are not finite are refused."""
+
+    def predictions(split: Split) -> np.ndarray:
+        where, shape = f"{name}, task {spec.name!r}", (len(split), *spec.prediction_shape)
+        values = numbers(predict(split), where, "predictions", shape=shape, dtype=np.float64)
+        if not np.isfinite(values).all():
+            row = int(np.argwhere(~np.isfinite(values))[0][0])
+            raise InputError(f"{where}: the prediction of {split.ids[row]!r} is not finite")
+        return values
+
+    return predictions
 
 
 def _constant(dataset: Dataset, task: str) -> Predict:

@@ -12,6 +12,7 @@ from haemsa_jax.config import dataset_of
 from haemsa_jax.data import Dataset
 from haemsa_jax.data.dataset import splits_of
 from haemsa_jax.data.missing import keep_modalities
+from haemsa_jax.errors import InputError
 from haemsa_jax.reporting import architecture, baselines, diagnosis, samples, tables
 from haemsa_jax.reporting.figures import TaskReport, evaluation_figure
 from haemsa_jax.reporting.robustness import modalities_of
@@ -127,6 +128,38 @@ def results_of(
         if task.classes:
             results[f"{task_id}, by class"] = _by_class(task)
     return results
+
+
+def with_others(
+    results: Mapping[str, dict[str, dict[str, list[float]]]],
+    others: Mapping[str, baselines.Fit],
+    datasets: Mapping[str, Dataset],
+    *,
+    split: str,
+) -> dict[str, dict[str, dict[str, list[float]]]]:
+    """The same results, with rows of predictions from anywhere.
+
+    Args:
+      results: what `results_of` returned.
+      others: by name of its row what makes predictions of a data set and task.
+      datasets: by name, with the split and those that the others read.
+      split: the split that was read.
+
+    Raises:
+      InputError: a row of that name is there already, or predictions do not fit.
+    """
+    whole = {task_id: dict(rows) for task_id, rows in results.items()}
+    for task_id, rows in whole.items():
+        name, _, task = task_id.rpartition(":")
+        if name not in datasets or task not in datasets[name].tasks:
+            continue  # a table by class
+        for row, values in baselines.evaluate_others(
+            others, datasets[name], task, split=split
+        ).items():
+            if row in rows:
+                raise InputError(f"{row} is a row already; choose another name for your own")
+            rows[row] = {metric: [value] for metric, value in values.items()}
+    return whole
 
 
 def _by_class(task: TaskEvaluation) -> dict[str, dict[str, list[float]]]:

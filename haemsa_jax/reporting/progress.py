@@ -1,12 +1,15 @@
-"""How far a training or a search is."""
+"""How far a training or a search is: bars to hand to `make_train(...)(observe=...)` and searches.
+
+with TrainingBar() as bar:
+    trained = train("runs/mine", observe=bar)
+"""
 
 import sys
 from math import isnan
 from statistics import fmean
 
+import jax
 from tqdm import tqdm
-
-from . import cli
 
 
 class Bar:
@@ -19,7 +22,7 @@ class Bar:
             unit=unit,
             dynamic_ncols=True,
             mininterval=0.5,
-            disable=not cli.leads(),
+            disable=jax.process_index() > 0,
         )
 
     def __enter__(self):
@@ -74,7 +77,7 @@ class SearchBar(Bar):
                 refresh=False,
             )
         self.reach(row["steps"], row["of_steps"])
-        if done and not self.announced and not isnan(row["rate"]) and cli.leads():
+        if done and not self.announced and not isnan(row["rate"]) and not self.bar.disable:
             self.announced = True
             passed = self.bar.format_dict["elapsed"]
             timed = row["steps"] - self.bar.initial
