@@ -14,7 +14,6 @@ network = HaemsaConfig({"mine": WIDTHS}, {"mine:mood": MOOD}, width=16, depth=1)
 train = make_train(network, TrainConfig(epochs=5, learning_rate=3e-3), data)
 with TrainingBar() as bar:
     trained = train(run_dir, observe=bar)  # without a directory nothing is written
-print(trained.progress)
 print(write_report(trained, data, run_dir))  # tables; run_dir/report.html and pictures
 predictor = Predictor(trained)  # or Predictor.from_checkpoint(run_dir)
 clip = data["mine"].splits["test"].features["text"][0]  # float[T, 8]; no audio
