@@ -229,6 +229,9 @@ def test_they_are_rows_under_a_protocol_too(dataset):
     assert [*rows] == ["HAEMSA", "mine"]
     assert rows["mine"]["text"]["mae"] == rows["mine"]["text+audio"]["mae"] == [0.0]
     assert rows["mine"]["audio"]["mae"][0] > 1.0
+    given = {"HAEMSA": network}, {"toy": dataset}, "test", "patterns", 0, {}
+    with pytest.raises(InputError, match="HAEMSA is a row already"):
+        robustness.measure(*given, others={"HAEMSA": text})
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ that says whether it is present. The penalty is chosen on validation. A network 
 """
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 from sklearn.linear_model import Ridge
@@ -83,28 +83,27 @@ def measure(spec: TaskSpec, predict: Predict, split: Split) -> dict[str, float]:
     return {name: float(value) for name, value in values.items()}
 
 
-def evaluate_others(
-    others: Mapping[str, Fit], dataset: Dataset, task: str, *, split: str
-) -> dict[str, dict[str, float]]:
-    """Metrics of predictions from anywhere for one task on one split.
+def fit_others(others: Mapping[str, Fit], dataset: Dataset, task: str) -> dict[str, Predict]:
+    """Predictions from anywhere for one task, of which what does not fit it is refused.
 
     Args:
       others: by name of its row what makes a `Predict`; it may have been fitted long before.
-      dataset: with the splits that those read, and the one to measure on.
+      dataset: with the splits that those read.
       task: a name from `dataset.tasks`.
-      split: its name.
-
-    Returns:
-      row name -> metric -> value.
-
-    Raises:
-      InputError: predictions have another shape than the task, or are not finite.
     """
     spec = dataset.tasks[task]
-    return {
-        name: measure(spec, checked(name, spec, fit(dataset, task)), dataset.splits[split])
-        for name, fit in others.items()
-    }
+    return {name: checked(name, spec, fit(dataset, task)) for name, fit in others.items()}
+
+
+def check_names(others: Mapping[str, Fit], taken: Collection[str]) -> None:
+    """Refuses a name that another row has.
+
+    Raises:
+      InputError: there is such a row.
+    """
+    for name in others:
+        if name in taken:
+            raise InputError(f"{name} is a row already; choose another name for your own")
 
 
 def checked(name: str, spec: TaskSpec, predict: Predict) -> Predict:

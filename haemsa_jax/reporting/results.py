@@ -12,7 +12,6 @@ from haemsa_jax.config import dataset_of
 from haemsa_jax.data import Dataset
 from haemsa_jax.data.dataset import splits_of
 from haemsa_jax.data.missing import keep_modalities
-from haemsa_jax.errors import InputError
 from haemsa_jax.reporting import architecture, baselines, diagnosis, samples, tables
 from haemsa_jax.reporting.figures import TaskReport, evaluation_figure
 from haemsa_jax.reporting.robustness import modalities_of
@@ -153,11 +152,10 @@ def with_others(
         name, _, task = task_id.rpartition(":")
         if name not in datasets or task not in datasets[name].tasks:
             continue  # a table by class
-        for row, values in baselines.evaluate_others(
-            others, datasets[name], task, split=split
-        ).items():
-            if row in rows:
-                raise InputError(f"{row} is a row already; choose another name for your own")
+        baselines.check_names(others, rows)
+        dataset = datasets[name]
+        for row, predict in baselines.fit_others(others, dataset, task).items():
+            values = baselines.measure(dataset.tasks[task], predict, dataset.splits[split])
             rows[row] = {metric: [value] for metric, value in values.items()}
     return whole
 

@@ -110,9 +110,8 @@ def measure(
         dataset = {**datasets, **yardsticks}[name]
         fitted = baselines.fit(dataset, task_name, 0) if yardsticks else {}
         fitted = {label: fitted[label] for label in YARDSTICKS if label in fitted}
-        for label, fit in (others or {}).items():
-            predict = fit(dataset, task_name)
-            fitted[label] = baselines.checked(label, dataset.tasks[task_name], predict)
+        baselines.check_names(others or {}, {*measured[task_id], *fitted})
+        fitted |= baselines.fit_others(others or {}, dataset, task_name)
         under = make_degrade(dataset, split, protocol, seed)
         measured[task_id] |= _predicted(dataset, task_name, fitted, under, protocol, names, observe)
     return measured
