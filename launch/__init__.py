@@ -1,8 +1,10 @@
 """Programs to run from the repository's root: `python -m launch.train --help`."""
 
+import importlib.util
 import os
 import signal
 import sys
+from pathlib import Path
 
 SIGNALS = signal.SIGINT, signal.SIGTERM
 
@@ -23,3 +25,19 @@ _NAME = os.path.basename(sys.argv[0]) if sys.argv else ""
 if _NAME == "-m" or _NAME.startswith("haemsa-"):
     for _number in SIGNALS:
         signal.signal(_number, _stop_importing)
+
+
+def _prefer_library() -> None:
+    """Makes `haemsa_datasets` the library's, whatever folder of that name is first on the path."""
+    home = Path(__file__).resolve().parents[1]
+    roots = (home / "datasets", home)
+    roots = tuple(root for root in roots if (root / _DATASETS / "catalog.py").is_file())
+    spec = importlib.util.find_spec(_DATASETS)
+    places = [] if spec is None else map(Path, spec.submodule_search_locations or ())
+    if roots and not any((place / "catalog.py").is_file() for place in places):
+        sys.path.insert(0, str(roots[0]))
+        importlib.invalidate_caches()
+
+
+_DATASETS = "haemsa_datasets"
+_prefer_library()

@@ -26,6 +26,7 @@ from haemsa_jax.data import SPLITS, Dataset
 from haemsa_jax.errors import InputError
 from haemsa_jax.evolution.outcome import SavedGenome, check_fits, read_genome
 from haemsa_jax.reporting import ablation, robustness
+from haemsa_jax.reporting.progress import TrainingBar
 from haemsa_jax.reporting.tables import Tables, as_markdown
 from haemsa_jax.structure.ablation import (
     ABLATIONS,
@@ -42,7 +43,6 @@ from haemsa_jax.writing import draft_of, write_text
 
 from . import cli, program, recording, tasks, words
 from .interrupt import Interrupt
-from .progress import TrainingBar
 
 flags.DEFINE_list(
     "genome",

@@ -25,6 +25,9 @@ modality.
 With a `--protocol` the split is read with modalities missing: `patterns` (each subset of them),
 `utterance` (each modality of each utterance with a rate) or `frame` (each token with a rate), the
 same ones for every model. OUT_DIR then gets `SPLIT_PROTOCOL.json`, `.md` and `.png`.
+
+With `--others=mine=my_module:fit` predictions of your own are a row as well, with a protocol too:
+`fit(dataset, task)` returns `predict(split)`.
 """
 
 from pathlib import Path
@@ -47,7 +50,7 @@ from haemsa_jax.reporting.runs import (
 from haemsa_jax.reporting.verdicts import verdicts
 from haemsa_jax.training.measurement.evaluation import check_unseen
 
-from . import cli, program, recording, words
+from . import cli, others, program, recording, words
 
 _RUN_DIR = flags.DEFINE_list(
     "run_dir",
@@ -77,6 +80,7 @@ _BESIDE = flags.DEFINE_list(
     "has a comma; with --protocol=patterns {pattern} in RUN_DIR stands for the modalities that are "
     "present.",
 )
+others.define_flag()
 cli.define_resident_flag()
 recording.define_flags()
 cli.define_encoder_flag()
@@ -94,12 +98,14 @@ def main() -> None:
             check_unseen(run.trained, split)
     runs = contenders[0].runs
     network, out = runs[0].network, Path(_OUT_DIR.value or _RUN_DIR.value[0])
-    fitted = _BASELINES.value or _PROTOCOL.value
-    splits = splits_for(split, fitted=fitted)
+    beside = others.from_flag()
+    fitted = _BASELINES.value or _PROTOCOL.value or beside
+    splits = splits_for(split, fitted=bool(fitted))
     datasets = {name: _load(name, splits, network.encoders) for name in network.widths}
-    yardsticks = vectors_of(datasets, network, _load, splits) if _BASELINES.value else None
+    read = vectors_of(datasets, network, _load, splits) if _BASELINES.value or beside else {}
+    yardsticks = read if _BASELINES.value else None
     if _PROTOCOL.value:
-        _evaluate_protocol(contenders, datasets, yardsticks or {}, out)
+        _evaluate_protocol(contenders, datasets, yardsticks or {}, out, beside)
         return
     evaluated = results.evaluate_runs(
         runs, datasets, split=split, ensemble=_ENSEMBLE.value, resident=resident
@@ -117,6 +123,7 @@ def main() -> None:
         yardsticks=yardsticks,
         best_possible=_best_possible,
     )
+    rows = results.with_others(rows, beside, read, split=split)
     results.write_results(out, split, runs[0], evaluated, rows)
     print(f"{', '.join(_RUN_DIR.value)}: {split} split\n\n{tables.text(rows)}")
     for sentence in verdicts(rows):
@@ -163,7 +170,7 @@ def _best_possible(dataset: str, task: str) -> dict[str, float]:
     return haemsa_datasets.metadata(dataset, _DATA_DIR.value).get("bayes", {}).get(task, {})
 
 
-def _evaluate_protocol(contenders, datasets, yardsticks, out: Path) -> None:
+def _evaluate_protocol(contenders, datasets, yardsticks, out: Path, beside) -> None:
     protocol, split, seed = _PROTOCOL.value, _SPLIT.value, _MASK_SEED.value
     models = protocols.models_of(
         contenders,
@@ -178,7 +185,9 @@ def _evaluate_protocol(contenders, datasets, yardsticks, out: Path) -> None:
             bar.set_description(f"{model}, {condition}")
             bar.update()
 
-        measured = robustness.measure(models, datasets, split, protocol, seed, yardsticks, observe)
+        measured = robustness.measure(
+            models, datasets, split, protocol, seed, yardsticks, observe, beside
+        )
     protocols.write_protocol(out, split, protocol, measured)
     table = tables.as_text(robustness.tables_of(protocol, measured))
     print(f"{split} split, protocol {protocol}, masks of seed {seed}\n\n{table}")

@@ -33,6 +33,7 @@ from haemsa_jax.evolution.search import make_search
 from haemsa_jax.evolution.state import SearchConfig, SearchResult
 from haemsa_jax.models import default_structure
 from haemsa_jax.reporting.evolution import evolution_figure
+from haemsa_jax.reporting.progress import SearchBar
 from haemsa_jax.structure.size import parameters
 from haemsa_jax.training.engine import budget
 from haemsa_jax.training.engine.drawing import batch_sizes, label_counts, steps_per_epoch
@@ -43,7 +44,6 @@ from haemsa_jax.writing import draft_of
 from . import cli, program, tasks, words
 from .interrupt import Interrupt
 from .processes import define_process_flags
-from .progress import SearchBar
 
 _PATTERNS = flags.DEFINE_list(
     "patterns", ["full"],

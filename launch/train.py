@@ -31,6 +31,7 @@ from haemsa_jax.errors import InputError
 from haemsa_jax.evolution.outcome import SavedGenome, begin, read_genome
 from haemsa_jax.models import default_structure, overlaid
 from haemsa_jax.reporting.figures import training_figure
+from haemsa_jax.reporting.progress import TrainingBar
 from haemsa_jax.structure.warm_start import take
 from haemsa_jax.training.engine.loop import Start, make_train
 from haemsa_jax.training.engine.progress import summary
@@ -42,7 +43,6 @@ from haemsa_jax.writing import draft_of
 from . import cli, program, tasks, words
 from .interrupt import Interrupt
 from .processes import define_process_flags
-from .progress import TrainingBar
 
 _GENOME = flags.DEFINE_string("genome", None, "Genome file of a search, such as best.json.")
 _WEIGHTS = flags.DEFINE_enum(

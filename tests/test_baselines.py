@@ -4,10 +4,13 @@ import dataclasses
 
 import numpy as np
 import pytest
+from absl import flags
 
 from haemsa_jax.config import TaskSpec
 from haemsa_jax.data.dataset import Dataset, Split
-from haemsa_jax.reporting import baselines
+from haemsa_jax.errors import InputError
+from haemsa_jax.reporting import baselines, results, robustness
+from launch import others
 
 WIDTHS = {"text": 6, "audio": 3}
 TASKS = {
@@ -183,3 +186,85 @@ def test_a_modality_that_training_lacks_is_zeros(dataset):
     columns = baselines._columns(dataclasses.replace(train, masks=masks), "audio")
     test = dataset.splits["test"]
     assert np.abs(columns(test)).max() <= baselines.CLIP
+
+
+def test_predictions_from_anywhere_are_rows(dataset):
+    """One that knows the truth is perfect; what does not fit the task is refused by its name."""
+    seen = []
+
+    def truth(data, task):
+        seen.append((data.name, task, [*data.splits]))
+        return lambda split: split.labels[task]
+
+    rows = {"toy:valence": {"HAEMSA": {"mae": [0.5]}}, "toy:emotion, by class": {"a": {}}}
+    whole = results.with_others(rows, {"mine": truth}, {"toy": dataset}, split="test")
+    assert whole["toy:valence"]["mine"] == {"mae": [0.0], "corr": [pytest.approx(1.0)]}
+    assert [*whole["toy:valence"]] == ["HAEMSA", "mine"] and "mine" not in rows["toy:valence"]
+    assert whole["toy:emotion, by class"] == {"a": {}}
+    assert seen == [("toy", "valence", ["train", "validation", "test"])]
+    with pytest.raises(InputError, match="HAEMSA is a row already; choose another name"):
+        results.with_others(rows, {"HAEMSA": truth}, {"toy": dataset}, split="test")
+    for wrong, message in (
+        (lambda split: np.zeros(3), "mine, task 'valence': predictions has 3 values; expected 200"),
+        (lambda split: np.full(200, np.nan), "the prediction of '2_0' is not finite"),
+        (lambda split: ["a"] * 200, "predictions is 'a'; expected numbers"),
+    ):
+        with pytest.raises(InputError, match=message):
+            results.with_others(rows, {"mine": lambda *_: wrong}, {"toy": dataset}, split="test")  # noqa: B023
+
+
+def test_they_are_rows_under_a_protocol_too(dataset):
+    """What text alone says is not worse without audio."""
+
+    def text(data, task):
+        return lambda split: np.where(split.masks["text"][:, 0], split.labels[task], 0.0)
+
+    def network(condition):
+        task = type("Evaluation", (), {"metrics": {"mae": [1.0]}})
+        return [lambda splits: {"toy:valence": task}]
+
+    rows = robustness.measure(
+        {"HAEMSA": network}, {"toy": dataset}, "test", "patterns", 0, {}, others={"mine": text}
+    )["toy:valence"]
+    assert [*rows] == ["HAEMSA", "mine"]
+    assert rows["mine"]["text"]["mae"] == rows["mine"]["text+audio"]["mae"] == [0.0]
+    assert rows["mine"]["audio"]["mae"][0] > 1.0
+    given = {"HAEMSA": network}, {"toy": dataset}, "test", "patterns", 0, {}
+    with pytest.raises(InputError, match="HAEMSA is a row already"):
+        robustness.measure(*given, others={"HAEMSA": text})
+
+
+@pytest.fixture
+def given(monkeypatch, tmp_path):
+    (tmp_path / "elsewhere.py").write_text("def fit(dataset, task): return None\nnumber = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    values = flags.FlagValues()
+    monkeypatch.setattr(others.flags, "FLAGS", values)
+
+    def give(entry):
+        flags.DEFINE_list("others", [], "", flag_values=values)
+        values(["program", f"--others={entry}"])
+        return others.from_flag()
+
+    return give
+
+
+def test_they_are_named_by_a_flag(given):
+    (fit,) = given("mine=elsewhere:fit").values()
+    assert fit.__module__ == "elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("mine", "expected NAME=MODULE:FUNCTION"),
+        ("mine=elsewhere", "expected NAME=MODULE:FUNCTION"),
+        ("mine=nowhere:fit", "No module named 'nowhere'"),
+        ("mine=elsewhere:other", "has no attribute 'other'"),
+        ("mine=elsewhere:number", "elsewhere:number is no function"),
+        ("mine=elsewhere:fit,mine=elsewhere:fit", "mine is a row already"),
+    ],
+)
+def test_flags_that_name_none(given, entry, message):
+    with pytest.raises(InputError, match=message):
+        given(entry)

@@ -10,12 +10,12 @@ from haemsa_jax.config import TaskSpec, TrainConfig
 from haemsa_jax.data.folds import make_partition
 from haemsa_jax.errors import InputError
 from haemsa_jax.models.haemsa import HaemsaConfig
+from haemsa_jax.reporting.progress import TrainingBar
 from haemsa_jax.training.engine.budget import fitted
 from haemsa_jax.training.engine.drawing import batch_sizes, usual_batch
 from haemsa_jax.training.engine.progress import fresh_progress, summary, with_scores
 from haemsa_jax.training.measurement.doubts import doubts
 from haemsa_jax.training.persistence.experiment import Experiment, check_same
-from launch.progress import TrainingBar
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,9 @@ import pytest
 from test_datasets_cmu_mosi import failure
 
 import haemsa_datasets
-from haemsa_datasets.mmsa import span_mask, text_mask
+from haemsa_datasets.cmu_mosi.cmu_mosi_dataset_builder import CARDS, PUBLISHED
+from haemsa_datasets.mmsa.reading import span_mask, text_mask, unlike
+from haemsa_jax.errors import InputError
 
 TOTAL = {"text": 6, "audio": 9, "vision": 12}
 DIMS = {"text": 768, "audio": 5, "vision": 20}
@@ -123,7 +125,8 @@ def first(**fields):
         (lambda c: c["test"].pop("audio"), "'test': field 'audio' is missing; it has raw_text, id"),
         (
             first(audio=np.ones((3, 9, 74), np.float32)),
-            "'train': audio has shape (3, 9, 74); expected (3, T, 5)",
+            "audio has shape (3, 9, 74); expected (3, T, 5); a file of other widths is read by "
+            "--dataset=mmsa/NAME",
         ),
         (
             first(regression_labels=np.array([0.0, np.nan, 1.0])),
@@ -245,3 +248,146 @@ def test_bert_mask_gives_way_where_it_calls_zeros_a_token():
 def test_lengths_say_where_a_sequence_ends(values, length, mask):
     found = span_mask(np.array([values])[..., None], np.array([length]))
     np.testing.assert_array_equal(found, [[bit == "1" for bit in mask]])
+
+
+# --- anybody's ----------------------------------------------------------------------------------
+
+
+def own_split(key, count=4):
+    """Of CH-SIMS's form: other widths, labels of each modality, a video in all splits."""
+    rng = np.random.default_rng(count)
+    fields = {m: rng.normal(size=(count, 5, d)) for m, d in (("text", 6), ("audio", 3))}
+    label = np.linspace(-0.8, 0.6, count)
+    return {
+        **fields,
+        "vision": rng.normal(size=(count, 2)),  # one vector a sample
+        "id": [f"video_{row}$_${key}{row}" for row in range(count)],
+        "raw_text": [f"{key} {row}" for row in range(count)],
+        "regression_labels": label,
+        "regression_labels_T": np.where(np.arange(count) == 1, np.nan, label),
+        "regression_labels_V": label / 2,
+    }
+
+
+def prepared_own(tmp_path, change=lambda content: None, name="mmsa/clips"):
+    content = {key: own_split(key) for key in ("train", "valid", "test")}
+    change(content)
+    path = tmp_path / "clips.pkl"
+    path.write_bytes(pickle.dumps(content))
+    metadata = haemsa_datasets.prepare(name, path, tmp_path / "data", overwrite=True)
+    return metadata, haemsa_datasets.load(name, tmp_path / "data")
+
+
+def test_any_pickle_says_itself_what_it_holds(tmp_path):
+    metadata, dataset = prepared_own(tmp_path)
+    assert dataset.name == "mmsa/clips"
+    assert dataset.widths == {"text": 6, "audio": 3, "vision": 2}
+    assert [*dataset.tasks] == ["sentiment", "sentiment_text", "sentiment_vision"]
+    sentiment = dataset.tasks["sentiment"]
+    assert sentiment.range == (-1, 1) and "acc7" not in sentiment.metrics
+    assert not dataset.conversational  # its videos are in all splits
+    train = dataset.splits["train"]
+    assert train.features["vision"].shape == (4, 1, 2)
+    assert train.labelled["sentiment_text"].tolist() == [True, False, True, True]
+    np.testing.assert_allclose(train.labels["sentiment"], np.linspace(-0.8, 0.6, 4), rtol=1e-6)
+    assert metadata["description"] == "clips.pkl, a pickle in MMSA's form"
+    assert "does not say what they are" in dataset.provenance["audio"]
+
+
+@pytest.mark.parametrize(
+    ("change", "check"),
+    [
+        (
+            lambda of: of.update(id=[f"{of['raw_text'][0]}{row}" for row in range(4)]),
+            lambda data: not data.conversational,
+        ),
+        (
+            lambda of: of.update(id=[f"{of['raw_text'][0]}$_${row}" for row in range(4)]),
+            lambda data: data.conversational,
+        ),
+        (
+            lambda of: (of.pop("text"), of.pop("raw_text"), of.update(audio=None)),
+            lambda data: data.widths == {"vision": 2} and not data.has_words,
+        ),
+        (
+            lambda of: [of.pop(m) for m in ("text", "audio", "vision")],
+            lambda data: data.widths == {} and data.has_words,
+        ),
+        (
+            lambda of: of.update(regression_labels=[1, 4, 7, 2]),
+            lambda data: (
+                data.tasks["sentiment"].range == (1, 7)
+                and data.tasks["sentiment"].metrics == ("mae", "corr")
+            ),
+        ),
+        (
+            lambda of: of.update(regression_labels=[-2.6, 0, 1.2, 2]),
+            lambda data: (
+                data.tasks["sentiment"].range == (-3, 3)
+                and "acc7" in data.tasks["sentiment"].metrics
+            ),
+        ),
+        (
+            lambda of: (
+                [of.pop(name) for name in [*of] if name.startswith("regression")],
+                of.update(classification_labels=[0, 1, 2, 1], annotations=list("NOPO")),
+            ),
+            lambda data: data.tasks["sentiment"].classes == ("n", "o", "p"),
+        ),
+    ],
+)
+def test_pickles_of_other_contents(tmp_path, change, check):
+    def everywhere(content):
+        for of in content.values():
+            change(of)
+            if of["id"][0].startswith("video") and "regression_labels_T" not in of:
+                of["id"] = [f"{of['id'][0]}-{row}" for row in range(4)]
+
+    assert check(prepared_own(tmp_path, everywhere, name="mmsa")[1])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda of: of.update(audio=np.ones((4, 2, 5, 3))),
+            "expected (N, T, width), or (N, width)",
+        ),
+        (lambda of: of.update(id=["a"] * 3), "text has shape (4, 5, 6); expected (3, T, 6)"),
+        (lambda of: of.pop("id"), "field 'id' is missing"),
+        (
+            lambda of: [of.pop(name) for name in [*of] if name.startswith("regression")],
+            "field 'regression_labels' is missing",
+        ),
+    ],
+)
+def test_pickles_that_do_not_fit(tmp_path, change, message):
+    with pytest.raises(InputError) as caught:
+        prepared_own(tmp_path, lambda content: change(content["train"]))
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+    assert not [*(tmp_path / "data").glob("mmsa/*")]
+
+
+def test_which_pickle_is_meant(tmp_path):
+    prepared_own(tmp_path)
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    (tmp_path / "clips.pkl").rename(raw / "b.pkl")
+    haemsa_datasets.prepare("mmsa/other", raw, tmp_path / "data")
+    (raw / "a.pkl").write_bytes(b"")
+    with pytest.raises(InputError, match=r"holds 2 pickles, a.pkl, b.pkl; name one: --raw_dir="):
+        haemsa_datasets.prepare("mmsa/more", raw, tmp_path / "data")
+
+
+def test_a_file_that_is_not_the_published_one_claims_nothing(tmp_path):
+    write_mmsa(tmp_path, front=False, aligned=False)
+    metadata = haemsa_datasets.prepare("cmu_mosi/mmsa_unaligned", tmp_path / "raw", tmp_path)
+    assert metadata["description"] == (
+        "a pickle in MMSA's form with 3/3/3 samples, not the published 1284/229/686"
+    )
+    assert "COVAREP" not in str(metadata)
+    published = {
+        key: [None] * count
+        for key, count in zip(("train", "validation", "test"), PUBLISHED, strict=True)
+    }
+    assert unlike(published, PUBLISHED, CARDS["mmsa_unaligned"]) == {}

@@ -182,7 +182,7 @@ def test_best_scores_where_vision_echoes(text, audio):
 
 def test_echoed_data_differ_in_vision_alone(tmp_path):
     data = echoed.Builder(data_dir=str(tmp_path), file_format="array_record")
-    details = data.details()
+    details = data.details({})
     assert details["planted"]["echo"] == echoed.ECHO and not details["planted"]["distractors"]
     by_presence = {name: of["sentiment"] for name, of in details["bayes_by_presence"].items()}
     assert by_presence["audio"]["corr"] < by_presence["audio+vision"]["corr"]
@@ -206,7 +206,7 @@ def test_natural_presence_is_what_is_drawn(hidden):
 
 
 def test_metadata_tell_structure_and_best_scores(tmp_path):
-    details = Builder(data_dir=str(tmp_path), file_format="array_record").details()
+    details = Builder(data_dir=str(tmp_path), file_format="array_record").details({})
     assert details["planted"]["distractors"] == ["vision"]
     assert details["planted"]["carriers"]["agreement"] == ["text", "audio"]
     assert len(details["bayes_by_presence"]) == 7

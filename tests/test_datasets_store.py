@@ -110,6 +110,7 @@ def test_the_data_sets_of_the_project():
         "iemocap/dialoguernn",
         "iemocap/mult",
         "meld",
+        "mmsa",
         "planted",
     ]
 

@@ -28,9 +28,18 @@ def numbers(pattern, text):
 
 def test_training_and_what_builds_on_it(run, tmp_path):
     said = run("train.py", tmp_path / "run")
-    assert "'best_score'" in said and "'mae'" in said and "'tensor'" in said
+    assert "MAE" in said and "ridge all" in said and "'tensor'" in said
+    page = (tmp_path / "run" / "report.html").read_text("utf-8")
+    assert "ridge all" in page and page.count("data:image/png") == 3  # results, network, curves
     (share,) = numbers(r"is right in (\d+) %", run("frozen_encoder.py", tmp_path / "run"))
     assert share > 60  # a coin has half
+
+
+def test_a_search_on_arrays_and_what_it_found_trained_anew(run, tmp_path):
+    said = run("search.py", tmp_path / "run")
+    errors = [float(x) for x in re.findall(r"'mae': \[([\d.]+)", said)]
+    assert len(errors) == 2 and max(errors) < 0.6  # the median of the labels has about that
+    assert (tmp_path / "run" / "best.json").is_file()
 
 
 def test_the_readme_shows_the_first_of_them():

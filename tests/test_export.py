@@ -70,7 +70,7 @@ def test_it_runs_without_the_library(trained, exported, talks, environment):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "got ['smell']; expected some of ['audio', 'text', 'vision']" in done.stdout
-    assert "text has shape (10, 3, 3, 2); expected (10, 3, 3, 6)" in done.stdout
+    assert "text has shape (10, 3, 3, 2); expected (10, 3, T, 6), T from 1 to 3 t" in done.stdout
     assert "audio is nan at sample, utterance, token, column [3, 1, 2, 0]" in done.stdout
     predictor = Predictor(trained)
     windows = [predictor.predict_dialogue(utterances(split, range(3 * k, 3 * k + 3)))[1]
@@ -107,6 +107,55 @@ def test_weights_and_configuration_lie_beside_it(trained, exported):
     (directory / "damaged").write_bytes(damaged)
     with pytest.raises(ValueError, match="is damaged at"):
         standalone.read_safetensors(directory / "damaged")
+
+
+class Called:
+    """In place of a program: returns what it is given."""
+
+    def call(self, weights, features, masks):
+        return {"seen": {m: (features[m], masks[m]) for m in features}}
+
+
+def model_of(context):
+    tasks = {"ui": {}}
+    interface = {"widths": {"text": 2}, "tokens": {"text": 4}, "context": context, "tasks": tasks}
+    return standalone.Model({**interface, "reads": {"ui": ["text"]}}, Called(), {})
+
+
+def test_any_length_up_to_the_limit_is_padded():
+    text = np.arange(12, dtype=np.float32).reshape(2, 3, 2)
+    mask = np.array([[True, True, False], [True, True, True]])
+    features, masks = model_of([0, 0])(text=text, text_mask=mask)["seen"]["text"]
+    assert features.shape == (2, 1, 4, 2) and masks.shape == (2, 1, 4)
+    np.testing.assert_array_equal(features[:, 0, :3], np.where(mask[..., None], text, 0))
+    np.testing.assert_array_equal(masks[:, 0, :3], mask)
+    assert not masks[:, 0, 3].any() and not features[:, 0, 3].any()
+
+
+@pytest.mark.parametrize(
+    ("context", "shape", "message"),
+    [
+        (
+            [0, 0],
+            (2, 9, 2),
+            "(2, 9, 2); expected (2, T, 2), T from 1 to 4 tokens; cut it, or export",
+        ),
+        ([0, 0], (2, 0, 2), "(2, 0, 2); expected (2, T, 2), T from 1 to 4 tokens; "),
+        ([0, 0], (2, 3), "(2, 3); expected (2, T, 2), T from 1 to 4 tokens"),
+        ([0, 0], (2, 3, 5), "(2, 3, 5); expected (2, T, 2), T from 1 to 4 tokens"),
+        ([1, 0], (2, 3, 2), "(2, 3, 2); expected (2, 2, T, 2), T from 1 to 4 tokens, 1 utterances"),
+        ([1, 0], (2, 2, 9, 2), "1 utterances before the target, it, 0 after it; cut it: with con"),
+    ],
+)
+def test_a_shape_that_does_not_fit_is_told_as_it_was_given(context, shape, message):
+    with pytest.raises(ValueError) as caught:
+        model_of(context)(text=np.zeros(shape, np.float32))
+    assert message in str(caught.value)
+
+
+def test_a_mask_of_another_shape():
+    with pytest.raises(ValueError, match=r"text_mask has shape \(2, 4\); expected \(2, 3\), as te"):
+        model_of([0, 0])(text=np.zeros((2, 3, 2), np.float32), text_mask=np.ones((2, 4), bool))
 
 
 def test_what_cannot_be_exported_is_told(trained, tmp_path):

@@ -1,6 +1,7 @@
 """`launch/prepare_data.py`, run as a user runs it."""
 
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -9,6 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
+from test_datasets_mmsa import own_split
+from test_datasets_own import BUILDER
 
 import haemsa_datasets
 from haemsa_datasets import preparation
@@ -50,6 +53,24 @@ def test_a_signal_is_one_line_and_leaves_nothing(tmp_path, number, importing):
     name = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
     assert (process.returncode, error) == (128 + number, f"stopped by {name}\n")
     assert not list(tmp_path.iterdir())
+
+
+def test_data_sets_of_ones_own(tmp_path):
+    """A folder elsewhere and a pickle of any name; in the second command neither is named."""
+    folder = tmp_path / "sets" / "cellar"
+    folder.mkdir(parents=True)
+    (folder / "cellar_dataset_builder.py").write_text(BUILDER)
+    data = f"--data_dir={tmp_path / 'data'}"
+    done = run("--dataset=cellar", f"--datasets_dir={folder.parent}", data)
+    assert done.returncode == 0 and "cellar: done" in done.stdout, done.stderr
+    path = tmp_path / "clips.pkl"
+    path.write_bytes(pickle.dumps({key: own_split(key) for key in ("train", "valid", "test")}))
+    done = run("--dataset=mmsa/clips,cellar", f"--raw_dir={path}", data)
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    assert "sentiment_text" in done.stdout and "cellar: already prepared" in done.stdout
+    done = run("--dataset=mmsa/clips", "--overwrite", f"--raw_dir={tmp_path / 'data'}", data)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "holds no .pkl file; name one: --raw_dir=FILE" in done.stderr
 
 
 def test_what_a_dead_process_left_is_deleted(tmp_path):

@@ -1,6 +1,6 @@
 """What the bar says while a long block of steps runs."""
 
-from launch.progress import TrainingBar
+from haemsa_jax.reporting.progress import TrainingBar
 
 
 def test_a_block_that_is_done_is_shown_at_once(capfd):

@@ -7,6 +7,7 @@ import pytest
 from launchers import ROOT
 
 import haemsa_datasets
+from haemsa_datasets import catalog
 from haemsa_jax.errors import InputError
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -62,8 +63,18 @@ def test_a_broken_link_is_seen(tmp_path):
     assert [*broken(page)] == ["#d", "none.md", "page.md#e"]
 
 
+CODE = re.findall(r"```python\n(.*?)```", (ROOT / "docs/data.md").read_text(), re.DOTALL)
+
+
+def test_arrays_are_registered_as_shown(monkeypatch):
+    monkeypatch.setattr(catalog, "REGISTERED", {})
+    assert len(CODE) == 2
+    exec(CODE[1], {})
+    assert haemsa_datasets.load("mine", "nowhere", ["test"]).name == "mine"
+
+
 def test_a_data_set_of_ones_own_is_the_folder_that_is_shown(tmp_path, monkeypatch):
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/data.md").read_text(), re.DOTALL)
+    code = CODE[0]
     folder = tmp_path / "more" / "kitchen"
     folder.mkdir(parents=True)
     (folder / "__init__.py").write_text("")

@@ -72,6 +72,7 @@ def trained(heard):
 def test_features_have_a_name(clip):
     assert recordings.provenance("IS09") == IS09
     assert recordings.extract(clip, IS09).shape == (1, 384)
+    np.testing.assert_array_equal(recordings.extract(clip, "IS09"), recordings.extract(clip, IS09))
     each = recordings.provenance("eGeMAPSv02", "low-level descriptors")
     assert each == "25 openSMILE eGeMAPSv02 low-level descriptors"
     features = recordings.extract(clip, each)

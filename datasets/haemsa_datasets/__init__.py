@@ -5,13 +5,14 @@ A data set is a folder `<name>/` with a module `<name>_dataset_builder.py`, whos
 itself; nothing else has to be edited.
 
   `names()`     what the folders offer: `planted`, `hazumi`, `cmu_mosi/contextual`, ...
+  `register()`  a data set of arrays, by name
   `prepare()`   raw files -> ArrayRecord, with checks and a summary (`launch/prepare_data.py`)
   `load()`      ArrayRecord -> `haemsa_jax.data.dataset.Dataset`
   `metadata()`  what a prepared directory says of itself, without its records
 """
 
-from haemsa_datasets.catalog import names
+from haemsa_datasets.catalog import names, register
 from haemsa_datasets.loading import load, metadata
 from haemsa_datasets.preparation import prepare
 
-__all__ = ["load", "metadata", "names", "prepare"]
+__all__ = ["load", "metadata", "names", "prepare", "register"]

@@ -2,9 +2,11 @@
 
 import abc
 import hashlib
+import inspect
+import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -14,6 +16,8 @@ from haemsa_datasets.cleaning import replace_controls, replace_nonfinite
 from haemsa_datasets.samples import Card, Sample
 from haemsa_datasets.summary import summarise
 from haemsa_jax.config import TaskSpec
+from haemsa_jax.data.values import shown
+from haemsa_jax.errors import InputError
 
 
 class HaemsaBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -27,6 +31,12 @@ class HaemsaBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     # TFDS hands over the directory of raw files only where a builder says something here.
     MANUAL_DOWNLOAD_INSTRUCTIONS = "The directory of the raw files, as the card's `source` says."
+    # Whether `NAME/ANYTHING` is a data set, which its raw file describes.
+    ANY_FILE: ClassVar[bool] = False
+
+    def __init__(self, *, raw_dir: str | Path | None = None, **kwargs):
+        self.raw_dir = raw_dir  # first, since the card may be that of a file
+        super().__init__(**kwargs)
 
     @property
     @abc.abstractmethod
@@ -41,11 +51,15 @@ class HaemsaBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
           InputError: a file is missing or does not fit.
         """
 
-    def details(self) -> dict[str, Any]:
-        """Further facts for the metadata, as JSON values."""
+    def details(self, splits: Mapping[str, list[Sample]]) -> dict[str, Any]:
+        """Further facts for the metadata, as JSON values; they come before those of the card."""
         return {}
 
     def _info(self) -> tfds.core.DatasetInfo:
+        if not isinstance(self.card, Card):
+            raise InputError(
+                f"data set {self.name!r}: its builder's card is {shown(self.card)}; make it a Card"
+            )
         return tfds.core.DatasetInfo(
             builder=self,
             description=self.card.description,
@@ -56,8 +70,9 @@ class HaemsaBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         )
 
     def _split_generators(self, dl_manager):
-        raw_dir = Path(dl_manager.manual_dir) if self.card.source else None
-        splits = self.read(raw_dir)
+        if self.raw_dir is None and self.card.source:  # as TFDS's own commands have it
+            self.raw_dir = dl_manager.manual_dir
+        splits = _read(self)
         check_samples(splits, self.card)
         splits = {
             name: sorted(samples, key=lambda sample: (sample.group, sample.turn))
@@ -66,12 +81,28 @@ class HaemsaBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         splits, replaced = replace_nonfinite(splits)
         splits, controls = replace_controls(splits)
         self.info.metadata.update(summarise(splits, self.card, replaced, controls))
-        self.info.metadata.update(self.details(), partition=partition(splits))
+        self.info.metadata.update(self.details(splits), partition=partition(splits))
         return {name: self._generate_examples(samples) for name, samples in splits.items()}
 
     def _generate_examples(self, samples: list[Sample]) -> Iterator[tuple[int, dict[str, Any]]]:
         for key, sample in enumerate(samples):
             yield key, to_record(sample, self.card.tasks)
+
+
+def _read(builder: HaemsaBuilder) -> dict[str, list[Sample]]:
+    """What the builder's `read` returns; whatever else it raises becomes one line."""
+    try:
+        return builder.read(Path(builder.raw_dir) if builder.raw_dir else None)
+    except (InputError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        folder = Path(inspect.getfile(type(builder))).parent
+        last = [x for x in frames if folder in Path(x.filename).parents][-1]
+        raise InputError(
+            f"{last.filename}, line {last.lineno}: {type(error).__name__}: {error}; mend the "
+            "reader of the data set, or the file (--verbosity=1 shows how it came there)"
+        ) from error
 
 
 def partition(splits: Mapping[str, list[Sample]]) -> str:
@@ -119,18 +150,20 @@ def _label_feature(task: TaskSpec) -> tfds.features.FeatureConnector:
 
 def to_record(sample: Sample, tasks: tuple[TaskSpec, ...]) -> dict[str, Any]:
     """A sample in the types of `record_features`; a missing label is stored as zero."""
-    missing = {
-        task.name: np.zeros(task.label_shape, task.label_dtype) if task.label_shape else 0
+    labels = {
+        task.name: np.asarray(
+            sample.labels.get(task.name, np.zeros(task.label_shape)), task.label_dtype
+        )
         for task in tasks
     }
-    labels: Mapping[str, Any] = {**missing, **sample.labels}
     return {
         "id": sample.id,
         "group": sample.group,
         "turn": sample.turn,
         "words": sample.words,
         "speaker": sample.speaker,
-        "features": dict(sample.features),
-        "labels": dict(labels),
+        "features": {m: np.asarray(x, np.float32) for m, x in sample.features.items()},
+        # TFDS takes numbers of classes as Python's own.
+        "labels": {name: label if label.ndim else label.item() for name, label in labels.items()},
         "labelled": {task.name: task.name in sample.labels for task in tasks},
     }

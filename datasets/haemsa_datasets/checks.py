@@ -17,14 +17,27 @@ def check_samples(splits: Mapping[str, Sequence[Sample]], card: Card) -> None:
     """Checks all samples of a data set.
 
     Raises:
-      InputError: a split is empty or has no label of a task, an id or a place in a dialogue occurs
-        twice, a dialogue is in two splits, or a sample has a text that is none, a wrong feature
-        width, no modality or an impossible label. The message names the file and row, and the rule.
+      InputError: there are other splits, one is empty or has no label of a task, an id or a place
+        in a dialogue occurs twice, a dialogue is in two splits, or a sample has a text that is
+        none, a wrong feature width, no modality or an impossible label. The message names the file
+        and row, and the rule.
     """
+    if not card.tasks:
+        raise InputError("Card: tasks is empty; name at least one target")
+    if not isinstance(splits, Mapping) or {*splits} - {*SPLITS}:
+        given = ", ".join(map(str, splits)) if isinstance(splits, Mapping) else values.shown(splits)
+        raise InputError(
+            f"the reader returned {given}; expected a dict of {', '.join(SPLITS)}, each a list of "
+            "samples"
+        )
     for split in SPLITS:
         if not splits.get(split):
             raise InputError(f"split {split!r} is empty; at least one sample is needed in each")
-        for sample in splits[split]:
+        for row, sample in enumerate(splits[split]):
+            if not isinstance(sample, Sample):
+                raise InputError(
+                    f"split {split!r}, sample {row} is {values.shown(sample)}; make it a Sample"
+                )
             _check_types(sample, card)
         for task in card.tasks:
             if not any(task.name in sample.labels for sample in splits[split]):

@@ -1,6 +1,7 @@
 """Prepared records as the padded arrays that the library works on."""
 
 import contextlib
+import dataclasses
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,9 +24,13 @@ DESCRIPTION = "dataset_info.json", "features.json", METADATA
 def metadata(name: str, data_dir: str | Path) -> dict[str, Any]:
     """What a prepared data set says of itself: card, `max_lengths`, `summary` and details.
 
+    Nothing of one that was registered as arrays.
+
     Raises:
       InputError: the data set is unknown, not prepared or damaged.
     """
+    if name in catalog.REGISTERED:
+        return {}
     return dict(_open(name, data_dir).info.metadata)
 
 
@@ -43,6 +48,9 @@ def load(name: str, data_dir: str | Path, splits: Iterable[str] = SPLITS) -> Dat
     Raises:
       InputError: the data set is unknown, not prepared or damaged, or there is no such split.
     """
+    if name in catalog.REGISTERED:
+        whole = catalog.REGISTERED[name]()
+        return dataclasses.replace(whole, name=name, splits=_chosen(name, whole.splits, splits))
     builder = _open(name, data_dir)
     about, path = builder.info.metadata, catalog.prepared_path(name, data_dir)
     with _made_again(name, data_dir, path / METADATA):
@@ -56,8 +64,7 @@ def load(name: str, data_dir: str | Path, splits: Iterable[str] = SPLITS) -> Dat
         lengths = {modality: int(about["max_lengths"][modality]) for modality in about["widths"]}
     loaded = {}
     for split in splits:
-        if split not in builder.info.splits:
-            raise InputError(f"{name}: split {split!r} is unknown; choose from {', '.join(SPLITS)}")
+        _chosen(name, builder.info.splits, [split])
         count = builder.info.splits[split].num_examples
         with _made_again(name, data_dir, _records(name, path, split)):
             records = list(builder.as_data_source(split))
@@ -65,6 +72,13 @@ def load(name: str, data_dir: str | Path, splits: Iterable[str] = SPLITS) -> Dat
                 raise ValueError(f"{len(records)} records of {count}")
             loaded[split] = _stack(records, described["widths"], lengths, tasks)
     return Dataset(name=name, tasks=tasks, splits=loaded, **described)
+
+
+def _chosen(name: str, known: Mapping[str, Any], splits: Iterable[str]) -> dict[str, Any]:
+    for split in splits:
+        if split not in known:
+            raise InputError(f"{name}: split {split!r} is unknown; choose from {', '.join(known)}")
+    return {split: known[split] for split in splits}
 
 
 def _open(name: str, data_dir: str | Path) -> tfds.core.DatasetBuilder:
@@ -90,10 +104,11 @@ def _records(name: str, path: Path, split: str) -> Path:
 
 
 def _command(name: str, data_dir: str | Path) -> str:
-    # A builder reads what lies in its directory, which may be damaged: it gets an absent one.
-    builder = catalog.make_builder(name, catalog.prepared_path(name, data_dir) / "absent")
-    raw = "--raw_dir=DIR " if builder.card.source else ""
-    return f"python -m launch.prepare_data --dataset={name} {raw}--data_dir={data_dir}"
+    if not catalog.is_known(name):  # prepared by a builder that is not at hand
+        given = "--datasets_dir=DIR --raw_dir=DIR "
+    else:
+        given = "--raw_dir=DIR " if catalog.source_of(name) else ""
+    return f"python -m launch.prepare_data --dataset={name} {given}--data_dir={data_dir}"
 
 
 @contextlib.contextmanager

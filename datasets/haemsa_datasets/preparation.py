@@ -11,12 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import tensorflow_datasets as tfds
-
 from haemsa_datasets import catalog
 from haemsa_datasets.loading import metadata
 from haemsa_datasets.quiet import quiet_tfds
-from haemsa_datasets.samples import Card
 from haemsa_jax.errors import InputError
 
 SCRATCH = ".preparing-"  # begins the name of a directory, then host and process
@@ -37,7 +34,8 @@ def prepare(
 
     Args:
       name: one of `names()`.
-      raw_dir: directory of the raw files; not read for a generated data set.
+      raw_dir: directory of the raw files, or the file that describes the data set; not read for a
+        generated one.
       data_dir: where prepared data sets live; made if need be.
       overwrite: build again what is already there.
       report: called with every line of progress.
@@ -72,10 +70,10 @@ def _build(name: str, raw_dir: str | Path | None, path: Path, data_dir: Path) ->
     _clear_stale(data_dir)
     owner = f"{SCRATCH}{socket.gethostname()}-{os.getpid()}-"
     with tempfile.TemporaryDirectory(dir=data_dir, prefix=owner) as scratch:
-        builder = catalog.make_builder(name, Path(scratch))
-        config = tfds.download.DownloadConfig(manual_dir=_raw_dir(name, raw_dir, builder.card))
         with quiet_tfds():
-            builder.download_and_prepare(download_config=config)
+            raw = _raw_dir(name, raw_dir)
+            builder = catalog.make_builder(name, Path(scratch), raw)
+            builder.download_and_prepare()
         path.parent.mkdir(parents=True, exist_ok=True)
         _replace(path, Path(builder.data_path))
 
@@ -123,9 +121,10 @@ def _replace(path: Path, new: Path) -> None:
     shutil.rmtree(old)
 
 
-def _raw_dir(name: str, raw_dir: str | Path | None, card: Card) -> str | None:
-    """The directory of raw files, checked to be there; None for a generated data set."""
-    if not card.source:
+def _raw_dir(name: str, raw_dir: str | Path | None) -> str | None:
+    """Where the raw files are, checked to be there; None for a generated data set."""
+    source = catalog.source_of(name)
+    if not source:
         if raw_dir:
             raise InputError(
                 f"{name}: --raw_dir={raw_dir} would not be read, since the data set is generated; "
@@ -133,13 +132,13 @@ def _raw_dir(name: str, raw_dir: str | Path | None, card: Card) -> str | None:
             )
         return None
     if not raw_dir:
-        raise InputError(
-            f"{name}: --raw_dir is needed, the directory of the raw files: {card.source}"
-        )
+        raise InputError(f"{name}: --raw_dir is needed, the directory of the raw files: {source}")
     path = Path(raw_dir).expanduser().absolute()
+    if path.is_file() and catalog.builder_class(name).ANY_FILE:
+        return str(path)
     if not path.is_dir() or not any(path.iterdir()):
         raise InputError(
             f"{name}: raw directory {path} is missing or empty; nothing is downloaded, get the "
-            f"files yourself: {card.source}"
+            f"files yourself: {source}"
         )
     return str(path)

@@ -11,9 +11,9 @@ from absl import logging
 
 @contextlib.contextmanager
 def quiet_tfds() -> Iterator[None]:
-    """Shows TFDS's warnings only, and its progress bars only on a terminal."""
+    """Shows TFDS's errors only, and its progress bars only on a terminal."""
     verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.WARNING)
+    logging.set_verbosity(logging.ERROR)
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
     try:

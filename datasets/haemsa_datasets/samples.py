@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from haemsa_jax.config import TaskSpec
+from haemsa_jax.data.values import shown
+from haemsa_jax.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,10 @@ class Card:
       conversational: whether a group's samples are each other's context.
       source: where the raw files can be had; empty where the data set is generated.
       citation: whom to cite.
+
+    Raises:
+      InputError: a width is no positive number, a target is no TaskSpec or has the name of another,
+        or nothing is known of where a modality comes from.
     """
 
     description: str
@@ -32,6 +38,30 @@ class Card:
     conversational: bool
     source: str = ""
     citation: str = ""
+
+    def __post_init__(self):
+        object.__setattr__(self, "tasks", tuple(self.tasks))
+        for field in ("widths", "provenance"):
+            if not isinstance(getattr(self, field), Mapping):
+                raise InputError(
+                    f"Card: {field} is {shown(getattr(self, field))}; give a dict by modality"
+                )
+        for modality, width in self.widths.items():
+            if not isinstance(width, int) or isinstance(width, bool) or width < 1:
+                raise InputError(
+                    f"Card: the width of {modality} is {shown(width)}; give a whole number from 1"
+                )
+            if not isinstance(self.provenance.get(modality), str):
+                raise InputError(
+                    f"Card: provenance says nothing of {modality}; say in words where its features "
+                    "come from"
+                )
+        for task in self.tasks:
+            if not isinstance(task, TaskSpec):
+                raise InputError(f"Card: the task {shown(task)} is no TaskSpec; make it one")
+        names = [task.name for task in self.tasks]
+        if len({*names}) != len(names):
+            raise InputError(f"Card: two tasks have one name ({', '.join(names)}); rename one")
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

@@ -29,21 +29,25 @@ def provenance(feature_set: str, level: str = "functionals") -> str:
     return f"{_smile(feature_set, level).num_features} openSMILE {feature_set} {level}"
 
 
-def extract(path: str | os.PathLike, provenance: str) -> np.ndarray:
+def extract(path: str | os.PathLike, wanted: str) -> np.ndarray:
     """Features of one recording, float32[T, d], of its channels' mean.
 
     Args:
       path: a `.wav` file, or another that libsndfile reads.
-      provenance: what features are wanted, as `provenance` names them.
+      wanted: a feature set such as `eGeMAPSv02`, whose functionals are made, or words for features
+        as `provenance` says them, which a data set has kept.
 
     Raises:
       InputError: the recording cannot be read or holds nothing, or the features are others than
         openSMILE's.
     """
-    path, named = Path(path), NAMED.fullmatch(provenance)
+    path, name = Path(path), wanted
+    if re.fullmatch(r"\w+", wanted) and wanted in _feature_sets():
+        name = provenance(wanted)
+    named = NAMED.fullmatch(name)
     if named is None:
         raise InputError(
-            f"{path} is a recording, but the audio wanted is {provenance!r}, which cannot be made "
+            f"{path} is a recording, but the audio wanted is {wanted!r}, which cannot be made "
             "from one here; give features made as those were"
         )
     if not path.is_file():
@@ -52,7 +56,7 @@ def extract(path: str | os.PathLike, provenance: str) -> np.ndarray:
     smile = _smile(feature_set, level)
     if smile.num_features != int(width):
         raise InputError(
-            f"{path}: {provenance!r} is wanted, but openSMILE's {feature_set} has "
+            f"{path}: {name!r} is wanted, but openSMILE's {feature_set} has "
             f"{smile.num_features} {level}; install the version that made them"
         )
     try:
@@ -80,14 +84,22 @@ def _heard(path: Path) -> tuple[np.ndarray, int]:
     return np.clip(mean, -1.0, 1.0 - 2.0**-15).astype(np.float32), rate
 
 
-def _smile(feature_set: str, level: str):
+def _feature_sets() -> list[str]:
+    return [one.name for one in _opensmile().FeatureSet]
+
+
+def _opensmile():
     try:
         import opensmile
     except ImportError as error:
         raise InputError(
             "recordings need the package opensmile: pip install opensmile (the extra `audio`)"
         ) from error
-    sets = [one.name for one in opensmile.FeatureSet]
+    return opensmile
+
+
+def _smile(feature_set: str, level: str):
+    opensmile, sets = _opensmile(), _feature_sets()
     if feature_set not in sets:
         raise InputError(f"openSMILE has no {feature_set!r}; choose from {', '.join(sets)}")
     if level not in LEVELS:

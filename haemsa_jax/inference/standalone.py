@@ -2,14 +2,15 @@
 with; a copy of this file lies beside the export.
 
     model = load("exported")
-    said = model(text=text, audio=audio)        # float[B, T, d] each, up to `model.tokens` tokens
+    said = model(text=text, audio=audio)        # float[B, T, d] each, T from 1 to `model.tokens`
     said["ui"]["mean"], said["ui"]["spread"]    # float[B]; float[B, classes] of a classification
 
-A modality that a sample lacks is left out, or has an all-False row in its mask:
-`model(text=text, text_mask=mask)`. `model.reads` says which modalities each task reads; what none
-of them reads is ignored, and a task that finds nothing it reads says the same of every sample.
-Where the network reads context, arrays are float[B, U, T, d]: U utterances, `model.past` before the
-target, the target, those after it.
+Shorter arrays are padded, which changes nothing; samples of different lengths are padded with
+anything, and their masks, bool[B, T], say which tokens count: `model(text=text, text_mask=mask)`. A
+modality that a sample lacks is left out, or has an all-False row in its mask. `model.reads` says
+which modalities each task reads; what none of them reads is ignored, and a task that finds nothing
+it reads says the same of every sample. Where the network reads context, arrays are float[B, U, T,
+d]: U utterances, `model.past` before the target, the target, those after it.
 """
 
 import json
@@ -62,17 +63,13 @@ class Model:
         full, valid = np.zeros(shape, np.float32), np.zeros(shape[:3], bool)
         if values is None:
             return full, valid
-        if values.ndim == 3 and shape[1] == 1:
-            values = values[:, None]
-        mask = np.ones(values.shape[:-1], bool) if mask is None else mask.astype(bool)
-        mask = mask.reshape(values.shape[:-1])
-        fits = values.ndim == 4 and values.shape[:2] == shape[:2] and values.shape[3] == shape[3]
-        if not fits or values.shape[2] > shape[2]:
-            raise ValueError(
-                f"{name} has shape {values.shape}; expected {shape}: samples, utterances "
-                f"({self.past} before the target, it, {self.future} after it), at most {shape[2]} "
-                "tokens, width"
-            )
+        self._check_shape(name, values, shape)
+        inner = (*shape[:2], values.shape[-2])
+        mask = np.ones(inner, bool) if mask is None else mask.astype(bool)
+        if mask.shape not in (inner, values.shape[:-1]):
+            wanted = values.shape[:-1]
+            raise ValueError(f"{name}_mask has shape {mask.shape}; expected {wanted}, as {name}")
+        values, mask = values.reshape(*inner, shape[3]), mask.reshape(inner)
         values = np.where(mask[..., None], values, 0.0)
         bad = np.argwhere(~np.isfinite(values))
         if len(bad):
@@ -83,6 +80,22 @@ class Model:
         full[:, :, : values.shape[2]] = values
         valid[:, :, : values.shape[2]] = mask
         return full, valid
+
+    def _check_shape(self, name, values, shape):
+        """Speaks of the array as it was given, and tells what is too long from what is wrong."""
+        batch, utterances, most, width = shape
+        inner = "T" if utterances == 1 else f"{utterances}, T"
+        expected = f"({batch}, {inner}, {width}), T from 1 to {most} tokens"
+        if utterances > 1:
+            expected += f", {self.past} utterances before the target, it, {self.future} after it"
+        depths = (3, 4) if utterances == 1 else (4,)
+        fits = values.ndim in depths and values.shape[-1] == width and values.shape[0] == batch
+        fits = fits and (values.ndim == 3 or values.shape[1] == utterances)
+        if not fits or not 1 <= values.shape[-2] <= most:
+            longer = "; cut it, or export again with more --tokens" if fits else ""
+            if fits and utterances > 1:
+                longer = "; cut it: with context the limit is that of training"
+            raise ValueError(f"{name} has shape {values.shape}; expected {expected}{longer}")
 
 
 def read_safetensors(path):

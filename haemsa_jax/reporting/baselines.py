@@ -7,7 +7,7 @@ that says whether it is present. The penalty is chosen on validation. A network 
 """
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 from sklearn.linear_model import Ridge
@@ -15,13 +15,17 @@ from sklearn.preprocessing import StandardScaler
 
 from haemsa_jax.config import TaskSpec
 from haemsa_jax.data.dataset import Dataset, Split
+from haemsa_jax.data.values import numbers
+from haemsa_jax.errors import InputError
 from haemsa_jax.tasks import kind_of, kinds, metrics
 
 ALPHAS = 10.0 ** np.arange(0, 5.5, 0.5)
 LATE_FUSION = "late fusion"  # of the ridges of single modalities
 CLIP = 5.0  # standard deviations
 
+# Predictions of all rows of a split: float[N] in label units, or [N, C] scores or probabilities.
 Predict = Callable[[Split], np.ndarray]
+Fit = Callable[[Dataset, str], Predict]  # of a data set and the name of one of its tasks
 Features = Callable[[Split], np.ndarray]
 
 
@@ -84,6 +88,43 @@ def measure(spec: TaskSpec, predict: Predict, split: Split) -> dict[str, float]:
     labels, labelled = split.labels[spec.name], split.labelled[spec.name]
     values = metrics.compute(spec, predict(split), labels, labelled)
     return {name: float(value) for name, value in values.items()}
+
+
+def fit_others(others: Mapping[str, Fit], dataset: Dataset, task: str) -> dict[str, Predict]:
+    """Predictions from anywhere for one task, of which what does not fit it is refused.
+
+    Args:
+      others: by name of its row what makes a `Predict`; it may have been fitted long before.
+      dataset: with the splits that those read.
+      task: a name from `dataset.tasks`.
+    """
+    spec = dataset.tasks[task]
+    return {name: checked(name, spec, fit(dataset, task)) for name, fit in others.items()}
+
+
+def check_names(others: Mapping[str, Fit], taken: Collection[str]) -> None:
+    """Refuses a name that another row has.
+
+    Raises:
+      InputError: there is such a row.
+    """
+    for name in others:
+        if name in taken:
+            raise InputError(f"{name} is a row already; choose another name for your own")
+
+
+def checked(name: str, spec: TaskSpec, predict: Predict) -> Predict:
+    """The same predictions, of which other shapes and values that are not finite are refused."""
+
+    def predictions(split: Split) -> np.ndarray:
+        where, shape = f"{name}, task {spec.name!r}", (len(split), *spec.prediction_shape)
+        values = numbers(predict(split), where, "predictions", shape=shape, dtype=np.float64)
+        if not np.isfinite(values).all():
+            row = int(np.argwhere(~np.isfinite(values))[0][0])
+            raise InputError(f"{where}: the prediction of {split.ids[row]!r} is not finite")
+        return values
+
+    return predictions
 
 
 def _constant(dataset: Dataset, task: str) -> Predict:

@@ -158,6 +158,37 @@ def _rows(contender: Contender, task: TaskEvaluation, ensemble: int):
     return rows
 
 
+def with_others(
+    results: Mapping[str, dict[str, dict[str, list[float]]]],
+    others: Mapping[str, baselines.Fit],
+    datasets: Mapping[str, Dataset],
+    *,
+    split: str,
+) -> dict[str, dict[str, dict[str, list[float]]]]:
+    """The same results, with rows of predictions from anywhere.
+
+    Args:
+      results: what `results_of` returned.
+      others: by name of its row what makes predictions of a data set and task.
+      datasets: by name, with the split and those that the others read.
+      split: the split that was read.
+
+    Raises:
+      InputError: a row of that name is there already, or predictions do not fit.
+    """
+    whole = {task_id: dict(rows) for task_id, rows in results.items()}
+    for task_id, rows in whole.items():
+        name, _, task = task_id.rpartition(":")
+        if name not in datasets or task not in datasets[name].tasks:
+            continue  # a table by class
+        baselines.check_names(others, rows)
+        dataset = datasets[name]
+        for row, predict in baselines.fit_others(others, dataset, task).items():
+            values = baselines.measure(dataset.tasks[task], predict, dataset.splits[split])
+            rows[row] = {metric: [value] for metric, value in values.items()}
+    return whole
+
+
 def _by_class(task: TaskEvaluation) -> dict[str, dict[str, list[float]]]:
     """F1 of every class with the number of its samples."""
     counts = kind_of(task.spec.kind).class_counts(task.spec, task.truth)

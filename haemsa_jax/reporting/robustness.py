@@ -68,6 +68,7 @@ def measure(
     seed: int,
     yardsticks: Mapping[str, Dataset],
     observe: Callable[[str, str], None] = lambda model, condition: None,
+    others: Mapping[str, baselines.Fit] | None = None,
 ) -> Robustness:
     """Metrics of every model under every condition.
 
@@ -83,6 +84,7 @@ def measure(
       yardsticks: the data sets as `baselines` reads them, which fills what is absent with zeros;
         empty to measure none.
       observe: is called with model and condition before each measurement.
+      others: by name of a row what makes predictions of a data set and task.
     """
     names = conditions(protocol, modalities_of(datasets))
     degrade = {
@@ -103,33 +105,36 @@ def measure(
                     row = measured.setdefault(task_id, {}).setdefault(model, {})
                     for metric, values in task.metrics.items():
                         row.setdefault(condition, {}).setdefault(metric, []).extend(values)
-    for task_id in measured if yardsticks else ():
-        name, _, task_name = task_id.partition(":")
-        rows = _yardsticks(yardsticks[name], task_name, split, protocol, seed, names, observe)
-        measured[task_id] |= rows
+    for task_id in measured if yardsticks or others else ():
+        name, _, task_name = task_id.rpartition(":")
+        dataset = {**datasets, **yardsticks}[name]
+        fitted = baselines.fit(dataset, task_name, 0) if yardsticks else {}
+        fitted = {label: fitted[label] for label in YARDSTICKS if label in fitted}
+        baselines.check_names(others or {}, {*measured[task_id], *fitted})
+        fitted |= baselines.fit_others(others or {}, dataset, task_name)
+        under = make_degrade(dataset, split, protocol, seed)
+        measured[task_id] |= _predicted(dataset, task_name, fitted, under, protocol, names, observe)
     return measured
 
 
-def _yardsticks(
+def _predicted(
     dataset: Dataset,
     task: str,
-    split: str,
+    fitted: Mapping[str, baselines.Predict],
+    degraded: Callable[[str], Split],
     protocol: str,
-    seed: int,
     names: Sequence[str],
     observe: Callable[[str, str], None],
 ) -> Measured:
-    """Rows of one task: the yardsticks that read several modalities, under every condition."""
-    degraded = make_degrade(dataset, split, protocol, seed)
-    fitted, spec = baselines.fit(dataset, task, 0), dataset.tasks[task]
-    rows: Measured = {name: {} for name in YARDSTICKS if name in fitted}
+    """Rows of one task whose predictions are no network's of ours, under every condition."""
+    rows: Measured = {name: {} for name in fitted}
     for condition in names:
         if not _applies(protocol, condition, dataset):
             continue
         partial = degraded(condition)
         for name, row in rows.items():
             observe(name, condition)
-            values = baselines.measure(spec, fitted[name], partial)
+            values = baselines.measure(dataset.tasks[task], fitted[name], partial)
             row[condition] = {metric: [value] for metric, value in values.items()}
     return rows
 

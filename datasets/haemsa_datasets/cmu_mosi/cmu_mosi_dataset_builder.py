@@ -1,12 +1,14 @@
 """CMU-MOSI: `standard` (words), `contextual`, `misa`, `mmsa_aligned` and `mmsa_unaligned`."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import tensorflow_datasets as tfds
 
-from haemsa_datasets import mmsa
 from haemsa_datasets.builder import HaemsaBuilder, builder_configs
 from haemsa_datasets.cmu_mosi import contextual, misa, standard
+from haemsa_datasets.mmsa import reading as mmsa
 from haemsa_datasets.samples import Card, Sample
 from haemsa_datasets.sentiment import SENTIMENT
 
@@ -16,6 +18,7 @@ CITATION = (
 )
 
 
+PUBLISHED = 1284, 229, 686  # samples of MMSA's pickles by split
 MMSA_WIDTHS = {"text": 768, "audio": 5, "vision": 20}
 CARDS = {
     "contextual": Card(
@@ -83,3 +86,8 @@ class Builder(HaemsaBuilder):
         if self.builder_config.name == "misa":
             return misa.read_misa(raw_dir)
         return mmsa.read_mmsa(raw_dir, self.builder_config.name, self.card)
+
+    def details(self, splits: Mapping[str, list[Sample]]) -> dict[str, Any]:
+        if not self.builder_config.name.startswith("mmsa_"):
+            return {}
+        return mmsa.unlike(splits, PUBLISHED, self.card)

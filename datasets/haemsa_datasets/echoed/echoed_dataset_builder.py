@@ -1,6 +1,7 @@
 """Echoed data: planted data whose third modality repeats the other two, with noise."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,6 @@ class Builder(HaemsaBuilder):
     def read(self, raw_dir: Path | None) -> dict[str, list[Sample]]:
         return generator.generate(SEED, ECHO)
 
-    def details(self) -> dict[str, Any]:
+    def details(self, splits: Mapping[str, list[Sample]]) -> dict[str, Any]:
         planted = {**planted_dataset_builder.PLANTED, "seed": SEED, "distractors": [], "echo": ECHO}
         return {"planted": planted, **bayes.details(ECHO)}

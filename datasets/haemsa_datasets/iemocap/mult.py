@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from haemsa_datasets.files import find_file
-from haemsa_datasets.mmsa import span_mask, split_fields
+from haemsa_datasets.mmsa.reading import span_mask, split_fields
 from haemsa_datasets.pickles import read_pickle
 from haemsa_datasets.samples import Sample
 from haemsa_jax.config import TaskSpec

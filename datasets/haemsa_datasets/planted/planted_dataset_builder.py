@@ -1,5 +1,6 @@
 """Planted data: two tasks on three modalities, with known structure and known best scores."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ class Builder(HaemsaBuilder):
     def read(self, raw_dir: Path | None) -> dict[str, list[Sample]]:
         return generator.generate(SEED)
 
-    def details(self) -> dict[str, Any]:
+    def details(self, splits: Mapping[str, list[Sample]]) -> dict[str, Any]:
         return {"planted": PLANTED, **bayes.details()}
 
 

@@ -1,12 +1,15 @@
-"""How far a training or a search is."""
+"""How far a training or a search is: bars to hand to `make_train(...)(observe=...)` and searches.
+
+with TrainingBar() as bar:
+    trained = train("runs/mine", observe=bar)
+"""
 
 import sys
 from math import isnan
 from statistics import fmean
 
+import jax
 from tqdm import tqdm
-
-from . import cli
 
 
 class Bar:
@@ -19,7 +22,7 @@ class Bar:
             unit=unit,
             dynamic_ncols=True,
             mininterval=0.5,
-            disable=not cli.leads(),
+            disable=jax.process_index() > 0,
         )
 
     def __enter__(self):
@@ -40,14 +43,14 @@ class Bar:
     def announce(self, done: int, total: int) -> None:
         """Says once how long is left, as soon as that can be known."""
         timed = done - self.bar.initial
-        if not self.announced and timed > 0 and done < total and cli.leads():
+        if not self.announced and timed > 0 and done < total and not self.bar.disable:
             self.announced = True
             left = (total - done) * self.bar.format_dict["elapsed"] / timed
             self.say(f"{self.name + ': ' if self.name else ''}about {_duration(left)} to go")
 
     def say(self, line: str) -> None:
         """A line above the bar."""
-        if cli.leads():
+        if not self.bar.disable:
             self.bar.write(line, file=sys.stderr)
 
 

@@ -4,7 +4,7 @@
 segments), `audio`, `vision`, `id` (`VIDEO$_$CLIP`), `regression_labels`, and `audio_lengths` and
 `vision_lengths` in unaligned files; `emotion_labels` [N, 6] where somebody added them. Aligned
 files are padded in front, unaligned ones behind, so that no mask is taken to start at the first
-token.
+token. What is here serves the files of MOSI and MOSEI and, by `described`, anybody's.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from haemsa_jax.config import TaskSpec
 from haemsa_jax.data import values
 from haemsa_jax.errors import InputError
 
-_SPLITS = {"train": "train", "validation": "valid", "test": "test"}
+SPLITS = {"train": "train", "validation": "valid", "test": "test"}
 
 
 def source(data_set: str) -> str:
@@ -64,7 +64,33 @@ def read_mmsa(raw_dir: Path, config: str, about: Card) -> dict[str, list[Sample]
     name = f"{config.removeprefix('mmsa_').removesuffix('_emotions')}_50.pkl"
     path = find_file([raw_dir / name, raw_dir / "Processed" / name], about.source)
     content = read_pickle(path)
-    return {split: _read_split(path, content, key, about) for split, key in _SPLITS.items()}
+    return {split: _read_split(path, content, key, about) for split, key in SPLITS.items()}
+
+
+def unlike(
+    splits: Mapping[str, Sequence[Sample]], published: Sequence[int], about: Card
+) -> dict[str, Any]:
+    """What metadata say in place of the card's words, where a file is not the published one.
+
+    Args:
+      splits: what `read_mmsa` read.
+      published: samples of the published train, validation and test split.
+      about: the card.
+    """
+    counts = [len(splits[split]) for split in SPLITS]
+    if counts == list(published):
+        return {}
+    kind, sizes = "/".join(map(str, counts)), "/".join(map(str, published))
+    return {
+        "description": f"a pickle in MMSA's form with {kind} samples, not the published {sizes}",
+        "provenance": {m: unknown_origin(width) for m, width in about.widths.items()},
+        "citation": "",
+    }
+
+
+def unknown_origin(width: int) -> str:
+    """The provenance of features of which the file says nothing."""
+    return f"{width} columns of a pickle in MMSA's form; it does not say what they are"
 
 
 def split_fields(path: Path, content: Any, key: str, needed: Sequence[str]) -> dict[str, Any]:
@@ -75,26 +101,25 @@ def split_fields(path: Path, content: Any, key: str, needed: Sequence[str]) -> d
     """
     splits = values.fields(content, str(path)) if isinstance(content, Mapping) else {}
     if not isinstance(splits.get(key), Mapping):
-        raise InputError(f"{path}: expected a dict of {', '.join(_SPLITS.values())}; no {key!r}")
+        raise InputError(f"{path}: expected a dict of {', '.join(SPLITS.values())}; no {key!r}")
     return values.fields(splits[key], f"{path}, {key!r}", needed)
 
 
 def _read_split(path: Path, content: Any, key: str, about: Card) -> list[Sample]:
-    where, widths, task = f"{path}, {key!r}", about.widths, about.tasks[0].name
-    needed = ("raw_text", "id", "regression_labels", *widths)
+    where, task = f"{path}, {key!r}", about.tasks[0].name
+    needed = ("raw_text", "id", "regression_labels", *about.widths)
     fields = split_fields(path, content, key, needed)
     ids = values.texts(fields["id"], where, "id")
     count = len(ids)
-    features = {
-        m: values.numbers(fields[m], where, m, shape=(count, None, width))
-        for m, width in widths.items()
-    }
-    masks = {"text": text_mask(features["text"], _tokens(where, fields, count))}
-    for m in ("audio", "vision"):
-        given = fields.get(f"{m}_lengths")
-        if given is not None:
-            given = values.lengths(given, where, f"{m}_lengths", count)
-        masks[m] = span_mask(features[m], given)
+    try:
+        features = sequences(where, fields, about.widths, count)
+    except InputError as error:
+        arrays = {m: x for m in about.widths if isinstance(x := fields[m], np.ndarray)}
+        if all(x.shape[2:] in ((), (about.widths[m],)) for m, x in arrays.items()):
+            raise
+        raise InputError(
+            f"{error}; a file of other widths is read by --dataset=mmsa/NAME, a name of your choice"
+        ) from error
     words = values.texts(fields["raw_text"], where, "raw_text", count)
     labels = values.numbers(
         fields["regression_labels"], where, "regression_labels", shape=(count,), dtype=np.float64
@@ -108,13 +133,35 @@ def _read_split(path: Path, content: Any, key: str, about: Card) -> list[Sample]
             id=ids[row],
             group=video,
             turn=turn,
-            features={m: features[m][row][masks[m][row]] for m in widths},
+            features={m: features[m][row] for m in about.widths},
             labels=targets[row],
             words=words[row],
             origin=f"{where}, sample {row}",
         )
         for row, (video, turn) in enumerate(_places(ids, where))
     ]
+
+
+def sequences(
+    where: str, fields: Mapping[str, Any], widths: Mapping[str, int], count: int
+) -> dict[str, list[np.ndarray]]:
+    """By modality float32[T_i, width] of each sample, without padding.
+
+    Raises:
+      InputError: a field has another shape, or its lengths are none.
+    """
+    cut = {}
+    for m, width in widths.items():
+        whole = values.numbers(fields[m], where, m, shape=(count, None, width))
+        if m == "text":
+            mask = text_mask(whole, _tokens(where, fields, count))
+        else:
+            given = fields.get(f"{m}_lengths")
+            if given is not None:
+                given = values.lengths(given, where, f"{m}_lengths", count)
+            mask = span_mask(whole, given)
+        cut[m] = [rows[kept] for rows, kept in zip(whole, mask, strict=True)]
+    return cut
 
 
 def _tokens(where: str, fields: Mapping[str, Any], count: int) -> np.ndarray | None:
@@ -140,13 +187,24 @@ def _emotions(where: str, fields: Mapping[str, Any], task: TaskSpec, count: int)
 
 
 def _places(ids: Sequence[str], where: str) -> list[tuple[str, int]]:
-    """`VIDEO$_$CLIP` -> (video, place in it): the clip where all are numbers, else the row."""
-    parted = [name.rpartition("$_$") for name in ids]
-    for row, (name, (video, mark, clip)) in enumerate(zip(ids, parted, strict=True)):
-        if not (video and mark and clip):
+    placed = places(ids)
+    for row, (name, place) in enumerate(zip(ids, placed, strict=True)):
+        if place is None:
             raise InputError(f"{where}, sample {row}: id {name!r} is not of the form VIDEO$_$CLIP")
+    return [place for place in placed if place is not None]
+
+
+def places(ids: Sequence[str]) -> list[tuple[str, int] | None]:
+    """`VIDEO$_$CLIP` -> (video, place in it): the clip where all are numbers, else the row.
+
+    None stands for an id of another form.
+    """
+    parted = [name.rpartition("$_$") for name in ids]
     numbered = all(values.whole_number(clip) for _, _, clip in parted)
-    return [(video, int(clip) if numbered else row) for row, (video, _, clip) in enumerate(parted)]
+    return [
+        (video, int(clip) if numbered else row) if video and mark and clip else None
+        for row, (video, mark, clip) in enumerate(parted)
+    ]
 
 
 def text_mask(text: np.ndarray, text_bert: np.ndarray | None) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""Pickles in the form that MMSA reads: those of MOSI and MOSEI, and anybody's."""
