@@ -30,7 +30,7 @@ SHARED = {
     "interrupt",
     "processes",
     "program",
-    "progress",
+    "others",
     "recording",
     "tasks",
     "words",
