@@ -107,7 +107,7 @@ def main() -> None:
     )  # fmt: skip
     # How long a genome is to be trained anew: as long as the search has trained its line.
     epochs = max(1, round(config.schedule / per_epoch))
-    train = budget.fitted(dataclasses.replace(train, epochs=epochs, evaluate_every=0), counts)
+    train = dataclasses.replace(train, epochs=epochs, evaluate_every=0)
     problem = make_problem(network, train, config, patterns)
     search = make_search(problem, config, devices)
     # How many members go abreast is a matter of memory, and may change where a search goes on.

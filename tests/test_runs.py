@@ -19,6 +19,7 @@ def loaded(small, deep, monkeypatch):
     origin = {"genome": {"depth": "1"}}
     known = {
         "a": Experiment(small, TrainConfig(seed=0, seeds=3)),
+        "copy of a": Experiment(small, TrainConfig(seed=1, seeds=1)),
         "b": Experiment(small, TrainConfig(seed=3, seeds=2)),
         "wide": Experiment(small.changed(width=16), TrainConfig()),
         "slow": Experiment(small, TrainConfig(learning_rate=1e-4)),
@@ -32,6 +33,8 @@ def loaded(small, deep, monkeypatch):
 def test_runs_that_differ_in_their_seeds_alone_are_one_row(loaded):
     (one,) = load_contenders([Path("a"), Path("b")])
     assert one.label == "HAEMSA" and len(one.runs) == 2
+    # A seed counts once.
+    assert [len(row.runs) for row in load_contenders([Path("a"), Path("copy of a")])] == [1, 1]
 
 
 def test_other_runs_are_rows_of_their_own(loaded):

@@ -54,7 +54,7 @@ class Contender:
 
 
 def load_contenders(directories: Sequence[Path]) -> list[Contender]:
-    """Runs as rows: those that differ in nothing but their seeds are one.
+    """Runs as rows: those that differ in their seeds, and in nothing else, are one.
 
     A row has the model's name, and its directory's as well where several have the same model.
 
@@ -69,8 +69,7 @@ def load_contenders(directories: Sequence[Path]) -> list[Contender]:
         run = Run(directory, load_trained(directory))
         if alike:
             check_comparable(run, alike[0][0])
-        experiment = run.trained.experiment
-        own = (of for of in alike if same_but_seeds(of[0].trained.experiment, experiment))
+        own = (of for of in alike if _pools(of, run))
         if (of := next(own, None)) is None:
             alike.append([run])
         else:
@@ -81,6 +80,15 @@ def load_contenders(directories: Sequence[Path]) -> list[Contender]:
         for label, of in zip(labels, alike, strict=True)
     ]
     return [Contender(name, tuple(of)) for name, of in zip(names, alike, strict=True)]
+
+
+def _pools(runs: Sequence[Run], run: Run) -> bool:
+    """Whether a run's networks are further seeds of those: no seed counts twice."""
+    own = run.trained.experiment
+    pools = [other.trained.experiment.train for other in runs]
+    taken = {seed for pool in pools for seed in range(pool.seed, pool.seed + pool.seeds)}
+    again = taken & {*range(own.train.seed, own.train.seed + own.train.seeds)}
+    return not again and same_but_seeds(runs[0].trained.experiment, own)
 
 
 def parse_beside(
