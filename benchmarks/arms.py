@@ -225,7 +225,7 @@ def scored(evaluated: dict[str, TaskEvaluation], data, predict) -> dict:
 def as_results(rows: list[dict]) -> dict:
     """By data and task the metrics of every arm's bag and ensemble, a value a draw.
 
-    Table `arms:test` has scores of draws that all arms had, over all data.
+    Table `arms:test` has scores and shares of draws that all arms had, over all data.
     """
     results: dict = {}
 
@@ -241,6 +241,8 @@ def as_results(rows: list[dict]) -> dict:
             name = f"{row['arm']}, {which}"
             if complete:
                 add("arms:test", name, "score", row[which]["score"])
+                if which == "bag":
+                    add("arms:test", name, "share", row["share"])
             for task_id, metrics in row[which]["metrics"].items():
                 for metric, value in metrics.items():
                     add(f"{row['data']}:{task_id.partition(':')[2]}", name, metric, value)

@@ -246,7 +246,9 @@ for _metric in (
     Metric("wacc_mean", wacc_mean, "WAcc"),
     Metric("f1_mean", f1_mean, "F1"),
     Metric(BY_CLASS, None, "F1"),
-    Metric("score", None, "score", unit=""),  # `TaskKind.score`, mean over tasks
+    # Of searches: `TaskKind.score`, mean over tasks, and the share of the supernet that is active.
+    Metric("score", None, "score", unit=""),
+    Metric("share", None, "active share", unit="", higher_is_better=False),
 ):
     register_metric(_metric)
 
