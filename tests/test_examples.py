@@ -38,7 +38,7 @@ def test_training_and_what_builds_on_it(run, tmp_path):
 def test_a_search_on_arrays_and_what_it_found_trained_anew(run, tmp_path):
     said = run("search.py", tmp_path / "run")
     errors = [float(x) for x in re.findall(r"'mae': \[([\d.]+)", said)]
-    assert len(errors) == 2 and max(errors) < 0.6  # the median of the labels has about that
+    assert len(errors) == 2 and max(errors) < 0.56  # the labels' median has .566
     assert (tmp_path / "run" / "best.json").is_file()
 
 

@@ -18,6 +18,7 @@ from haemsa_jax.evolution.problem import make_problem, search_data
 from haemsa_jax.evolution.run import run_search
 from haemsa_jax.evolution.search import make_search
 from haemsa_jax.evolution.state import SearchConfig, SearchResult
+from haemsa_jax.training.engine import budget
 from haemsa_jax.training.engine.drawing import batch_sizes, label_counts, steps_per_epoch
 from haemsa_jax.training.persistence.experiment import Experiment
 from haemsa_jax.training.persistence.trained import Trained
@@ -71,9 +72,11 @@ def evolve(
     """
     data = search_data(network, train, datasets)
     counts = label_counts(network, data["train"])
+    train = budget.fitted(train, counts)
     per_epoch = steps_per_epoch(counts, batch_sizes(counts, train))
     # A genome is trained anew as long as the search has trained its line.
-    train = dataclasses.replace(train, epochs=max(1, round(config.schedule / per_epoch)))
+    epochs = max(1, round(config.schedule / per_epoch))
+    train = dataclasses.replace(train, epochs=epochs, evaluate_every=0)
     problem = make_problem(network, train, config, patterns)
     search = make_search(problem, config, devices)
     agreed = {name: value for name, value in to_json(config).items() if name != "abreast"}
