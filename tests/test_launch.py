@@ -303,7 +303,6 @@ REFUSED = [
     ("train", ["--tasks=planted", "--sharing=half"], ["sharing='half' is unknown", "imputed"]),
     ("evaluate", ["--run_dir=/tmp", "--protocol=some"], ["--protocol=some", "patterns"]),
     ("evaluate", ["--run_dir=/a", "--protocol=frame", "--ensemble=2"], ["drop --protocol"]),
-    ("evaluate", ["--run_dir=/a", "--beside=b=/b"], ["--beside is for a --protocol"]),
     ("evaluate", ["--run_dir="], ["--run_dir is empty"]),
     ("predict", ["--run_dir=/nowhere", "--input=a.csv", "--output=b.csv"], ["no trained network"]),
     ("ablate", ["--genome=/nowhere.json"], ["cannot read the genome /nowhere.json"]),
