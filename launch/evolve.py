@@ -64,7 +64,7 @@ _STEPS_TOTAL = flags.DEFINE_integer(
 _STEPS = flags.DEFINE_integer(
     "steps", None,
     "Training steps of a generation. By default a line of descent is trained for 12 epochs, at "
-    "least 300 steps and at most 1500.",
+    "least 900 steps and at most 1500.",
 )  # fmt: skip
 _HEAD_START = flags.DEFINE_integer(
     "head_start", None,

@@ -20,7 +20,7 @@ from haemsa_jax.training.persistence.experiment import Experiment, check_same
 
 @pytest.mark.parametrize(
     ("count", "batch", "epochs", "every"),
-    [(72, 8, 34, 1), (10, 8, 150, 5), (300, 16, 16, 1), (1284, 32, 12, 1), (16_000, 32, 12, 1)],
+    [(72, 8, 100, 3), (10, 8, 450, 15), (300, 16, 48, 1), (1284, 32, 22, 1), (16_000, 32, 12, 1)],
 )
 def test_batch_and_steps_follow_the_data(count, batch, epochs, every):
     found = fitted(TrainConfig(), {"d:t": count})

@@ -167,10 +167,10 @@ def test_features():
 
 def test_a_search_is_as_long_as_its_data_or_budget_want():
     config = SearchConfig(population=10, generations=20, repeats=2)
-    on = {"networks": 4, "steps_per_epoch": 50}
+    on = {"networks": 4, "steps_per_epoch": 100}
     usual = fitted(config, **on)
-    assert usual.schedule == 12 * 50 and usual.head_start >= 600 // 5
-    assert fitted(config, networks=4, steps_per_epoch=1).schedule == 300
+    assert usual.schedule == 12 * 100 and usual.head_start >= 1200 // 5
+    assert fitted(config, networks=4, steps_per_epoch=1).schedule == 900
     assert fitted(config, networks=4, steps_per_epoch=1e5).schedule == 1500
     budget = fitted(config, **on, steps_total=80_000)
     assert budget.total_steps * 40 == 80_000

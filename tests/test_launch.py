@@ -64,6 +64,8 @@ def test_training_shows_progress(whole):
     assert len(log.read(run_dir)) == 24 + 2 * 2
     assert (run_dir / "training.png").read_bytes().startswith(b"\x89PNG")
     assert "24/24" in done.stderr
+    assert "training 2 networks on 120 samples: 2 epochs, 24 steps of 10 samples" in done.stderr
+    assert f"{TASK} is judged by 24 samples of validation, in 4 groups" in done.stderr
     # Nobody has looked at the test split.
     assert f"launch.evaluate --run_dir={run_dir}" in page(run_dir)
     assert "step/s" in done.stderr

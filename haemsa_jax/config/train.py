@@ -42,7 +42,7 @@ class TrainConfig:
       folds: networks of each seed, each trained without one share of the groups (people, videos,
         dialogues) of the splits train and validation, and judged by it; together they are one
         predictor. 0 for one network, which the split validation judges.
-      epochs: passes over the largest task's training split; 0 for 12, or as many as make 300
+      epochs: passes over the largest task's training split; 0 for 12, or as many as make 900
         steps.
       batch_size: samples of a task in one step, over all devices; the mean over tasks where
         `sampling_temperature` makes them differ. 0 for one part in 16 of the largest task's

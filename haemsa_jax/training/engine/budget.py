@@ -7,7 +7,8 @@ from haemsa_jax.config import TrainConfig
 from haemsa_jax.training.engine.drawing import batch_sizes, steps_per_epoch, usual_batch
 
 EPOCHS = 12  # what plain training wants of data that are not few
-FEWEST = 300  # steps in which a network from random weights has learnt something
+# Steps. On 72 samples 306 steps were no better than a ridge regression, 900 were.
+FEWEST = 900
 VALIDATIONS = 30
 
 
