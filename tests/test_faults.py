@@ -38,7 +38,7 @@ def test_what_launchers_read(trained, run, tmp_path):
     check(
         inputs.predicted(12, rng, tmp_path, Predictor(trained)),
         inputs.reported(12, rng, tmp_path, run),
-        inputs.configured(30, rng, run, trained.experiment),
+        inputs.configured(30, rng, tmp_path, run, trained.experiment),
     )
 
 

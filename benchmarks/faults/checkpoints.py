@@ -26,7 +26,7 @@ def run(count: int, rng: np.random.Generator, work: Path, directory: Path) -> Ta
         part = copy / kind if (copy / kind).is_dir() and number % 8 else copy
         what = f"{part.name}: {damage(rng, part, work / 'a program ran')}"
         before = snapshot(copy)
-        attempt(tally, lambda: _check_loaded(tally, whole, copy, what), what)
+        attempt(tally, lambda what=what: _check_loaded(tally, whole, copy, what), what)
         attempt(Tally(""), lambda: page(copy), what)
         check_untouched(tally, copy, before, what)
         if (copy / LATEST).is_dir():

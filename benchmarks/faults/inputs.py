@@ -109,10 +109,12 @@ def reported(count: int, rng: np.random.Generator, work: Path, run: Path) -> Tal
     return tally
 
 
-def configured(count: int, rng: np.random.Generator, work: Path, experiment: Experiment) -> Tally:
+def configured(
+    count: int, rng: np.random.Generator, work: Path, run: Path, experiment: Experiment
+) -> Tally:
     """Damaged genome files, and configurations as they stand beside a checkpoint's arrays."""
     tally, source = Tally("configurations"), work / "genome"
-    genome = next(work.rglob("best.json")).read_bytes()
+    genome = (run / "best.json").read_bytes()
     for number in range(count):
         if number % 2:
             values = edit(rng, json.loads(json.dumps(experiment.to_json())), odd_json)

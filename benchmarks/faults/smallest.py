@@ -15,7 +15,7 @@ from haemsa_jax.evolution.genome import default_genome, gene_table
 from haemsa_jax.models import build, default_structure, init_variables
 from haemsa_jax.models.late_fusion import LateFusionConfig
 from haemsa_jax.reporting import results
-from haemsa_jax.reporting.runs import load_runs
+from haemsa_jax.reporting.runs import load_contenders
 from haemsa_jax.training.engine.state import stack
 from haemsa_jax.training.measurement.normalization import make_constants
 from haemsa_jax.training.persistence.checkpoint import BEST, LATEST, Checkpoints
@@ -92,7 +92,7 @@ def write_run(directory: Path, of: Trained, data: Dataset) -> None:
     genome = table.to_json(default_genome(experiment.network, experiment.train))
     saved = {"format": 1, "genome": genome, "experiment": experiment.to_json()}
     (directory / "best.json").write_text(json.dumps(saved))
-    runs = load_runs([directory])
-    evaluated = results.evaluate_runs(runs, {data.name: data}, split="test")
-    tables = results.results_of(evaluated, label=runs[0].label, split="test")
-    results.write_results(directory, "test", runs[0], evaluated, tables)
+    (contender,) = load_contenders([directory])
+    evaluated = results.evaluate_runs(contender.runs, {data.name: data}, split="test")
+    tables = results.results_of({contender.label: evaluated.tasks}, [contender], split="test")
+    results.write_results(directory, "test", contender.runs[0], evaluated, tables)

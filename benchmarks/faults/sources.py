@@ -174,6 +174,7 @@ SOURCES: dict[str, Callable[[Path], None]] = {
     "cmu_mosi/misa": misa,
     "cmu_mosi/mmsa_aligned": mmsa("aligned", 5, 20),
     "cmu_mosi/mmsa_unaligned": mmsa("unaligned", 5, 20),
+    "mmsa": mmsa("aligned", 9, 7),
     "cmu_mosei/standard": times,
     "cmu_mosei/mmsa_aligned": mmsa("aligned", 74, 35),
     "cmu_mosei/mmsa_aligned_emotions": mmsa("aligned", 74, 35),
