@@ -6,6 +6,9 @@ import pytest
 from benchmarks.faults import checkpoints, inputs, readers, smallest
 from haemsa_jax.inference import Predictor
 
+# A table, an archive, pickles, HDF5 and a packed folder.
+NAMES = "iemocap/utterances", "cmu_mosi/misa", "cmu_mosi/contextual", "hazumi"
+
 
 @pytest.fixture(scope="module")
 def data():
@@ -30,7 +33,7 @@ def check(*tallies):
 
 
 def test_raw_and_prepared_files(tmp_path):
-    check(*readers.run(15, np.random.default_rng(0), tmp_path))
+    check(*readers.run(25, np.random.default_rng(0), tmp_path, NAMES))
 
 
 def test_what_launchers_read(trained, run, tmp_path):

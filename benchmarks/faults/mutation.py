@@ -4,7 +4,7 @@ import io
 import json
 import pickle
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +135,8 @@ def edit(rng: Rng, tree: Any, odd: Callable[[Rng, Any], Any]) -> Any:
     elif kind < 0.9:
         items[key], items[other] = items[other], items[key]
     elif isinstance(tree, dict):  # renamed
-        items[odd(rng, key) if rng.random() < 0.2 else f"{key}s"] = items.pop(key)
+        name = odd(rng, key) if rng.random() < 0.2 else f"{key}s"
+        items[name if isinstance(name, Hashable) else str(name)] = items.pop(key)
     else:
         items[len(items)] = items[key]
     if isinstance(tree, dict):

@@ -1,6 +1,7 @@
 """Damaged raw files of every data set, and damaged prepared ones."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ from benchmarks.faults.mutation import damage
 from benchmarks.faults.sources import SOURCES
 
 
-def run(count: int, rng: np.random.Generator, work: Path) -> list[Tally]:
+def run(
+    count: int, rng: np.random.Generator, work: Path, names: Sequence[str] = tuple(SOURCES)
+) -> list[Tally]:
     """`count` damaged folders of raw files, each prepared as launch.prepare_data does, and a fifth
     as many damaged prepared data sets, each loaded.
 
@@ -19,8 +22,8 @@ def run(count: int, rng: np.random.Generator, work: Path) -> list[Tally]:
     damage is refused.
     """
     raw_files, prepared = Tally("raw files"), Tally("prepared data sets")
-    _prepare_all(work)
-    names = list(SOURCES)
+    for name in names:
+        _prepare(work, name)
     for number in range(count):
         _raw(raw_files, rng, work, names[number % len(names)])
     for number in range(count // 5):
@@ -28,13 +31,12 @@ def run(count: int, rng: np.random.Generator, work: Path) -> list[Tally]:
     return [raw_files, prepared]
 
 
-def _prepare_all(work: Path) -> None:
-    for name, write in SOURCES.items():
-        raw = work / "whole" / name
-        raw.mkdir(parents=True)
-        write(raw)
-        haemsa_datasets.prepare(name, raw, work / "data")
-        haemsa_datasets.load(name, work / "data")
+def _prepare(work: Path, name: str) -> None:
+    raw = work / "whole" / name
+    raw.mkdir(parents=True)
+    SOURCES[name](raw)
+    haemsa_datasets.prepare(name, raw, work / "data")
+    haemsa_datasets.load(name, work / "data")
 
 
 def _raw(tally: Tally, rng: np.random.Generator, work: Path, name: str) -> None:
