@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 
 from benchmarks.faults import checkpoints, inputs, readers, smallest, threads
 from benchmarks.faults.judging import Tally
@@ -55,6 +55,7 @@ _OUT = flags.DEFINE_string("out", None, "JSON lines, to which rows are appended.
 def main(argv: list[str]) -> None:
     del argv
     counts = _counts()
+    logging.set_verbosity(logging.FATAL)  # as launchers do: Orbax tells of every file
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, resource.RLIM_INFINITY))
     tallies = []
     with contextlib.ExitStack() as stack:
