@@ -18,9 +18,7 @@ classes). A task that reads nothing of what a row has is left out of it. It take
 rows are predicted: what stood there before stays until then.
 """
 
-import dataclasses
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from absl import flags
@@ -28,9 +26,9 @@ from tqdm import tqdm
 
 from haemsa_jax.encoders.places import folders_from
 from haemsa_jax.errors import InputError
-from haemsa_jax.inference import Prediction, Predictor
-from haemsa_jax.inference.files import Row, Writer, pieces, read_rows
-from haemsa_jax.inference.predictor import BATCH
+from haemsa_jax.inference import Predictor
+from haemsa_jax.inference.files import Row, Writer, read_rows
+from haemsa_jax.inference.rows import predict_rows
 from haemsa_jax.training.persistence.trained import load_trained
 
 from . import cli, program
@@ -61,25 +59,14 @@ def main() -> None:
     def report(row: Row, error: str) -> None:
         tqdm.write(f"{source}, {row.place}: {error}", file=sys.stderr)
 
-    def read(row: Row) -> Row:
-        """Once: recordings take a while. One that cannot be read keeps its place, empty."""
-        try:
-            if row.utterance is None:
-                raise InputError(row.error)
-            return dataclasses.replace(row, utterance=predictor.read(row.utterance))
-        except InputError as error:
-            report(row, str(error))
-            return dataclasses.replace(row, utterance=None)
-
     with Writer(target, predictor.tasks) as writer, tqdm(unit="row", dynamic_ncols=True) as bar:
-        for dialogue, piece in pieces(map(read, rows), BATCH):
-            predictions = _predictions(predictor, dialogue, piece, report)
-            for row, one in zip(piece, predictions, strict=True):
-                if one is not None:
-                    writer.write(row, one)
-            good += sum(one is not None for one in predictions)
-            bad += predictions.count(None)
-            bar.update(len(piece))
+        for row, prediction in predict_rows(predictor, rows, report):
+            if prediction is None:
+                bad += 1
+            else:
+                writer.write(row, prediction)
+                good += 1
+            bar.update()
         if not good:
             raise InputError(
                 f"--input={source}: of its {bad} rows none can be predicted; {target} is left as "
@@ -88,30 +75,6 @@ def main() -> None:
     print(f"written: {target}, {good} rows" + (f"; {bad} left out" if bad else ""))
     if bad:
         sys.exit(1)
-
-
-def _predictions(
-    predictor: Predictor,
-    dialogue: str | None,
-    piece: list[Row],
-    report: Callable[[Row, str], None],
-) -> list[Prediction | None]:
-    """Of the rows of a dialogue, or of others; None of those that cannot be predicted."""
-    predict = predictor.predict_many if dialogue is None else predictor.predict_dialogue
-    try:
-        predictions = predict([row.utterance for row in piece])
-    except InputError as error:
-        if dialogue is None and len(piece) > 1:  # some of them may be predicted alone
-            return [one for row in piece for one in _predictions(predictor, None, [row], report)]
-        for row in piece:
-            if row.utterance is not None:
-                report(row, str(error))
-        return [None] * len(piece)
-    for place, one in enumerate(predictions):
-        if one is not None and not one.finite:
-            report(piece[place], "what is predicted is no finite number; look at its features")
-            predictions[place] = None
-    return predictions
 
 
 def run() -> None:

@@ -207,3 +207,15 @@ def test_labels_in_another_format(raw, tmp_path):
     path = raw / "CMU_MOSI_Opinion_Labels.csd"
     path.write_bytes(b"no HDF5")
     assert f"{path}: not the labels of the CMU" in failure("contextual", raw, tmp_path)
+    with h5py.File(path, "w") as file:
+        file["Opinion Segment Labels/data/v_1/features"] = np.zeros((3, 2))
+    assert f"{path}, v_1: features has shape (3, 2); expected (N, 1)" in failure(
+        "contextual", raw, tmp_path
+    )
+
+
+@pytest.mark.parametrize("line", ["2.7", "nan", "inf", "-1", "99"])
+def test_lines_that_transcripts_do_not_have(raw, tmp_path, line):
+    change_cell(raw / "bclstm" / "text_train.csv", 1, 0, line)
+    message = failure("contextual", raw, tmp_path)
+    assert f"text_train.csv, row 2: there is no line {line} in transcripts.csv" in message

@@ -60,9 +60,25 @@ def test_iemocap_utterances_without_sound(tmp_path):
     save_table(tmp_path, ids=["Ses01F_impro01_M001"])
     assert "no vector of 'Ses01F_impro01_F000'" in failure("iemocap/utterances", tmp_path)
     (tmp_path / "raw" / "whisper_base.npz").write_bytes(b"no archive")
-    assert "lacks the arrays ids and x" in failure("iemocap/utterances", tmp_path)
+    assert "whisper_base.npz, as numpy.savez writes it: " in failure("iemocap/utterances", tmp_path)
     (tmp_path / "raw" / "whisper_base.npz").unlink()
     assert "whisper_base.npz is missing" in failure("iemocap/utterances", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"ids": ["a"]}, "field 'x' is missing"),
+        ({"ids": ["a"], "x": np.zeros((2, 1024))}, "x has shape (2, 1024); expected (1, 1024)"),
+        ({"ids": [["a", "b"]], "x": np.zeros((1, 1024))}, "ids is an array of shape (2,)"),
+        ({"ids": ["a"], "x": np.full((1, 1024), "0.5")}, "x is '0.5'; expected numbers"),
+    ],
+)
+def test_iemocap_sounds_of_another_kind(tmp_path, arrays, words):
+    save_table(tmp_path)
+    np.savez(tmp_path / "raw" / "whisper_base.npz", **arrays)
+    message = failure("iemocap/utterances", tmp_path)
+    assert "whisper_base.npz" in message and words in message, message
 
 
 @pytest.mark.parametrize(
@@ -70,7 +86,9 @@ def test_iemocap_utterances_without_sound(tmp_path):
     [
         (("train,M,happy", "valid,M,happy"), ["row 3", "split 'valid'", "train, dev, test"]),
         (("M,happy", "M,xxx"), ["row 3", "label6 'xxx'", "frustrated"]),
-        (("5.5,4,0.5", "5.5,four,0.5"), ["row 5", "act 'four' is no number"]),
+        (("5.5,4,0.5", "5.5,four,0.5"), ["row 5", "act 'four' is not a number"]),
+        (("impro01,1,train", "impro01,inf,train"), ["row 3", "order 'inf' is no whole number"]),
+        (("impro01,1,train", "impro01,2.7,train"), ["row 3", "order '2.7' is no whole number"]),
         (("speaker,label6", "who,label6"), ["column 'speaker' is missing"]),
     ],
 )

@@ -195,7 +195,9 @@ def test_damaged_archive(raw, tmp_path, damage):
         archive.add(raw / "Hazumi2012", "Hazumi2012")
     (raw / "Hazumi2012").rename(raw / "elsewhere")
     (raw / "Hazumi2012.tar.xz").write_bytes(damage(content.getvalue()))
-    assert f"{raw / 'Hazumi2012.tar.xz'}: the archive is damaged" in failure(raw, tmp_path)
+    message = failure(raw, tmp_path)
+    assert f"{raw / 'Hazumi2012.tar.xz'}: the archive is damaged" in message
+    assert len(message.splitlines()) == 1
 
 
 @pytest.mark.parametrize(

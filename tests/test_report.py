@@ -20,6 +20,7 @@ from haemsa_jax.errors import InputError
 from haemsa_jax.models import default_structure
 from haemsa_jax.reporting import architecture, samples, tables
 from haemsa_jax.reporting.page import page
+from haemsa_jax.reporting.reading import from_json
 from haemsa_jax.reporting.runs import splits_for
 from haemsa_jax.reporting.sections import SECTIONS
 from haemsa_jax.structure.parts import declare, shut
@@ -83,7 +84,12 @@ def test_the_largest_errors_and_what_misled(predictions):
     assert found["talks:mood"][0].modality == ""
 
 
-@pytest.mark.parametrize("text", ["", "a,b\n1,2\n", "task,id,words,truth,prediction,error\nx,y\n"])
+HEAD = "task,id,words,truth,prediction,error,without text,error without text\n"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a,b\n1,2\n", f"{HEAD}x,y\n", f"{HEAD}t,i,w,1,2,0.5,2,0.4\x109\n"]
+)
 def test_a_damaged_file_of_predictions_is_named(tmp_path, text):
     (tmp_path / "test_predictions.csv").write_text(text)
     with pytest.raises(InputError, match=r"test_predictions\.csv is no file of predictions"):
@@ -94,6 +100,17 @@ def test_no_other_test_split_is_read_than_that_asked_for():
     assert splits_for("validation", fitted=True) == ("train", "validation")
     assert splits_for("validation", fitted=False) == ("validation",)
     assert splits_for("test", fitted=True) == ("train", "validation", "test")
+
+
+def overflows(values):
+    return float(values) ** 999
+
+
+@pytest.mark.parametrize("make", [overflows, lambda values: 1 / (values - 7), iter])
+def test_whatever_a_result_file_makes_fail_it_is_named(tmp_path, make):
+    (tmp_path / "test.json").write_text("7")
+    with pytest.raises(InputError, match=r"^/.*test\.json is not as launch\.evaluate, "):
+        from_json(tmp_path / "test.json", make)
 
 
 def test_several_labels_in_words(tmp_path):

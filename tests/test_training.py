@@ -311,6 +311,14 @@ def test_a_configuration_of_another_version():
         experiment_from_json({"train": {}})
 
 
+@pytest.mark.parametrize("part", ["network", "train", "origin", "data"])
+@pytest.mark.parametrize("value", ["model", 7, None, ["x"]])
+def test_a_configuration_of_other_types(lone, part, value):
+    values = {**Experiment(lone, CONFIG).to_json(), part: value}
+    with pytest.raises(InputError, match="another version of haemsa_jax wrote it|names no model"):
+        experiment_from_json(values)
+
+
 def test_a_look_leaves_a_save_in_progress_alone(whole):
     draft = whole[0] / "best" / "99.orbax-checkpoint-tmp-1"
     draft.mkdir()

@@ -8,12 +8,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
 from haemsa_jax import csv_rows
 from haemsa_jax.config import TaskSpec
+from haemsa_jax.data.arrays import read_arrays
 from haemsa_jax.data.values import identifier, mask, printable, text
 from haemsa_jax.encoders.text.config import MODALITY as TEXT
 from haemsa_jax.errors import InputError
@@ -166,11 +166,7 @@ def _csv(path: Path, modalities: Mapping[str, int], folder: Path) -> Iterator[Ro
 
 
 def _npz(path: Path, modalities: Mapping[str, int], folder: Path) -> Iterator[Row]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, TypeError, AttributeError, BadZipFile) as error:
-        raise InputError(f"cannot read {path}, as numpy.savez writes it: {error}") from error
+    arrays = read_arrays(path)
     known = {*modalities, *(m + MASK for m in modalities), ID, DIALOGUE, SPEAKER}
     counts = {name: len(x) if x.ndim else 0 for name, x in arrays.items()}
     if not {*arrays} <= known or not {*arrays} & {*modalities} or len({*counts.values()}) != 1:

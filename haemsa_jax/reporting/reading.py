@@ -22,14 +22,9 @@ def from_json(path: Path, make: Callable[[Any], Any]) -> Any:
         return make(json.loads(path.read_text("utf-8")))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    except (
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        StopIteration,
-        RecursionError,
-    ) as error:
+    except OSError:
+        raise
+    except Exception as error:  # what is made of odd values may fail in any way
         raise InputError(
             f"{path} is not as launch.evaluate, launch.evolve or launch.ablate write it "
             f"({type(error).__name__}: {error}); run that again, or remove the file"

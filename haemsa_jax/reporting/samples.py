@@ -98,7 +98,7 @@ def largest_errors(path: Path, count: int) -> dict[str, list[Misled]]:
       path: what `write` wrote.
       count: samples a task.
     """
-    tasks: dict[str, list[dict[str, str]]] = {}
+    tasks: dict[str, list[Misled]] = {}
     try:
         rows = read_rows(path, trusted=True)
         head = [original(cell) for cell in next(rows).cells]
@@ -106,18 +106,14 @@ def largest_errors(path: Path, count: int) -> dict[str, list[Misled]]:
             if line.error:
                 raise ValueError(f"line {line.line}: {line.error}")
             row = dict(zip(head, map(original, line.cells), strict=True))
-            row["error"] = str(float(row["error"]))
-            tasks.setdefault(row["task"], []).append(row)
+            tasks.setdefault(row["task"], []).append(_misled(row))
     except (StopIteration, KeyError, ValueError) as error:
         raise InputError(
             f"{path} is no file of predictions as launch.evaluate writes it "
             f"({type(error).__name__} {error}); evaluate again"
         ) from error
     return {
-        task_id: [
-            _misled(row) for row in sorted(rows, key=lambda row: -float(row["error"]))[:count]
-        ]
-        for task_id, rows in tasks.items()
+        task_id: sorted(rows, key=lambda row: -row.error)[:count] for task_id, rows in tasks.items()
     }
 
 

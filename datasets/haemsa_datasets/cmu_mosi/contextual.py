@@ -16,7 +16,7 @@ from haemsa_datasets.files import find_file, read_numbers
 from haemsa_datasets.folds import read_folds
 from haemsa_datasets.samples import Sample
 from haemsa_jax.csv_rows import read_rows
-from haemsa_jax.data.values import whole_number
+from haemsa_jax.data.values import numbers, whole_number
 from haemsa_jax.errors import InputError
 
 WIDTHS = {"text": 100, "audio": 73, "vision": 100}
@@ -57,11 +57,11 @@ def _read_part(folder: Path, part: str, labels: dict[str, np.ndarray]) -> Iterat
     text = read_numbers(text_path, 1 + WIDTHS["text"])
     audio = _read_labelled(folder / f"audio_{part}0.csv", WIDTHS["audio"], len(text))
     vision = _read_labelled(folder / f"video_{part}0.csv", WIDTHS["vision"], len(text))
-    for row, line in enumerate(text[:, 0].astype(int)):
+    for row, line in enumerate(text[:, 0]):
         origin = f"{text_path}, row {row + 1}"
-        if not 0 <= line < len(transcripts):
-            raise InputError(f"{origin}: there is no line {line} in transcripts.csv")
-        name, words, _, binary = transcripts[line]
+        if line not in range(len(transcripts)):
+            raise InputError(f"{origin}: there is no line {line:g} in transcripts.csv")
+        name, words, _, binary = transcripts[int(line)]
         if not int(binary) == audio[row, -1] == vision[row, -1]:
             raise InputError(
                 f"{origin}: the binary label of {name} is {binary} in transcripts.csv, "
@@ -121,9 +121,15 @@ def read_official_labels(raw_dir: Path) -> dict[str, np.ndarray]:
     try:
         with h5py.File(path) as file:
             videos = file["Opinion Segment Labels"]["data"]
-            return {name: videos[name]["features"][:, 0] for name in videos}
-    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+            labels = {name: videos[name]["features"][()] for name in videos}
+    except PermissionError:
+        raise
+    except Exception as error:  # a garbled file can fail in any way
         raise InputError(f"{path}: not the labels of the CMU Multimodal SDK: {error}") from error
+    return {
+        name: numbers(values, f"{path}, {name}", "features", shape=(None, 1))[:, 0]
+        for name, values in labels.items()
+    }
 
 
 def official_label(labels: dict[str, np.ndarray], video: str, clip: int, origin: str) -> float:

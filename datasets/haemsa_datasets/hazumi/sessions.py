@@ -2,7 +2,6 @@
 
 import csv
 import io
-import lzma
 import re
 import tarfile
 from collections.abc import Iterator
@@ -135,5 +134,7 @@ def _files_in_archive(archive: Path) -> Iterator[tuple[str, str, bytes]]:
                 if member.isfile() and path.parent.name == "dumpfiles" and path.suffix == ".csv":
                     content = members.extractfile(member).read()
                     yield path.stem, f"{archive}, {member.name}", content
-    except (tarfile.TarError, lzma.LZMAError, EOFError) as error:
+    except PermissionError:
+        raise
+    except Exception as error:  # what unpacks it may fail in any way
         raise InputError(f"{archive}: the archive is damaged: {error}") from error

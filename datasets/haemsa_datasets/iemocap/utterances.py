@@ -15,6 +15,8 @@ from haemsa_datasets.files import find_file, read_table
 from haemsa_datasets.iemocap.conversational import EMOTION
 from haemsa_datasets.samples import Sample
 from haemsa_jax.config import TaskSpec
+from haemsa_jax.data import values
+from haemsa_jax.data.arrays import read_arrays
 from haemsa_jax.errors import InputError
 
 SOURCE = (
@@ -51,11 +53,13 @@ def read_utterances(raw_dir: Path, widths: Mapping[str, int]) -> dict[str, list[
             )
         if row["id"] not in sounds:
             raise InputError(f"{origin}: {path} has no vector of {row['id']!r}")
-        labels = {name: _number(row[column], column, origin) for column, name in SCALES.items()}
+        labels = {name: values.decimal(row[c], origin, c) for c, name in SCALES.items()}
+        if not values.whole_number(row["order"]):
+            raise InputError(f"{origin}: order {row['order']!r} is no whole number from 0")
         sample = Sample(
             id=row["id"],
             group=row["dialogue"],
-            turn=int(_number(row["order"], "order", origin)),
+            turn=int(row["order"]),
             features={"audio": sounds[row["id"]]},
             labels={EMOTION.name: EMOTION.classes.index(row["label6"]), **labels},
             words=row["text"].strip(),
@@ -66,20 +70,10 @@ def read_utterances(raw_dir: Path, widths: Mapping[str, int]) -> dict[str, list[
     return splits
 
 
-def _number(text: str, column: str, origin: str) -> float:
-    try:
-        return float(text)
-    except ValueError as error:
-        raise InputError(f"{origin}: {column} {text!r} is no number") from error
-
-
 def _read_sounds(path: Path, width: int) -> dict[str, np.ndarray]:
     """float32[1, width] by id."""
-    try:
-        with np.load(path) as file:
-            ids, vectors = file["ids"], file["x"]
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path} lacks the arrays ids and x, or is damaged: {error}") from error
-    if vectors.shape != (len(ids), width):
-        raise InputError(f"{path}: x is {vectors.shape}, not {(len(ids), width)} as ids and width")
-    return dict(zip(ids.tolist(), np.asarray(vectors, np.float32)[:, None], strict=True))
+    arrays = read_arrays(path)
+    fields = values.fields(arrays, str(path), ("ids", "x"))
+    ids = values.identifiers(fields["ids"], str(path), "ids")
+    vectors = values.numbers(fields["x"], str(path), "x", shape=(len(ids), width))
+    return dict(zip(ids, vectors[:, None], strict=True))

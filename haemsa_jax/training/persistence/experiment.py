@@ -54,8 +54,10 @@ def experiment_from_json(values: Mapping[str, Any]) -> Experiment:
     try:
         network = network_from_json(values["network"])
         train = from_json(TrainConfig, values["train"])
-        return Experiment(network, train, values["origin"], values["data"])
-    except (KeyError, TypeError) as error:
+        return Experiment(network, train, dict(values["origin"]), dict(values["data"]))
+    except InputError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"its configuration lacks or garbles {error}: another version of haemsa_jax wrote it; "
             "train again, or use that version"

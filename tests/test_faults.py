@@ -1,0 +1,49 @@
+"""A few dozen inputs of the campaign `benchmarks.faults`, always the same."""
+
+import numpy as np
+import pytest
+
+from benchmarks.faults import checkpoints, inputs, readers, smallest
+from haemsa_jax.inference import Predictor
+
+# A table, an archive, pickles, HDF5 and a packed folder.
+NAMES = "iemocap/utterances", "cmu_mosi/misa", "cmu_mosi/contextual", "hazumi"
+
+
+@pytest.fixture(scope="module")
+def data():
+    return smallest.dataset()
+
+
+@pytest.fixture(scope="module")
+def trained(data):
+    return smallest.trained(data)
+
+
+@pytest.fixture(scope="module")
+def run(trained, data, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("run")
+    smallest.write_run(directory, trained, data)
+    return directory
+
+
+def check(*tallies):
+    for tally in tallies:
+        assert tally.tried and tally.refused and not tally.faults, tally
+
+
+def test_raw_and_prepared_files(tmp_path):
+    check(*readers.run(25, np.random.default_rng(0), tmp_path, NAMES))
+
+
+def test_what_launchers_read(trained, run, tmp_path):
+    rng = np.random.default_rng(1)
+    check(
+        inputs.predicted(12, rng, tmp_path, Predictor(trained)),
+        inputs.reported(12, rng, tmp_path, run),
+        inputs.configured(30, rng, tmp_path, run, trained.experiment),
+    )
+
+
+def test_checkpoints(run, tmp_path):
+    check(checkpoints.run(8, np.random.default_rng(2), tmp_path, run))
