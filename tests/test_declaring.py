@@ -119,7 +119,8 @@ def test_heads_divide_the_width_of_attention():
     ],
 )
 def test_who_uses_what_is_not_registered_is_told_of_plugins(use):
-    with pytest.raises(InputError, match=r"wizard.* is unknown; choose from .* HAEMSA_PLUGINS( names)?$"):
+    words = r"wizard.* is unknown; choose from .* HAEMSA_PLUGINS( names)?$"
+    with pytest.raises(InputError, match=words):
         use()
 
 

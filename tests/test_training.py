@@ -315,7 +315,7 @@ def test_a_configuration_of_another_version():
 @pytest.mark.parametrize("value", ["model", 7, None, ["x"]])
 def test_a_configuration_of_other_types(lone, part, value):
     values = {**Experiment(lone, CONFIG).to_json(), part: value}
-    with pytest.raises(InputError, match="another version of haemsa_jax wrote it|names no model"):
+    with pytest.raises(InputError, match=r"another version of haemsa_jax wrote it|names no model"):
         experiment_from_json(values)
 
 
