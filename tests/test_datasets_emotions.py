@@ -117,15 +117,17 @@ def test_a_release_that_is_not_whole(tmp_path):
     assert "no Session*/dialog/EmoEvaluation" in failure("iemocap/release", tmp_path)
     write_release(tmp_path / "raw", *RELEASED)
     dialog = tmp_path / "raw" / "Session1" / "dialog"
+    evaluation = dialog / "EmoEvaluation" / "Ses01F_impro01.txt"
+    evaluation.write_text("[6.29 - 8.2]\tSes01F\tneu\n")
+    assert "line 1: '[6.29 - 8.2]\\tSes01F\\tneu' is no utterance" in failure(
+        "iemocap/release", tmp_path
+    )
+    write_release(tmp_path / "raw", *RELEASED)
     transcript = dialog / "transcriptions" / "Ses01F_impro01.txt"
     transcript.write_text(TRANSCRIPT.format("Ses01F_impro01").replace("_M000", "_M007"))
     assert "has no Ses01F_impro01_M000" in failure("iemocap/release", tmp_path)
     transcript.unlink()
     assert "Ses01F_impro01.txt is missing; copy the whole tree" in failure(
-        "iemocap/release", tmp_path
-    )
-    (dialog / "EmoEvaluation" / "Ses01F_impro01.txt").write_text("[6.29 - 8.2]\tSes01F\tneu\n")
-    assert "line 1: '[6.29 - 8.2]\\tSes01F\\tneu' is no utterance" in failure(
         "iemocap/release", tmp_path
     )
 
