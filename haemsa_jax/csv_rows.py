@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from haemsa_jax.errors import InputError
+from haemsa_jax.regular import regular
 
 MOST_LINES = 100  # of a cell; a quote that is open for longer is taken for a mistake
 # What spreadsheets write where they took a cell for a formula, or lost what it referred to.
@@ -91,7 +92,7 @@ class _Lines:
         self._file = self._read(path)
 
     def _read(self, path: Path) -> Iterator[tuple[int, bytes]]:
-        with path.open("rb") as file:
+        with regular(path).open("rb") as file:
             lines = itertools.chain.from_iterable(map(bytes.splitlines, file))
             yield from enumerate(lines, start=1)
 

@@ -378,6 +378,22 @@ def test_a_damaged_file_is_named_and_how_to_make_it_again(splits, tmp_path, file
     assert len(haemsa_datasets.load("tiny", tmp_path).splits["train"]) == 4
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [("max_lengths", 10**15, "max_lengths .* are not those of its summary"),
+     ("max_lengths", None, "max_lengths .* are not those of its summary"),
+     ("widths", 10**15, "does not fit into memory")],
+)  # fmt: skip
+def test_absurd_sizes_are_one_line(splits, tmp_path, field, value, words):
+    haemsa_datasets.prepare("tiny", None, tmp_path)
+    path = tmp_path / "tiny" / "1.2.0" / "metadata.json"
+    about = json.loads(path.read_text())
+    about[field]["text"] = value
+    path.write_text(json.dumps(about))
+    with pytest.raises(InputError, match=words):
+        haemsa_datasets.load("tiny", tmp_path)
+
+
 def test_unknown_names():
     with pytest.raises(InputError) as caught:
         haemsa_datasets.load("cmu_mosi", "nowhere")

@@ -342,16 +342,19 @@ def test_embeddings_are_kept_and_never_stale(tmp_path):
 
 @pytest.mark.parametrize(
     "content", [b"", b"garbage", 40, -9, np.zeros((3, 12), np.float16), np.zeros((11, 12)),
-                np.array([{}], dtype=object)],
-    ids=["empty", "garbage", "header alone", "cut", "fewer", "other numbers", "objects"],
+                np.array([{}], dtype=object), "a flipped bit"],
+    ids=["empty", "garbage", "header alone", "cut", "fewer", "other numbers", "objects", "flipped"],
 )  # fmt: skip
 def test_a_damaged_cache_is_made_again(tmp_path, pretrained, content):
     texts, lines = ["The plot was thin", "i loved it"], []
     vectors, _ = embed(pretrained, texts, 16, tmp_path)
-    (path,) = tmp_path.glob("*/*.npy")
+    (path,) = tmp_path.glob("*/*")
     whole = path.read_bytes()
     if isinstance(content, np.ndarray):
-        np.save(path, content)
+        np.savez(path, vectors=content)
+    elif isinstance(content, str):  # in the last vector
+        place = whole.rindex(np.ascontiguousarray(vectors[1, 4]).tobytes())
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
     else:
         path.write_bytes(whole[:content] if isinstance(content, int) else content)
     for _ in range(2):

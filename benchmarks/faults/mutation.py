@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import pickle
 import shutil
 from collections.abc import Callable, Hashable
@@ -245,7 +246,15 @@ def damage(rng: Rng, folder: Path, marker: Path) -> str:
         path.unlink()
         path.mkdir()
         return f"{name} is a folder"
-    if chance < 0.08:
+    if chance < 0.06:
+        path.unlink()
+        os.mkfifo(path)
+        return f"{name} is a FIFO"
+    if chance < 0.07:
+        path.unlink()
+        path.symlink_to(path.name)
+        return f"{name} is a link to itself"
+    if chance < 0.1:
         shutil.copyfile(other := _pick(rng, files), copy := path.with_name(".copy"))
         copy.replace(path)
         return f"{name} replaced by {other.name}"

@@ -9,6 +9,7 @@ import numpy as np
 
 from haemsa_jax import csv_rows
 from haemsa_jax.errors import InputError
+from haemsa_jax.regular import regular
 
 
 def find_file(candidates: Iterable[Path], source: str) -> Path:
@@ -34,7 +35,7 @@ def read_text(path: Path) -> str:
       InputError: it is not UTF-8.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return regular(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 ({error}); save it as UTF-8") from error
 

@@ -1,11 +1,13 @@
 """Which groups (participants, videos) belong to which split."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from haemsa_jax.data.values import identifiers
 from haemsa_jax.errors import InputError
+from haemsa_jax.regular import regular
 
 _KEYS = {"train": "train", "validation": "valid", "test": "test"}
 
@@ -22,7 +24,7 @@ def read_folds(raw_dir: Path, default: Folds, section: str = "") -> Folds:
       InputError: the file is no such JSON, or a group is in two splits.
     """
     path = raw_dir / "splits.json"
-    folds = _parse(path, section) if path.is_file() else default
+    folds = _parse(path, section) if os.path.lexists(path) else default
     seen: dict[str, str] = {}
     for split, groups in folds.items():
         for group in groups:
@@ -35,7 +37,7 @@ def read_folds(raw_dir: Path, default: Folds, section: str = "") -> Folds:
 
 def _parse(path: Path, section: str) -> Folds:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(regular(path).read_text(encoding="utf-8"))
         values = values[section] if section else values
         return {
             split: identifiers(values[key], str(path), f"list {key!r}")

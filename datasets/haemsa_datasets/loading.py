@@ -15,6 +15,7 @@ from haemsa_datasets.quiet import quiet_tfds
 from haemsa_jax.config import TaskSpec, from_json
 from haemsa_jax.data.dataset import SPLITS, Dataset, Split
 from haemsa_jax.errors import InputError
+from haemsa_jax.regular import regular
 
 # What TFDS writes beside the records.
 METADATA = "metadata.json"
@@ -61,7 +62,10 @@ def load(name: str, data_dir: str | Path, splits: Iterable[str] = SPLITS) -> Dat
             "conversational": about["conversational"],
             "partition": about.get("partition", ""),  # earlier versions did not write it
         }
-        lengths = {modality: int(about["max_lengths"][modality]) for modality in about["widths"]}
+        lengths = {modality: about["max_lengths"][modality] for modality in about["widths"]}
+        seen = {m: max(1, about["summary"]["lengths"][m]["max"]) for m in lengths}
+        if lengths != seen:
+            raise ValueError(f"max_lengths {lengths} are not those of its summary, {seen}")
     loaded = {}
     for split in splits:
         _chosen(name, builder.info.splits, [split])
@@ -90,7 +94,7 @@ def _open(name: str, data_dir: str | Path) -> tfds.core.DatasetBuilder:
         )
     for file in DESCRIPTION:
         with _made_again(name, data_dir, path / file):
-            if not isinstance(json.loads((path / file).read_text("utf-8")), dict):
+            if not isinstance(json.loads(regular(path / file).read_text("utf-8")), dict):
                 raise ValueError("it holds no JSON object")
     with quiet_tfds(), _made_again(name, data_dir, path / " or ".join(DESCRIPTION)):
         return tfds.builder_from_directory(str(path))
@@ -116,8 +120,10 @@ def _made_again(name: str, data_dir: str | Path, path: Path) -> Iterator[None]:
     """Whatever TFDS, its protocol buffers and ArrayRecord raise of a damaged file names it."""
     try:
         yield
-    except (MemoryError, PermissionError):
+    except PermissionError:
         raise
+    except MemoryError as error:
+        raise InputError(f"{path} does not fit into memory ({error}); free some") from error
     except Exception as error:
         reason = str(error).partition("\n")[0]
         raise InputError(

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from haemsa_jax.errors import InputError
+from haemsa_jax.regular import regular
 
 ACCEPTED = "NumPy arrays, numbers, strings, lists, tuples, dicts and sets"
 _AS_TEXT = (
@@ -33,7 +34,7 @@ def read_pickle(path: Path) -> Any:
       InputError: the pickle would run code, holds something else, or is damaged.
     """
     try:
-        with path.open("rb") as file:
+        with regular(path).open("rb") as file:
             _check_line_ends(file.peek(), path)
             _check_memo(file, path)
             return _finished(_Unpickler(file, path).load())

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from haemsa_jax.errors import InputError
+from haemsa_jax.regular import regular
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -14,9 +15,9 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
       InputError: the file cannot be read, holds something else or is damaged.
     """
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        with regular(path).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
-    except PermissionError:
+    except (InputError, PermissionError):
         raise
     except Exception as error:  # a garbled archive or header can fail in any way
         raise InputError(f"cannot read {path}, as numpy.savez writes it: {error}") from error

@@ -2,14 +2,12 @@
 
 Vectors are computed once and kept on disk. A cache file is named after the encoder's weights and
 the tokens, so that another model, another input or another limit makes another file and none is
-ever stale.
+ever stale. It is an archive, which holds a checksum.
 """
 
-import contextlib
 import dataclasses
 import functools
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,9 +16,11 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float
 
+from haemsa_jax.data.arrays import read_arrays
 from haemsa_jax.data.dataset import Dataset, Split
 from haemsa_jax.encoders.interface import Pretrained, Tokenised, encoder_named
 from haemsa_jax.errors import InputError
+from haemsa_jax.writing import draft_of
 
 BATCH = 32
 STEP = 16  # tokens; inputs are padded to a multiple of it, which few programs serve
@@ -118,7 +118,7 @@ def embed(
       InputError: the cache cannot be written.
     """
     tokens = pretrained.tokenise(raw, max_tokens)
-    path = cache and cache / pretrained.fingerprint / f"{_digest(tokens)}.npy"
+    path = cache and cache / pretrained.fingerprint / f"{_digest(tokens)}.npz"
     shape = (int(tokens.mask.sum()), pretrained.config.width)
     real = _kept(path, shape, notice) if path and path.is_file() else None
     if real is None:
@@ -186,27 +186,22 @@ def _digest(tokens: Tokenised) -> str:
 def _kept(path: Path, shape: tuple[int, int], notice: Callable[[str], None]) -> np.ndarray | None:
     """float16[all real tokens, D] of an earlier run; None where the file holds something else."""
     try:
-        real = np.load(path, mmap_mode="r", allow_pickle=False)
+        real = read_arrays(path)["vectors"]
         if real.shape != shape or real.dtype != np.float16:
             raise ValueError(f"it holds {real.dtype}{list(real.shape)}, not float16{list(shape)}")
-    except Exception as error:  # a garbled header may be anything to NumPy
-        reason = str(error).partition("\n")[0]
-        notice(f"{path}: earlier vectors are damaged ({reason}) and are made again")
+    except (InputError, OSError, KeyError, ValueError) as error:
+        notice(f"{path}: earlier vectors are damaged ({error}) and are made again")
         return None
     return real
 
 
 def _write(path: Path, values: np.ndarray) -> None:
     """Whole or not at all: another process may look for the file meanwhile."""
-    scratch = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with scratch.open("wb") as file:
-            np.save(file, values)
-        scratch.rename(path)
+        with draft_of(path) as draft:
+            np.savez(draft, vectors=values)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            scratch.unlink()
         raise InputError(
             f"cannot keep embeddings in {path.parent}: {error.strerror}; name another directory"
         ) from error

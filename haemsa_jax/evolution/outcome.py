@@ -26,6 +26,7 @@ from haemsa_jax.evolution.genome import (
 )
 from haemsa_jax.evolution.state import History, SearchResult
 from haemsa_jax.models.model import constants_at, fields_of, variables_of
+from haemsa_jax.regular import regular
 from haemsa_jax.structure.parts import carried, declare
 from haemsa_jax.structure.size import size
 from haemsa_jax.structure.specialise import specialise, specialised_config
@@ -156,7 +157,7 @@ def read_genome(path: str | Path) -> SavedGenome:
     path = Path(path)
     path = path / GENOME if path.is_dir() else path
     try:
-        saved = json.loads(path.read_text("utf-8"))
+        saved = json.loads(regular(path).read_text("utf-8"))
     except OSError as error:
         raise InputError(f"cannot read the genome {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:

@@ -19,6 +19,7 @@ from haemsa_jax.encoders.text.config import MODALITY as TEXT
 from haemsa_jax.errors import InputError
 from haemsa_jax.inference.inputs import SPEAKER, Utterance
 from haemsa_jax.inference.results import Prediction
+from haemsa_jax.regular import regular
 from haemsa_jax.spreadsheet import safe_cell
 from haemsa_jax.writing import draft_of
 
@@ -112,7 +113,7 @@ def _row(place: str, number: int, values: dict[str, Any], folder: Path) -> Row:
         if transcript is not None:
             if utterance.get(TEXT) is not None:
                 raise InputError("it has a text and a transcript; give one of them")
-            utterance[TEXT] = _within(folder, transcript).read_text("utf-8")
+            utterance[TEXT] = regular(_within(folder, transcript)).read_text("utf-8-sig")
         if isinstance(utterance.get(TEXT), str):
             utterance[TEXT] = printable(utterance[TEXT])[0].strip()
     except InputError as error:

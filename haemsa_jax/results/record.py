@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from haemsa_jax.errors import InputError
+from haemsa_jax.regular import regular
 from haemsa_jax.reporting.card import COMMANDS
 from haemsa_jax.results import environment
 from haemsa_jax.writing import write_text
@@ -140,7 +141,7 @@ def read(path: Path) -> Record:
       InputError: there is none, or it is of another schema.
     """
     try:
-        values = json.loads(path.read_text("utf-8"))
+        values = json.loads(regular(path).read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read the result {path}: {error}") from error
     if not isinstance(values, dict) or values.get("format") != FORMAT:

@@ -12,6 +12,7 @@ import numpy as np
 
 from haemsa_datasets.files import parse_numbers
 from haemsa_jax.errors import InputError
+from haemsa_jax.regular import regular
 
 PARTS_OF_SPEECH = (
     "ADJ",
@@ -123,7 +124,7 @@ def _fill_empty_cells(rows: str) -> str:
 
 def _files_in_folder(folder: Path) -> Iterator[tuple[str, str, bytes]]:
     for path in sorted((folder / "dumpfiles").glob("*.csv")):
-        yield path.stem, str(path), path.read_bytes()
+        yield path.stem, str(path), regular(path).read_bytes()
 
 
 def _files_in_archive(archive: Path) -> Iterator[tuple[str, str, bytes]]:

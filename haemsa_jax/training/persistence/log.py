@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from haemsa_jax.errors import InputError
+from haemsa_jax.regular import regular
 from haemsa_jax.writing import naming, write_bytes
 
 FILE = "log.jsonl"
@@ -93,7 +94,7 @@ def read(directory: str | os.PathLike) -> list[dict[str, Any]]:
 
 def _rows(path: Path) -> list[tuple[bytes, dict[str, Any]]]:
     """Every complete line with its row. A line counts as complete once its newline is there."""
-    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+    lines = regular(path).read_bytes().split(b"\n")[:-1] if path.exists() else []
     rows = []
     for number, line in enumerate(lines, start=1):
         try:
