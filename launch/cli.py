@@ -275,6 +275,7 @@ def define_resident_flag() -> None:
         streaming.RESIDENT >> 20,
         "Splits of more MiB of features are streamed from the host's memory; two pieces at a time "
         "take no more than that.",
+        lower_bound=0,
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from absl import flags
 
+from haemsa_jax.data.values import whole_number
 from haemsa_jax.errors import InputError
 from haemsa_jax.inference.export import PLATFORMS, export
 from haemsa_jax.reporting.card import model_card
@@ -54,7 +55,7 @@ def _tokens() -> dict[str, int]:
     tokens = {}
     for entry in _TOKENS.value:
         name, _, count = entry.partition("=")
-        if not count.isdigit():
+        if not whole_number(count):
             raise InputError(f"--tokens={entry}: expected MODALITY=number")
         tokens[name] = int(count)
     return tokens

@@ -83,8 +83,11 @@ def run(main: Callable[[], None]) -> None:
                 main()
             with naming(Path("/dev/stdout")):
                 print(end="", flush=True)
-        except (InputError, NonFiniteLossError, jax.errors.JaxRuntimeError, OSError) as error:
-            if isinstance(error, jax.errors.JaxRuntimeError) and jax.process_count() == 1:
+        except (
+            InputError, NonFiniteLossError, jax.errors.JaxRuntimeError, MemoryError, OSError,
+        ) as error:  # fmt: skip
+            of_jax = isinstance(error, jax.errors.JaxRuntimeError)
+            if of_jax and not _lacks_memory(error) and jax.process_count() == 1:
                 raise
             if verbose:
                 traceback.print_exc()
@@ -182,8 +185,15 @@ def _own_flags(program: ModuleType) -> None:
             flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
 
 
+def _lacks_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
+
+
 def _line(error: Exception) -> str:
     """What an error tells who reads no traceback."""
+    if _lacks_memory(error):
+        first = str(error).strip().partition("\n")[0]
+        return f"memory is full ({first}); ask for less, such as smaller sizes or fewer seeds"
     if isinstance(error, OSError):
         where = f" {error.filename}" if error.filename else ""
         return f"cannot read or write{where}: {error.strerror or error}"

@@ -14,6 +14,7 @@ from haemsa_jax.config import (
     dataset_of,
 )
 from haemsa_jax.data import Dataset
+from haemsa_jax.data.values import whole_number
 from haemsa_jax.encoders.text import FAMILY, MODALITY
 from haemsa_jax.errors import InputError
 from haemsa_jax.models import default_structure
@@ -257,7 +258,7 @@ def per_dataset(flag: str, entries: Sequence[str], known: Iterable[str]) -> dict
     known, numbers = list(known), {}
     for entry in entries:
         name, _, number = entry.rpartition("=")
-        if not number.isdigit() or (name and name not in known):
+        if not whole_number(number) or (name and name not in known):
             raise InputError(
                 f"--{flag}={entry}: expected a number, or DATASET=number with one of "
                 f"{', '.join(known)}"

@@ -179,6 +179,26 @@ def test_what_a_terminal_cannot_show_ends_no_program(environment, tmp_path, enco
     assert done.stderr == "error: \u2193 \\udce9\n"
 
 
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [("MemoryError('Unable to allocate 9 TiB')", "Unable to allocate 9 TiB"),
+     ("jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: 9 bytes\\nmore')",
+      "RESOURCE_EXHAUSTED: 9 bytes")],
+    ids=["host", "device"],
+)  # fmt: skip
+def test_full_memory_is_one_line(environment, tmp_path, error, why):
+    (tmp_path / "full.py").write_text(
+        f"import jax\nfrom launch import program\n\ndef main():\n    raise {error}\n\n"
+        "program.run(main)\n"
+    )
+    done = subprocess.run(
+        [environment["PYTHON"], tmp_path / "full.py"], cwd=ROOT, text=True, check=False,
+        env=environment, capture_output=True,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: memory is full ({why}); ask for less, such as")
+
+
 def test_a_working_directory_that_is_no_text(tmp_path, monkeypatch):
     odd = tmp_path / os.fsdecode(b"caf\xe9")
     odd.mkdir()

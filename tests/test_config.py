@@ -14,7 +14,7 @@ from haemsa_jax.errors import InputError
 from haemsa_jax.models import build
 from haemsa_jax.models.haemsa import HaemsaConfig
 from haemsa_jax.structure.parts import declare
-from launch.tasks import context_of
+from launch.tasks import context_of, per_dataset
 
 SCORE = TaskSpec("score", "regression", ("mae",), range=(-3, 3))
 
@@ -37,6 +37,8 @@ def network(**changes):
         (lambda: network(tasks={}), ["at least one task"]),
         (lambda: network(tasks={"b:score": SCORE}), ["'b:score'", "data sets are a"]),
         (lambda: network(context={"a": (-1, 0)}), ["-1+0", "negative"]),
+        (lambda: network(context={"a": (2**31, 0)}), ["2147483648+0", "huge"]),
+        (lambda: network(width=10**30), ["width=1000", f"below {2**32}"]),
         (lambda: network(widths={"a": {}}), ["'a'", "no modality"]),
         (lambda: network(widths={"a": {"text": 3}, "b": {"text": 3}}), ["'b'", "no task"]),
         (
@@ -147,3 +149,10 @@ def test_context_that_nobody_asks_about_stays():
     assert context_of(talking, ({"two": 1}, {}), base) == {"one": (8, 2), "two": (1, 0)}
     assert context_of(talking, ({}, {"one": 0}), base) == {"one": (8, 0), "two": (4, 0)}
     assert context_of(talking, ({"two": 1}, {}), None) == {"one": (0, 0), "two": (1, 0)}
+
+
+@pytest.mark.parametrize("number", ["-1", "", "\u00b2", "9" * 5000, "1e3", "other=1"])
+def test_flags_of_data_sets_hold_small_whole_numbers(number):
+    assert per_dataset("past", ["8", "a=4"], ["a", "b"]) == {"a": 4, "b": 8}
+    with pytest.raises(InputError, match=f"^--past={number}: expected a number, or DATASET=number"):
+        per_dataset("past", [number], ["a"])

@@ -5,6 +5,7 @@ import errno
 import hashlib
 import importlib
 import json
+import tempfile
 import textwrap
 from pathlib import Path
 
@@ -392,6 +393,14 @@ def test_absurd_sizes_are_one_line(splits, tmp_path, field, value, words):
     path.write_text(json.dumps(about))
     with pytest.raises(InputError, match=words):
         haemsa_datasets.load("tiny", tmp_path)
+
+
+def test_preparing_leaves_nothing_elsewhere(splits, tmp_path, monkeypatch):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    haemsa_datasets.prepare("tiny", None, tmp_path / "data")
+    haemsa_datasets.load("tiny", tmp_path / "data")
+    assert not [*(tmp_path / "temporary").iterdir()]
 
 
 def test_unknown_names():

@@ -80,7 +80,8 @@ def at_most(seconds: float) -> Iterator[None]:
     }
     before = {number: signal.signal(number, stop) for number, _ in timers.values()}
     for timer, (_, limit) in timers.items():
-        signal.setitimer(timer, limit)
+        # Again and again: Python ignores what is raised while it deletes an object.
+        signal.setitimer(timer, limit, limit)
     try:
         yield
     finally:

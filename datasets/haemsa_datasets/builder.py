@@ -60,7 +60,7 @@ class HaemsaBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             raise InputError(
                 f"data set {self.name!r}: its builder's card is {shown(self.card)}; make it a Card"
             )
-        return tfds.core.DatasetInfo(
+        return _Info(
             builder=self,
             description=self.card.description,
             citation=self.card.citation,
@@ -87,6 +87,11 @@ class HaemsaBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _generate_examples(self, samples: list[Sample]) -> Iterator[tuple[int, dict[str, Any]]]:
         for key, sample in enumerate(samples):
             yield key, to_record(sample, self.card.tasks)
+
+
+class _Info(tfds.core.DatasetInfo):
+    def initialize_from_bucket(self) -> None:
+        """Nothing is looked for elsewhere; TFDS leaves an empty directory behind each time."""
 
 
 def _read(builder: HaemsaBuilder) -> dict[str, list[Sample]]:

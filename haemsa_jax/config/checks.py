@@ -7,6 +7,7 @@ from typing import Any
 
 from haemsa_jax.errors import InputError
 
+WHOLE = 2**32  # below it lie all whole numbers that devices count by, seeds among them
 _NUMBERS = {int: (numbers.Integral, "a whole number"), float: (numbers.Real, "a number")}
 
 
@@ -39,6 +40,7 @@ def require_number(value: Any, kind: type, what: str) -> None:
         isinstance(value, numeric) and not isinstance(value, bool),
         f"{what}={value!r} must be {rule}",
     )
+    require(kind is float or abs(value) < WHOLE, f"{what}={value} must lie below {WHOLE}")
 
 
 def require_known(names: Iterable[str], known: Collection[str], what: str) -> None:

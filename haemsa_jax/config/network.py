@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from haemsa_jax.config.checks import (
+    WHOLE,
     require,
     require_each,
     require_known,
@@ -76,9 +77,9 @@ class NetworkConfig:
             for number in (past, future):
                 require_number(number, int, f"network: context of {dataset!r}")
             require(
-                dataset in self.widths and past >= 0 and future >= 0,
+                dataset in self.widths and 0 <= min(past, future) <= past + future < WHOLE // 2,
                 f"network: context {past}+{future} of {dataset!r}: neither number may be negative "
-                f"and the data set must be one of {', '.join(self.widths)}",
+                f"or huge, and the data set must be one of {', '.join(self.widths)}",
             )
         for dataset, widths in self.widths.items():
             require(

@@ -4,11 +4,16 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from haemsa_jax.config.checks import require, require_each, require_number, require_numbers
+from haemsa_jax.config.checks import (
+    WHOLE,
+    require,
+    require_each,
+    require_number,
+    require_numbers,
+)
 from haemsa_jax.config.frozen import frozen
 from haemsa_jax.config.network import NetworkConfig
 
-SEEDS = 2**32
 TASK_WEIGHTINGS = ("fixed", "uncertainty")
 # What is off at 0, and a gene of searches where it is on: losses for rare classes, utterances and
 # frames hidden one by one, losses on what modalities share, teaching of partial views, balance
@@ -162,9 +167,9 @@ class TrainConfig:
         require_each(self, "training", not_negative, lambda x: x >= 0, "must not be negative")
         require_each(self, "training", shares, lambda x: 0 <= x < 1, "must lie in [0, 1)")
         require(
-            self.seed + self.seeds <= SEEDS,
+            self.seed + self.seeds <= WHOLE,
             f"training: seed={self.seed} with seeds={self.seeds}: the last seed must lie below "
-            f"{SEEDS}, since keys are made of 32 bits",
+            f"{WHOLE}, since keys are made of 32 bits",
         )
         require(
             self.folds != 1,
