@@ -57,7 +57,7 @@ def test_names_are_strings_or_whole_numbers():
         assert "sample 1: id is" in failure(values.identifiers, ["a", odd], "a.pkl", "id")
 
 
-@pytest.mark.parametrize("given", [None, "abc", 3, np.array("abc"), {"a": 1}])
+@pytest.mark.parametrize("given", [None, "abc", 3, np.array("abc"), {"a": 1}, {"a", "b"}])
 def test_no_list_of_values(given):
     assert "words is" in failure(values.sequence, given, "a.pkl", "words")
 

@@ -107,16 +107,16 @@ def printable(words: str) -> tuple[str, int]:
 def sequence(
     values: Any, where: str, field: str, count: int | None = None, *, of: str = "sample"
 ) -> list[Any]:
-    """The values of a list, tuple, set or array [N, ...], one for each of what `of` names.
+    """The values of a list, tuple or array [N, ...], one for each of what `of` names.
 
     Those of an array [N, 1] are single values.
 
     Raises:
-      InputError: it is something else, or has not `count` values.
+      InputError: it is something else, as a set, which has no order, or has not `count` values.
     """
     if isinstance(values, np.ndarray) and values.ndim:
         values = list(values[:, 0] if values.shape[1:] == (1,) else values)
-    elif not isinstance(values, list | tuple | set | frozenset):
+    elif not isinstance(values, list | tuple):
         wanted = "values" if count is None else f"{count} values"
         raise InputError(
             f"{where}: {field} is {shown(values)}; expected a list of {wanted}, one a {of}"

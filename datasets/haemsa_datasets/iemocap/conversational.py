@@ -54,7 +54,7 @@ def read_conversational(raw_dir: Path, widths: Mapping[str, int]) -> dict[str, l
         for name, part in zip(PARTS, content, strict=False)
     }
     train, test = (
-        sorted(values.identifiers(content[place], str(path), f"{name} ids", of="dialogue"))
+        sorted(values.identifiers(_listed(content[place]), str(path), f"{name} ids", of="dialogue"))
         for place, name in ((7, "train"), (8, "test"))
     )
     held = train[::_VALIDATION]
@@ -63,6 +63,10 @@ def read_conversational(raw_dir: Path, widths: Mapping[str, int]) -> dict[str, l
         split: [s for video in videos for s in _dialogue(path, dialogues, video, widths)]
         for split, videos in splits.items()
     }
+
+
+def _listed(ids: Any) -> Any:
+    return list(ids) if isinstance(ids, set | frozenset) else ids
 
 
 def _dialogue(
