@@ -180,6 +180,7 @@ def run_directory(*reads: str | Path) -> Path:
 def command() -> list[str]:
     """The words of the command that runs."""
     name = Path(sys.argv[0])
+    name = name.parent.with_suffix(".py") if name.stem == "__main__" else name
     module = f"{name.parent.name}.{name.stem}"
     return [*(["python", "-m", module] if name.suffix == ".py" else [name.name]), *sys.argv[1:]]
 

@@ -38,6 +38,7 @@ def save(
     rows: record.Rows,
     runs: Iterable[Path],
     predictions: Mapping[str, np.ndarray] | None = None,
+    before: Iterable[str] = (),
 ) -> None:
     """Records, where `--record` asks for it.
 
@@ -45,6 +46,7 @@ def save(
       data: names of data sets.
       split, selected, rows, predictions: as `make_record` takes them.
       runs: directories whose commands led here, before this one.
+      before: other commands that did.
     """
     if flags.FLAGS.record is None:
         return
@@ -54,7 +56,7 @@ def save(
         split=split,
         selected=selected,
         rows=rows,
-        commands=[*record.commands_of(runs), shlex.join(cli.command())],
+        commands=[*dict.fromkeys([*before, *record.commands_of(runs), shlex.join(cli.command())])],
         seconds=time.monotonic() - BEGAN,
         predictions=predictions,
     )

@@ -136,6 +136,11 @@ def test_a_command_shows_its_own_help(launch, environment):
     assert command.stdout.count("\n  --") == module.count("\n  --")
 
 
+def test_a_package_is_named_as_it_was_started(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/repo/benchmarks/faults/__main__.py", "--seed=1"])
+    assert cli.command() == ["python", "-m", "benchmarks.faults", "--seed=1"]
+
+
 def test_commands_of_any_bytes_are_noted_once(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["/repo/launch/train.py", os.fsdecode(b"--init_from=caf\xe9")])
     cli.note_command(tmp_path)

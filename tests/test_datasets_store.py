@@ -5,6 +5,7 @@ import errno
 import hashlib
 import importlib
 import json
+import os
 import tempfile
 import textwrap
 from pathlib import Path
@@ -353,7 +354,7 @@ def test_what_was_prepared_stays_where_the_new_cannot_take_its_place(splits, tmp
     assert [path.name for path in (tmp_path / "tiny").iterdir()] == ["1.2.0"]
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "garbage", "gone", "of another"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "garbage", "gone", "of another", "a FIFO"])
 @pytest.mark.parametrize(
     "file", ["features.json", "metadata.json", "dataset_info.json", "tiny-train.array_record*"]
 )
@@ -362,6 +363,9 @@ def test_a_damaged_file_is_named_and_how_to_make_it_again(splits, tmp_path, file
     (path,) = tmp_path.glob(f"tiny/1.2.0/{file}")
     if damage == "gone":
         path.unlink()
+    elif damage == "a FIFO":
+        path.unlink()
+        os.mkfifo(path)
     elif damage == "of another":
         other = path.with_name(path.name.replace("train", "test"))
         path.write_bytes(other.read_bytes() if "record" in file else b"{}")

@@ -165,6 +165,8 @@ def test_what_cannot_be_exported_is_told(trained, tmp_path):
         export(trained, tmp_path, tokens={"smell": 9})
     with pytest.raises(InputError, match="platforms: 'abacus' is unknown; choose from cpu"):
         export(trained, tmp_path, platforms=["abacus"])
+    with pytest.raises(InputError, match="platforms: '' is unknown"):
+        export(trained, tmp_path, platforms=[])
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"cannot write .*under: Not a directory; name another"):
         export(trained, tmp_path / "file" / "under", platforms=["cpu"], networks=1)

@@ -3,11 +3,23 @@
 import numpy as np
 import pytest
 
-from benchmarks.faults import checkpoints, inputs, readers, smallest
+from benchmarks.faults import checkpoints, inputs, judging, readers, smallest
 from haemsa_jax.inference import Predictor
+from haemsa_jax.reporting import tables
 
 # A table, an archive, pickles, HDF5 and a packed folder.
 NAMES = "iemocap/utterances", "cmu_mosi/misa", "cmu_mosi/contextual", "hazumi"
+
+
+def test_a_campaign_becomes_a_table():
+    one = {**judging.Tally("raw files", tried=2000, refused=2000).to_json(), "seed": 0}
+    skipped = {**judging.Tally("full disk", skipped="no root").to_json(), "seed": 0}
+    rows = judging.as_results([{**one, "tried": 1}, one, {**one, "seed": 1, "lost": 3}, skipped])
+    assert rows["faults"].keys() == {"raw files"}
+    columns = [("faults", name) for name in ("tried", "done", "lost")]
+    table = tables.of_columns(columns, {"files": {"faults": rows["faults"]["raw files"]}})
+    assert [*table.header] == ["", "tried", "done", "lost"] and not table.best
+    assert table.rows == [["files", "4000", "0", "3"]]
 
 
 @pytest.fixture(scope="module")

@@ -201,5 +201,6 @@ def test_experiments(tmp_path, monkeypatch):
 def test_the_list_names_launchers_that_are_there():
     for experiment in experiments.read(EXPERIMENTS).values():
         for command in experiment.commands:
-            path = ROOT / f"{command.split()[0].replace('.', '/')}.py"
-            assert path.is_file(), f"{experiment.name}: {command}"
+            path = ROOT / command.split()[0].replace(".", "/")
+            files = path.with_suffix(".py"), path / "__main__.py"
+            assert any(file.is_file() for file in files), f"{experiment.name}: {command}"

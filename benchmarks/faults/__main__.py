@@ -14,6 +14,8 @@ Only the parts that --counts names are run:
   disks        a small disk that is full at a random moment; needs root, to mount it.
   threads      seconds for which 64 threads share one predictor.
 
+--record adds up what stands in --out of this commit, so that parts may run one after the other.
+
 A part that ends in another way than the same result or one line is a fault; the status is 1 where
 there are some. Printed and written to --out, a row a part: tried, refused, done, tracebacks, hangs,
 lost, and examples.
@@ -22,6 +24,7 @@ lost, and examples.
 import contextlib
 import json
 import resource
+import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -31,9 +34,11 @@ import numpy as np
 from absl import app, flags, logging
 
 from benchmarks.faults import checkpoints, inputs, readers, smallest, threads
-from benchmarks.faults.judging import Tally
+from benchmarks.faults.judging import COUNTED, Tally, as_results
 from benchmarks.faults.processes import Campaign
 from haemsa_jax.inference import Predictor
+from haemsa_jax.results import environment
+from launch import cli, recording
 
 PARTS = "files", "checkpoints", "kills", "meetings", "disks", "threads"
 KILLED = "train", "evolve", "evolve, two devices", "ablate", "predict"
@@ -50,11 +55,17 @@ _WORK = flags.DEFINE_string(
     "work", None, "Directory for all files; kept, so that its small runs serve again."
 )
 _OUT = flags.DEFINE_string("out", None, "JSON lines, to which rows are appended.")
+recording.define_flags()
 
 
 def main(argv: list[str]) -> None:
     del argv
-    counts = _counts()
+    counts, about = _counts(), {"seed": _SEED.value, "command": shlex.join(cli.command())}
+    recording.check()
+    if flags.FLAGS.record is not None:
+        if not _OUT.value:
+            raise app.UsageError("--record adds up what stands in --out; give that as well")
+        about["commit"] = environment.commit()
     logging.set_verbosity(logging.FATAL)  # as launchers do: Orbax tells of every file
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, resource.RLIM_INFINITY))
     tallies = []
@@ -67,8 +78,19 @@ def main(argv: list[str]) -> None:
             _show(tally)
             if _OUT.value:
                 with open(_OUT.value, "a", encoding="utf-8") as file:
-                    row = {"seed": _SEED.value, **tally.to_json()}
+                    row = {**about, **tally.to_json()}
                     file.write(json.dumps(row) + "\n")
+    if flags.FLAGS.record is not None:
+        with open(_OUT.value, encoding="utf-8") as file:
+            rows = [row for row in map(json.loads, file) if row.get("commit") == about["commit"]]
+        recording.save(
+            data=["faults"],
+            split="none",
+            selected="nothing",
+            rows=as_results(rows),
+            runs=[],
+            before=[row["command"] for row in rows],
+        )
     sys.exit(int(any(tally.faults for tally in tallies)))
 
 
@@ -119,8 +141,7 @@ def _show(tally: Tally) -> None:
     if tally.skipped:
         print(f"{tally.part:28} skipped: {tally.skipped}", flush=True)
         return
-    names = "tried", "refused", "done", "tracebacks", "hangs", "lost"
-    cells = "".join(f"{name:>12} {getattr(tally, name):>5}" for name in names)
+    cells = "".join(f"{name:>12} {getattr(tally, name):>5}" for name in COUNTED)
     print(f"{tally.part:28}{cells}", flush=True)
     for example in tally.examples:
         print(f"    {example}", flush=True)

@@ -14,6 +14,7 @@ from haemsa_jax.errors import InputError
 
 LIMIT = 10.0  # seconds of the processor that one input may take
 WAITS = 20.0  # times as long on the clock: others may use the machine, too
+COUNTED = "tried", "refused", "done", "tracebacks", "hangs", "lost"
 EXAMPLES = 8  # of faults that are kept of a part
 
 
@@ -62,6 +63,20 @@ class Tally:
     def to_json(self) -> dict:
         """One row of the record."""
         return asdict(self)
+
+
+def as_results(rows: list[dict]) -> dict[str, dict[str, dict[str, list[int]]]]:
+    """Rows of `to_json` with their `seed` as a record has them: counts of each part over all seeds.
+
+    A part that did not run is left out; of one that was run again the last counts.
+    """
+    last = {(row["part"], row["seed"]): row for row in rows if not row["skipped"]}
+    parts: dict[str, dict[str, list[int]]] = {}
+    for (part, _), row in last.items():
+        of = parts.setdefault(part, {name: [0] for name in COUNTED})
+        for name in COUNTED:
+            of[name][0] += row[name]
+    return {"faults": parts}
 
 
 @contextlib.contextmanager

@@ -118,6 +118,13 @@ def table(rng: Rng, data: bytes) -> bytes:
     return "\n".join(map(",".join, rows)).encode(errors="surrogatepass")
 
 
+def lines(rng: Rng, data: bytes) -> bytes:
+    """A word of a text file."""
+    words = data.decode().split(" ")
+    words[int(rng.integers(len(words)))] = _pick(rng, CELLS)
+    return " ".join(words).encode(errors="surrogatepass")
+
+
 # --- trees of values -----------------------------------------------------------------------------
 
 
@@ -260,6 +267,7 @@ def damage(rng: Rng, folder: Path, marker: Path) -> str:
         return f"{name} replaced by {other.name}"
     known = {
         ".csv": table,
+        ".txt": lines,
         ".json": json_tree,
         ".jsonl": json_lines,
         ".npz": archive,

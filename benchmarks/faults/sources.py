@@ -42,6 +42,12 @@ def times(raw: Path) -> None:
     _csv(raw / "label.csv", [["video_id", "clip_id", "text", "label", "mode"], *rows])
 
 
+def sims(raw: Path) -> None:
+    """`label.csv` as of CH-SIMS."""
+    rows = [[f"{key}_{clip}", "\u597d", "good", clip / 4, key] for key in KEYS for clip in (1, 2)]
+    _csv(raw / "label.csv", [["id", "text", "english", "label", "mode"], *rows])
+
+
 def meld(raw: Path) -> None:
     """MELD's three tables."""
     names = "Utterance", "Speaker", "Emotion", "Sentiment", "Dialogue_ID", "Utterance_ID"
@@ -144,6 +150,22 @@ def utterances(raw: Path) -> None:
     np.savez(raw / "whisper_base.npz", ids=ids, x=_numbers(len(ids), 1024).astype(np.float16))
 
 
+def release(raw: Path) -> None:
+    """IEMOCAP's official tree: a dialogue for each split."""
+    for name in ("Ses01F_impro01", "Ses01M_impro01", "Ses05F_impro01"):
+        places = [
+            raw / f"Session{name[4]}" / "dialog" / of / f"{name}.txt"
+            for of in ("EmoEvaluation", "transcriptions")
+        ]
+        lines = (
+            "[%f]\n[6.2 - 8.5]\t{0}_F000\tneu\t[2.5, 2.5, 2.5]\n",
+            "{0}_F000 [006.2-008.5]: Yes.\n",
+        )
+        for path, line in zip(places, lines, strict=True):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(line.format(name))
+
+
 def conversations(audio: int, vision: int) -> Callable[[Path], None]:
     """IEMOCAP's pickle of the conversational line."""
     names = [f"Ses0{k}" for k in range(5)]
@@ -180,7 +202,9 @@ SOURCES: dict[str, Callable[[Path], None]] = {
     "cmu_mosei/mmsa_aligned_emotions": mmsa("aligned", 74, 35),
     "cmu_mosei/mmsa_unaligned": mmsa("unaligned", 74, 35),
     "cmu_mosei/mmsa_unaligned_emotions": mmsa("unaligned", 74, 35),
+    "ch_sims/standard_english": sims,
     "hazumi": hazumi,
+    "iemocap/release": release,
     "iemocap/utterances": utterances,
     "iemocap/mmgcn": conversations(1582, 342),
     "iemocap/dialoguernn": conversations(100, 512),

@@ -70,7 +70,11 @@ def load(name: str, data_dir: str | Path, splits: Iterable[str] = SPLITS) -> Dat
     for split in splits:
         _chosen(name, builder.info.splits, [split])
         count = builder.info.splits[split].num_examples
-        with _made_again(name, data_dir, _records(name, path, split)):
+        pattern = f"{name.partition('/')[0]}-{split}.array_record*"
+        files = list(path.glob(pattern))  # several of large data sets only
+        with _made_again(name, data_dir, files[0] if len(files) == 1 else path / pattern):
+            for file in files:  # ArrayRecord would wait for a FIFO, and hear no signal
+                regular(file)
             records = list(builder.as_data_source(split))
             if len(records) != count:
                 raise ValueError(f"{len(records)} records of {count}")
@@ -98,13 +102,6 @@ def _open(name: str, data_dir: str | Path) -> tfds.core.DatasetBuilder:
                 raise ValueError("it holds no JSON object")
     with quiet_tfds(), _made_again(name, data_dir, path / " or ".join(DESCRIPTION)):
         return tfds.builder_from_directory(str(path))
-
-
-def _records(name: str, path: Path, split: str) -> Path:
-    """The file of a split; of several, which only large data sets have, their pattern."""
-    pattern = f"{name.partition('/')[0]}-{split}.array_record*"
-    files = list(path.glob(pattern))
-    return files[0] if len(files) == 1 else path / pattern
 
 
 def _command(name: str, data_dir: str | Path) -> str:

@@ -59,7 +59,7 @@ def export(
     Raises:
       InputError: something that was asked for is not there.
     """
-    for name in platforms:
+    for name in platforms or [""]:
         if name not in KNOWN:
             raise InputError(f"platforms: {name!r} is unknown; choose from {', '.join(KNOWN)}")
     network, directory = trained.experiment.network, Path(directory)

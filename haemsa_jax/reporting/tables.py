@@ -58,7 +58,7 @@ def model_label(model: str) -> str:
 
 def heading(metric: str) -> str:
     """Name, unit and better direction of a metric, such as `Acc-7 % ↑`."""
-    return f"{metric_of(metric).display}{unit(metric)} {arrow(metric)}"
+    return f"{metric_of(metric).display}{unit(metric)} {arrow(metric)}".strip()
 
 
 def unit(metric: str) -> str:
@@ -74,11 +74,14 @@ def scale(metric: str) -> float:
 
 def decimals(metric: str) -> int:
     """How many are printed."""
-    return 1 if metric_of(metric).unit == PER_CENT else 3
+    of = metric_of(metric)
+    return 0 if of.counts else 1 if of.unit == PER_CENT else 3
 
 
 def arrow(metric: str) -> str:
-    """The direction that is better."""
+    """The direction that is better; empty where there is none."""
+    if metric_of(metric).counts:
+        return ""
     return "↑" if metric_of(metric).higher_is_better else "↓"
 
 
@@ -197,7 +200,10 @@ def of_columns(
         for task, metric in columns
     }
     return Table(
-        header=["", *(f"{task.partition(':')[2]} {heading(metric)}" for task, metric in columns)],
+        header=[
+            "",
+            *(f"{task.partition(':')[2]} {heading(metric)}".strip() for task, metric in columns),
+        ],
         rows=[
             [name, *(cell(metric, of.get(task, {}).get(metric, ())) for task, metric in columns)]
             for name, of in rows.items()
@@ -223,7 +229,8 @@ def _row_name(name: str, row) -> str:
 
 def _best(metric: str, rows) -> set[str]:
     """Rows whose mean, as printed, is the best; none where there is nothing to compare."""
-    if metric == BY_CLASS:  # rows are classes, none of which is better than another
+    # Rows may be classes, none of which is better than another.
+    if metric == BY_CLASS or metric_of(metric).counts:
         return set()
     sign = 1 if metric_of(metric).higher_is_better else -1
     competing = {name: row for name, row in rows.items() if name != BEST_POSSIBLE}

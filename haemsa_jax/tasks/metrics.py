@@ -179,6 +179,7 @@ class Metric:
       unit: `%` of a fraction, which is shown times 100; else as it stands behind a value.
       higher_is_better: whether it is; a metric that falls is scored against `TaskKind.reference`.
       kinds: names of kinds that it fits besides those that list it themselves.
+      counts: whether it is a whole number of which neither more nor less is better.
     """
 
     name: str
@@ -187,6 +188,7 @@ class Metric:
     unit: str = PER_CENT
     higher_is_better: bool = True
     kinds: tuple[str, ...] = ()
+    counts: bool = False
 
 
 METRICS: dict[str, Metric] = {}
@@ -233,6 +235,11 @@ for _metric in (
     # Of searches: `TaskKind.score`, mean over tasks, and the share of the supernet that is active.
     Metric("score", None, "score", unit=""),
     Metric("share", None, "active share", unit="", higher_is_better=False),
+    # Of benchmarks.faults: what becomes of inputs.
+    *(
+        Metric(name, None, name, unit="", counts=True)
+        for name in ("tried", "refused", "done", "tracebacks", "hangs", "lost")
+    ),
 ):
     register_metric(_metric)
 
