@@ -20,6 +20,11 @@ def _stop_importing(number: int, frame) -> None:
     os._exit(status)
 
 
+# A stream that was closed leads nowhere: else a file would get its number, and all that is said.
+for _stream, _mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+    if getattr(sys, _stream) is None:
+        setattr(sys, _stream, open(os.devnull, _mode))  # noqa: SIM115
+
 # Imports take seconds, in which there is nothing to clear away. As a program, not as a library.
 _NAME = os.path.basename(sys.argv[0]) if sys.argv else ""
 if _NAME == "-m" or _NAME.startswith("haemsa-"):

@@ -143,7 +143,9 @@ def check_texts() -> None:
     Raises:
       InputError: a flag has such a value.
     """
-    if not _is_utf8(os.getcwd()):
+    with naming(Path()):
+        here = os.getcwd()
+    if not _is_utf8(here):
         raise InputError(f"the name of {os.getcwdb()!r} is not UTF-8; start in another directory")
     for name in flags.FLAGS:
         value = flags.FLAGS[name].value
@@ -152,7 +154,8 @@ def check_texts() -> None:
                 continue
             if "\0" in text or not _is_utf8(text):
                 raise InputError(
-                    f"--{name}={os.fsencode(text)!r} is not UTF-8; rename what it names"
+                    f"--{name}={os.fsencode(text)!r} is not UTF-8; rename what it names, or set "
+                    "PYTHONUTF8=1 where that is all that is wrong"
                 )
             if text.startswith("~"):
                 home = text.partition("/")[0]

@@ -169,6 +169,19 @@ def test_flags_that_name_no_place(monkeypatch, value, words):
     program.check_texts()
 
 
+def test_a_stream_that_is_closed_ends_no_program(environment, tmp_path):
+    (tmp_path / "quiet.py").write_text(
+        "import os, sys\nfrom launch import program\n\ndef main():\n"
+        "    sys.stderr.write('said to nobody')\n    print(sys.stderr.fileno(), flush=True)\n\n"
+        "program.run(main)\n"
+    )
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$0" "$1" 2>&-', environment["PYTHON"], tmp_path / "quiet.py"],
+        cwd=ROOT, text=True, check=False, env=environment, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "2\n")
+
+
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
 def test_what_a_terminal_cannot_show_ends_no_program(environment, tmp_path, encoding):
     (tmp_path / "arrow.py").write_text(
