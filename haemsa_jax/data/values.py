@@ -234,7 +234,7 @@ def _rectangular(values: Any, where: str, field: str, depth: int, of: str = "sam
 
 
 def array_of_numbers(value: Any, where: str, field: str) -> np.ndarray:
-    """The numbers of one sample, of any shape.
+    """The numbers of one sample, `float[T, D]` or `float[D]`.
 
     Raises:
       InputError: it holds something else.
@@ -288,7 +288,7 @@ def class_number(value: Any, where: str, field: str, count: int) -> int:
 
 
 def mask(values: Any, where: str, field: str) -> np.ndarray:
-    """bool of the same shape; True, or 1, is what is there.
+    """Which tokens are there, `bool[...]` of the shape of the values; True, or 1, says so.
 
     Raises:
       InputError: other values than 0 and 1, of which nobody knows what they mean.

@@ -148,6 +148,6 @@ def train_config(network: NetworkConfig, config: TrainConfig, values: Mapping) -
 
 
 def describe(network: NetworkConfig, config: TrainConfig, genome: Array | np.ndarray) -> str:
-    """What a genome says for people, a line a gene; in brackets what no task can reach."""
+    """What `genome` float[G] says, a line a gene; in brackets what no task can reach."""
     structure = jax.jit(lambda genome: decode(network, genome, config)[0])(genome)
     return gene_table(network, config).describe(genome, idle(network, structure))

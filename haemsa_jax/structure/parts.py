@@ -144,7 +144,7 @@ def _declared(network: NetworkConfig) -> Declaration:
 
 
 def default_structure(network: NetworkConfig) -> dict[str, Array]:
-    """Everything open: every label of every mask, the last of every choice."""
+    """Everything open: every label of a mask float[labels], the last of a choice int[]."""
     return {gene.name: gene.whole for gene in declare(network).genes}
 
 

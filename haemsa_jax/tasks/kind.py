@@ -158,7 +158,7 @@ class TaskKind(abc.ABC):
           logits: float[..., C] of NumPy or JAX; the result is of the same library and type.
 
         Returns:
-          float[..., *prediction_shape], such as label units or probabilities.
+          Predictions as `float[..., *prediction_shape]`, such as label units or probabilities.
         """
 
     @abc.abstractmethod
