@@ -41,9 +41,10 @@ def skip_field(app, what, name, member, skip, options):
 
 
 def short_signature(app, what, name, member, options, signature, returns):
-    """Readable as Python: without defaults that are factories, and what Linen adds to modules."""
+    """What Sphinx reads as Python: no reprs of defaults, and nothing that Linen adds to modules."""
     signature = re.sub(r"(, )?parent: \S*Module .*\)", ")", signature or "")
-    return signature.replace("<factory>", "...") or None, returns
+    signature = re.sub(r"<class '([\w.]+)'>", r"\1", signature.replace("<factory>", "..."))
+    return signature or None, returns
 
 
 def setup(app):

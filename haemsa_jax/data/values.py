@@ -80,7 +80,7 @@ def whole_number(value: str) -> bool:
 
 
 def decimal(value: str, where: str, field: str) -> float:
-    """The number that a text is; Python's underscores between digits are none.
+    """The number that a text spells; underscores between digits, as in Python, are refused.
 
     Raises:
       InputError: it is none.
@@ -129,7 +129,7 @@ def sequence(
 def texts(
     values: Any, where: str, field: str, count: int | None = None, *, of: str = "sample"
 ) -> list[str]:
-    """As `sequence`, of `text`."""
+    """Like `sequence`, with every value checked by `text`."""
     listed = enumerate(sequence(values, where, field, count, of=of))
     return [text(value, f"{where}, {of} {row}", field) for row, value in listed]
 
@@ -137,7 +137,7 @@ def texts(
 def identifiers(
     values: Any, where: str, field: str, count: int | None = None, *, of: str = "sample"
 ) -> list[str]:
-    """As `sequence`, of `identifier`."""
+    """Like `sequence`, with every value checked by `identifier`."""
     listed = enumerate(sequence(values, where, field, count, of=of))
     return [identifier(value, f"{where}, {of} {row}", field) for row, value in listed]
 

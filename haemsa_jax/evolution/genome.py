@@ -53,7 +53,7 @@ assert tuple(OPTIONAL) == OPTIONS
 
 
 def gene_table(network: NetworkConfig, config: TrainConfig = DEFAULT) -> Table:
-    """The genes of all that the supernet leaves open, its structure first, and of its training.
+    """All genes of a network: those of its structure, then those of its training.
 
     Args:
       network: the supernet.

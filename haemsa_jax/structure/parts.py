@@ -110,7 +110,7 @@ class Declaration:
         )
 
     def checked(self) -> "Declaration":
-        """Itself.
+        """The declaration itself, if it is valid.
 
         Raises:
           InputError: two parts share a name, or one reads what does not stand before it.
