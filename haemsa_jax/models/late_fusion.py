@@ -28,7 +28,7 @@ from haemsa_jax.structure.parts import Declaration, Part, Structure
 
 @dataclass(frozen=True)
 class LateFusionConfig(NetworkConfig):
-    """Its sizes, beside those of every model.
+    """Sizes of a late-fusion network, besides those of every model.
 
     Attributes:
       layers: hidden layers of each modality's perceptron, at most.

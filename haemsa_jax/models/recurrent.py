@@ -32,7 +32,7 @@ DIRECTIONS = ("forward", "backward")
 
 @dataclass(frozen=True)
 class RecurrentConfig(NetworkConfig):
-    """Its size is `width`, that of the state in each direction."""
+    """Sizes of a recurrent network; `width` is that of the state in each direction."""
 
     model: ClassVar[str] = "recurrent"
 
