@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from benchmarks.faults import checkpoints, inputs, judging, readers, smallest
+import haemsa_datasets
+from benchmarks.faults import checkpoints, inputs, judging, programs, readers, smallest
 from haemsa_jax.inference import Predictor
 from haemsa_jax.reporting import tables
 
@@ -42,6 +43,17 @@ def run(trained, data, tmp_path_factory):
 def check(*tallies):
     for tally in tallies:
         assert tally.tried and tally.refused and not tally.faults, tally
+
+
+def test_two_preparations_are_the_same_result(launch, tmp_path):
+    """Also in two processes, whose records have their fields in another order."""
+    programs.prepare(tmp_path)
+    one, two = tmp_path / "one", tmp_path / "two"
+    haemsa_datasets.prepare(programs.DATA, tmp_path / "words", one)
+    program = programs.programs(tmp_path)["prepare_data"]
+    assert launch("prepare_data", *program.flags, f"--data_dir={two}").returncode == 0
+    assert program.result(one) == program.result(two)
+    assert len(program.result(one)["words"]["train"]) == 60
 
 
 def test_raw_and_prepared_files(tmp_path):

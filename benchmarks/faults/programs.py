@@ -13,13 +13,16 @@ from typing import Any
 import jax
 import numpy as np
 
+import haemsa_datasets
 from benchmarks.faults.smallest import ENCODER
+from haemsa_jax.data.fingerprint import fingerprint
 from haemsa_jax.training.persistence import log
 from haemsa_jax.training.persistence.trained import load_trained
 
 ROOT = Path(__file__).parents[2]
+DATA = "cmu_mosi/standard"
 NETWORK = (
-    "--tasks=cmu_mosi/standard", f"--text={ENCODER}", "--model=late_fusion", "--max_tokens=8",
+    f"--tasks={DATA}", f"--text={ENCODER}", "--model=late_fusion", "--max_tokens=8",
     "--width=4", "--layers=1", "--batch_size=10", "--learning_rate=0.01",
 )  # fmt: skip
 
@@ -126,11 +129,10 @@ def _searched(place: Path) -> dict[str, Any]:
 
 
 def _prepared(place: Path) -> dict[str, Any]:
-    return {
-        path.name: path.read_bytes()
-        for path in place.rglob("*")
-        if path.is_file() and "array_record" in path.name
-    }
+    """What is loaded: each preparation writes the fields of a record in another order."""
+    splits = haemsa_datasets.load(DATA, place).splits
+    words = {name: split.words for name, split in splits.items()}
+    return {"words": words, "arrays": fingerprint(splits)}
 
 
 def programs(work: Path) -> dict[str, Program]:
@@ -145,7 +147,7 @@ def programs(work: Path) -> dict[str, Program]:
     return {
         "prepare_data": Program(
             "prepare_data",
-            ("--dataset=cmu_mosi/standard", f"--raw_dir={work / 'words'}"),
+            (f"--dataset={DATA}", f"--raw_dir={work / 'words'}"),
             "--data_dir",
             _prepared,
         ),
