@@ -217,7 +217,7 @@ def define_run_flags() -> None:
     flags.DEFINE_string("run_dir", None, "Directory of the run.", required=True)
     flags.DEFINE_bool("overwrite", False, "Delete what RUN_DIR holds.")
     flags.DEFINE_integer(
-        "devices", 0, "Local devices to use; 0 for all. A CPU is split into as many as that."
+        "devices", 0, "Local devices to use, 0 for all; a CPU is split into so many."
     )
 
 
@@ -233,7 +233,7 @@ def define_trained_flags() -> None:
     """Which networks of a run are used, and on what."""
     flags.DEFINE_string("run_dir", None, "Directory of a trained run.", required=True)
     flags.DEFINE_string(
-        "dataset", None, "As which data set samples are read, of a network trained on several."
+        "dataset", None, "Data set as whose samples are read, of a network trained on several."
     )
     flags.DEFINE_integer(
         "networks",
@@ -273,8 +273,8 @@ def define_resident_flag() -> None:
     flags.DEFINE_integer(
         "resident_mib",
         streaming.RESIDENT >> 20,
-        "Splits of more MiB of features are streamed from the host's memory; two pieces at a time "
-        "take no more than that.",
+        "MiB of features from which on a split stays in the host's memory and is streamed in "
+        "pieces, with the same results.",
     )
 
 

@@ -26,6 +26,7 @@ from haemsa_jax.writing import naming
 
 from . import SIGNALS, stopped_by
 from .processes import join_processes
+from .usage import define_help
 
 # Models, parts and kinds of tasks from outside, registered before flags are defined.
 for _plugin in filter(None, os.environ.get(PLUGINS, "").split(",")):
@@ -56,6 +57,7 @@ def run(main: Callable[[], None]) -> None:
     line and the shell's status of a process that the signal ended.
     """
     _own_flags(sys.modules[main.__module__])
+    define_help()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # No result is lost because a terminal cannot show its arrow.

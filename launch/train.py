@@ -57,12 +57,12 @@ _INIT_FROM = flags.DEFINE_string(
     "Run directory of a trained network, also on other tasks, from whose weights this one starts.",
 )
 _GRADIENTS = flags.DEFINE_bool(
-    "gradients", False, "At every validation also log whether the tasks' gradients agree."
+    "gradients", False, "Log the cosine of the tasks' gradients at every validation."
 )
 _MODALITIES = flags.DEFINE_string(
     "modalities",
     None,
-    "Those that tasks may read, joined by +, such as text+audio; all by default.",
+    "Modalities that tasks may read, joined by +, such as text+audio; all by default.",
 )
 _TASK_WEIGHTS = flags.DEFINE_list("task_weights", [], "TASK=weight, a comma list; others weigh 1.")
 tasks.define_flags()
