@@ -174,6 +174,7 @@ def _show(
     if beside:
         genes, objectives = problem.table.names, problem.objectives
         outcome.save_history(directory / "random.npz", beside.history, genes, objectives)
+        outcome.note_random(directory, beside.fitness)
     cli.note_command(directory)
     with draft_of(directory / "report.png") as draft:
         evolution_figure(result, beside, problem, network, draft)
