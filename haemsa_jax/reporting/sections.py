@@ -25,8 +25,8 @@ from haemsa_jax.training.persistence.trained import load_experiment
 
 LARGEST = 15  # errors that are shown of each task
 ABOUT_ERRORS = (
-    "Misled by: the modality without which the prediction would have been nearest to the truth; "
-    "none, where every one helps. The error of a class is what is missing to certainty about the "
+    "Misled by: the modality whose absence from the input makes the error smallest; none, where "
+    "every modality lowers it. The error of a class is what is missing to certainty about the "
     "true one."
 )
 READ = tuple(reversed(SPLITS))  # the test split first
