@@ -44,7 +44,8 @@ class Bar:
         while not self.ended.wait(self.every):
             with self.lock:
                 if not self.bar.disable:
-                    self.bar.n = max(self.bar.n, self.foreseen())
+                    if self.foreseen() > self.bar.n:
+                        self.bar.n = self.foreseen()
                     self.bar.refresh()
 
     def foreseen(self) -> int:
