@@ -9,7 +9,7 @@ from absl import app, flags
 WIDTH, COLUMN, MOST = 100, 28, 10
 # Of these a program shows the first that it has, `MOST` at most, before all others.
 FIRST = (
-    "tasks", "genome", "run_dir", "dataset", "datasets_dir", "raw_dir", "input", "output",
+    "plan", "tasks", "genome", "run_dir", "dataset", "datasets_dir", "raw_dir", "input", "output",
     "data_dir", "split", "baselines", "ensemble", "beside", "others", "protocol", "diagnose",
     "out_dir", "ablate", "past", "text", "epochs", "seeds", "model", "init_from", "population",
     "generations", "steps_total", "patterns", "list", "group", "only", "source_dir",
@@ -17,7 +17,7 @@ FIRST = (
 SUBJECTS = {
     "Where things are": (
         "run_dir", "out_dir", "data_dir", "datasets_dir", "raw_dir", "input", "output",
-        "files_from", "source_dir", "work_dir", "experiments", "overwrite",
+        "files_from", "source_dir", "work_dir", "experiments", "plan", "overwrite",
     ),
     "What is read": (
         "dataset", "tasks", "split", "modalities", "past", "future", "tokens", "resident_mib",
