@@ -155,7 +155,8 @@ def _plan(network: NetworkConfig, problem: Problem, config: SearchConfig, device
     if config.repeats:
         finalists = config.finalists.max() + 1
         final = (
-            f", and a final of {config.schedule} in which {finalists} genomes are trained anew, "
+            f", and a final of {config.schedule} in which {finalists} "
+            f"genome{'s are' if finalists > 1 else ' is'} trained anew, "
             f"from {config.population // finalists} seeds each"
         )
     return (
