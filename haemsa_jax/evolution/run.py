@@ -26,7 +26,7 @@ from haemsa_jax.training.persistence.run_directory import (
 )
 
 SEARCH, RANDOM = "search", "random"
-TRIAL = 4  # steps that are timed before a search begins
+TRIAL = 4  # one part in so many of a generation is timed before a search begins
 
 
 def run_search(
@@ -114,7 +114,8 @@ def _save_common_start(
 def _timed(search: Search, state: SearchState, key: jax.Array, data: Any) -> tuple[float, float]:
     """Seconds of a round but for its training, and of one of its steps; compiles, and is forgotten.
 
-    The same program says both, told to train for no steps and for a few.
+    The same program says both, told to train for no steps and for a part of a generation. How many
+    is not left to the clock: all processes of a run must call it alike.
     """
 
     def seconds(steps: int) -> float:
@@ -123,8 +124,8 @@ def _timed(search: Search, state: SearchState, key: jax.Array, data: Any) -> tup
         return time.perf_counter() - began
 
     seconds(0)
-    apart = seconds(0)
-    return apart, max(0.0, seconds(TRIAL) - apart) / TRIAL
+    apart, steps = min(seconds(0), seconds(0)), max(1, search.config.steps // TRIAL)
+    return apart, max(0.0, seconds(steps) - apart) / steps
 
 
 def _row(
