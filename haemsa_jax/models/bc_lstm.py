@@ -15,6 +15,7 @@ utterance whose features are all zero counts as missing there, and its gates are
 lines (`hard_sigmoid`) by the defaults of the Keras of its time.
 """
 
+import functools
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -74,28 +75,36 @@ class BcLstm(Joining):
         ]
         for m in names:
             own, module = f"contextual/{m}", f"contextual_{m}"
-            opened, reads = (("contextual", m),), ((modality(m),),)
             parts.append(
-                Part(name=own, kind="lstm", opened=opened, reads=reads, modules=((module,),))
-            )
-            for x in directions:
-                reads = ((own,), (f"lstm/{x}",))
-                parts.append(
-                    Part(name=f"{own}/{x}", kind="cell", reads=reads, modules=((module, x),))
+                Part(
+                    name=own,
+                    kind="lstm",
+                    opened=(("contextual", m),),
+                    reads=((modality(m),),),
+                    modules=((module,),),
                 )
+            )
+            parts += [
+                Part(
+                    name=f"{own}/{x}",
+                    kind="cell",
+                    reads=((own,), (f"lstm/{x}",)),
+                    modules=((module, x),),
+                )
+                for x in directions
+            ]
         return interface(config, auxiliary=True) + Declaration(genes, tuple(parts))
 
     def join(self, inputs, structure, rates, dataset):
         """What the heads read, summaries and gates; see `Joining`."""
         config, built, width = self.config, self.config.built_modalities, self.config.width
         vectors, known = utterances(inputs, config, dataset)
-        both = {
-            "directions": config.directions,
-            "parts": tuple(f"lstm/{x}" for x in config.directions),
-        }
+        names = config.directions
+        parts = tuple(f"lstm/{x}" for x in names)
+        lstms = functools.partial(Bidirectional, width, Lstm, directions=names, parts=parts)
         for place, m in enumerate(config.contextual):
             if m in inputs.tokens:
-                lstm = Bidirectional(width, Lstm, jnp.tanh, name=f"contextual_{m}", **both)
+                lstm = lstms(activation=jnp.tanh, name=f"contextual_{m}")
                 said = lstm(vectors[m], known[m], structure["directions"])
                 said = said * inputs.presence[..., built.index(m), None, None]
                 said = Dropout()(said, rates.inner)
@@ -103,7 +112,7 @@ class BcLstm(Joining):
         rows = each(map(modality, built), width)
         together = jnp.concatenate([vectors[m] for m in built], axis=-1)
         present = jnp.stack([known[m] for m in built]).any(axis=0)
-        fused = Bidirectional(width, Lstm, nn.relu, rows, name="fused", **both)
+        fused = lstms(activation=nn.relu, rows=rows, name="fused")
         past, _ = config.context_of(dataset)
         joined = fused(together, present, structure["directions"])[..., past, :]
         alone = jnp.stack([vectors[m][..., past, :] for m in built], axis=-2)

@@ -17,7 +17,6 @@ from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Float
 
 from haemsa_jax.config.checks import require_each
@@ -133,7 +132,7 @@ class Lmf(Joining):
         config, built = self.config, self.config.built_modalities
         z = subnets(inputs, config, config.width, rates.inner)
         numbers = jnp.asarray([float(rank) for rank in config.ranks])
-        ranks = 1.0 * (np.arange(int(config.ranks[-1])) < numbers[structure["rank"]])
+        ranks = 1.0 * (jnp.arange(int(config.ranks[-1])) < numbers[structure["rank"]])
         allowed = 1.0 * inputs.presence[..., places(config.factors, built)]
         if config.factors:
             allowed = allowed * structure["factors"]

@@ -53,12 +53,12 @@ class Joining(nn.Module):
         longest: Mapping[str, Int[Array, ""]] | None = None,
     ) -> Outputs:
         """Run one data set's samples, with any leading axes."""
-        structure = jax.tree.map(jnp.asarray, dict(structure))
+        chosen = jax.tree.map(jnp.asarray, dict(structure))
         reader, readout = Inputs(self.config, name="inputs"), Readout(self.config, name="readout")
         nn.share_scope(self, reader)
         nn.share_scope(self, readout)
-        inputs = reader(sample, structure, rates, dataset, longest)
-        joined, summaries, gates = self.join(inputs, structure, rates, dataset)
+        inputs = reader(sample, chosen, rates, dataset, longest)
+        joined, summaries, gates = self.join(inputs, chosen, rates, dataset)
         joined = Dropout()(joined, rates.inner)
         representations = {"summaries": summaries}
         return readout(joined, representations, inputs.presence, gates, rates.inner, dataset)

@@ -72,7 +72,7 @@ class Tensor(nn.Module):
     def __call__(
         self,
         vectors: dict[str, Float[Array, "*batch factor"]],
-        used: Float[Array, " products"] | None,
+        used: Float[Array, " products"],
         rate: Scalar = 0.0,
     ) -> Float[Array, "*batch width"]:
         """By modality float[..., R], {0, 1}[products] -> float[..., D]."""
@@ -118,5 +118,7 @@ class Tfn(Joining):
     def join(self, inputs, structure, rates, dataset):
         """What the heads read, summaries and gates; see `Joining`."""
         vectors = subnets(inputs, self.config, self.config.factor, rates.inner)
-        joined = Tensor(self.config, name="tensor")(vectors, structure.get("products"), rates.inner)
+        joined = Tensor(self.config, name="tensor")(
+            vectors, structure.get("products", jnp.zeros(0)), rates.inner
+        )
         return joined, jnp.stack([*vectors.values()], axis=-2), {}
