@@ -30,7 +30,7 @@ from launch.tasks import restricted
 GENOMES = int(os.environ.get("HAEMSA_GENOMES", "8"))
 # Sizes of its own that a model has in these tests, and how small one of a few genomes is, at most.
 SIZES = {"haemsa": {"depth": 1, "heads": 2, "link_width": 4, "fusion_rank": 2}}
-SIZES |= {name: {} for name in OTHERS} | {"tfn": {"factor": 3}, "mfn": {"steps": 2}}
+SIZES |= {name: {} for name in OTHERS} | {"tfn": {"factor": 3}, "mfn": {"utterance_steps": 2}}
 SMALLEST = {"haemsa": 0.3} | dict.fromkeys(OTHERS, 0.6)
 
 

@@ -10,9 +10,9 @@ hierarchical and flat networks); one direction alone is its sc-LSTM.
 
 Both levels are the reference's (declare-lab/multimodal-deep-learning, bc-LSTM), to 1e-5. It trains
 the first level alone, then the second on its frozen outputs; here both are trained at once, the
-first by heads for single modalities too where `--auxiliary_weight` is above 0. Not copied: an
-utterance whose features are all zero counts as missing there, and its gates are cut to straight
-lines (`hard_sigmoid`) by the defaults of the Keras of its time.
+first by heads of single modalities, too (`--auxiliary`). Not copied: an utterance whose features
+are all zero counts as missing there, and its gates are cut to straight lines (`hard_sigmoid`) by
+the defaults of the Keras of its time.
 """
 
 import functools

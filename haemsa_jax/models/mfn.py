@@ -40,21 +40,22 @@ class MfnConfig(JoiningConfig):
     """Its sizes, beside those of every model.
 
     Attributes:
-      steps: into which an utterance is cut, at most; 1 where features are one vector an utterance.
+      utterance_steps: into which an utterance is cut, at most; 1 is enough, and faster, where
+        features are one vector an utterance.
     """
 
-    steps: int = 1
+    utterance_steps: int = 4
 
     model: ClassVar[str] = "mfn"
 
     def __post_init__(self):
         super().__post_init__()
-        require_each(self, "network", ("steps",), lambda x: x > 0, "must be positive")
+        require_each(self, "network", ("utterance_steps",), lambda x: x > 0, "must be positive")
 
     @property
     def counts(self) -> tuple[str, ...]:
         """Steps of an utterance that can be chosen: powers of two, and all."""
-        return self.labels("steps", powers_of_two(self.steps))
+        return self.labels("steps", powers_of_two(self.utterance_steps))
 
     @property
     def remembered(self) -> tuple[str, ...]:
@@ -118,10 +119,8 @@ class Memory(nn.Module):
             given, candidate = now
             inner = nn.relu(given + memory @ kernel)
             inner = inner.reshape(*inner.shape[:-1], 2, width)
-            keep, write = jnp.moveaxis(
-                nn.sigmoid(jnp.einsum("...gi,gio->...go", inner, gates) + bias), -2, 0
-            )
-            return keep * memory + write * candidate
+            both = nn.sigmoid(jnp.einsum("...gi,gio->...go", inner, gates) + bias)
+            return both[..., 0, :] * memory + both[..., 1, :] * candidate
 
         start = jnp.zeros((*cells.shape[:-3], width))
         return states(step, start, (given, candidate), known.any(axis=-1))[..., -1, :]
