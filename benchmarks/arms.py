@@ -1,6 +1,6 @@
 """Evolution beside its yardsticks at equal steps, on groups drawn anew into train and test.
 
-  python -m benchmarks.arms --dataset=hazumi --prefix=2010 --draws=5 --out=arms.jsonl
+  python -m benchmarks.arms --dataset=hazumi --prefix=2010 --draws=0,1,2 --out=arms.jsonl
 
 For each draw 30 % of the groups (people, videos, dialogues) are the test split, which no search
 sees. Arms: an algorithm by name; `random`, as many random genomes as take the same training steps;
@@ -48,7 +48,7 @@ _DATASET = flags.DEFINE_string("dataset", None, "Data set, prepared.", required=
 _DATA_DIR = flags.DEFINE_string("data_dir", "data", "Directory of prepared data sets.")
 _PREFIX = flags.DEFINE_string("prefix", "", "Of the ids of samples that are used; all by default.")
 _OUT = flags.DEFINE_string("out", None, "JSON lines, added to.", required=True)
-_DRAWS = flags.DEFINE_integer("draws", 5, "How often groups are drawn into train and test.")
+_DRAWS = flags.DEFINE_list("draws", ["0", "1", "2", "3", "4"], "Seeds that draw the test groups.")
 _ARMS = flags.DEFINE_list("arms", ["GenomicGA", "random", "default"], "The first is compared.")
 _NOISE = flags.DEFINE_integer("noise", 0, "Modalities of noise that are added.")
 _PAST = flags.DEFINE_integer("past", 0, "Utterances before the target.")
@@ -72,7 +72,7 @@ def main(argv: list[str]) -> None:
     rows = [json.loads(line) for line in out.read_text().splitlines()] if out.is_file() else []
     name = _DATASET.value + (f" {_PREFIX.value}" if _PREFIX.value else "")
     name += f" + {_NOISE.value} of noise" if _NOISE.value else ""
-    for draw in range(_DRAWS.value):
+    for draw in map(int, _DRAWS.value):
         dataset = None
         for arm in _ARMS.value:
             key = {"data": name, "draw": draw, "arm": arm, "settings": settings()}

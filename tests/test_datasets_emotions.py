@@ -65,6 +65,73 @@ def test_iemocap_utterances_without_sound(tmp_path):
     assert "whisper_base.npz is missing" in failure("iemocap/utterances", tmp_path)
 
 
+# --- the official tree ---------------------------------------------------------------------------
+
+EVALUATION = """% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]
+
+[14.8872 - 18.0175]	{0}_F001	xxx	[2.5000, 2.5000, 2.5000]
+C-E2:	Neutral;	()
+A-E3:	val 3; act 2; dom  2;	()
+
+[6.2901 - 8.2357]	{0}_M000	fru	[2.0000, 3.5000, 4.0000]
+C-F1:	Frustration;	()
+"""
+TRANSCRIPT = """{0}_M000 [006.2901-008.2357]: Excuse me.
+M: Go on.
+{0}_F001 [014.8872-018.0175]: Do you have your forms?
+{0}_FXX0 [019.0000-020.0000]: Hm.
+"""
+
+
+def write_release(root, *dialogues):
+    for name in dialogues:
+        folder = root / f"Session{name[4]}" / "dialog"
+        for part, text in (("EmoEvaluation", EVALUATION), ("transcriptions", TRANSCRIPT)):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+            (folder / part / f"{name}.txt").write_text(text.format(name))
+        # What macOS leaves beside every file, and annotators' own folder.
+        (folder / "EmoEvaluation" / f"._{name}.txt").write_bytes(b"\x00\x05\x16\x07\xff")
+        (folder / "EmoEvaluation" / "Categorical").mkdir(exist_ok=True)
+        (folder / "EmoEvaluation" / "Categorical" / f"{name}_e2_cat.txt").write_text("x")
+
+
+RELEASED = "Ses01F_impro01", "Ses01M_impro01", "Ses05F_impro01"
+
+
+def test_iemocap_as_it_is_released(tmp_path):
+    write_release(tmp_path / "raw" / "IEMOCAP_full_release", *RELEASED)
+    dataset = prepared("iemocap/release", tmp_path)
+    train = dataset.splits["train"]
+    assert train.ids == ["Ses01F_impro01_M000", "Ses01F_impro01_F001"]
+    assert train.words == ["Excuse me.", "Do you have your forms?"]
+    assert train.speakers == ["M", "F"] and dataset.conversational
+    assert train.labelled["emotion"].tolist() == [True, False]
+    assert dataset.tasks["emotion"].classes[train.labels["emotion"][0]] == "frustrated"
+    assert train.labels["valence"].tolist() == [2.0, 2.5]
+    assert train.labels["dominance"].tolist() == [4.0, 2.5]
+    assert [dataset.splits[name].ids[0][:14] for name in ("validation", "test")] == [*RELEASED[1:]]
+
+
+def test_a_release_that_is_not_whole(tmp_path):
+    (tmp_path / "raw" / "Session1").mkdir(parents=True)
+    assert "no Session*/dialog/EmoEvaluation" in failure("iemocap/release", tmp_path)
+    write_release(tmp_path / "raw", *RELEASED)
+    dialog = tmp_path / "raw" / "Session1" / "dialog"
+    evaluation = dialog / "EmoEvaluation" / "Ses01F_impro01.txt"
+    evaluation.write_text("[6.29 - 8.2]\tSes01F\tneu\n")
+    assert "line 1: '[6.29 - 8.2]\\tSes01F\\tneu' is no utterance" in failure(
+        "iemocap/release", tmp_path
+    )
+    write_release(tmp_path / "raw", *RELEASED)
+    transcript = dialog / "transcriptions" / "Ses01F_impro01.txt"
+    transcript.write_text(TRANSCRIPT.format("Ses01F_impro01").replace("_M000", "_M007"))
+    assert "has no Ses01F_impro01_M000" in failure("iemocap/release", tmp_path)
+    transcript.unlink()
+    assert "Ses01F_impro01.txt is missing; copy the whole tree" in failure(
+        "iemocap/release", tmp_path
+    )
+
+
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [

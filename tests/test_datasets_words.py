@@ -72,6 +72,37 @@ def test_mosi_in_its_format(tmp_path):
     assert dataset.splits["validation"].words == ["käse"]
 
 
+SIMS = [
+    ["video_id", "clip_id", "text", "english", "label", "mode"],
+    ["video_0018", "0004", "闭嘴", "Shut up.", "-1.0", "train"],
+    ["video_0018", "0005", "好", "Fine.", "0.4", "valid"],
+    ["video_0029", "0010", "听得见吗", "Can you hear me?", "0.0", "test"],
+]
+
+
+@pytest.mark.parametrize(
+    ("config", "file", "first"),
+    [("standard", "label.csv", "闭嘴"), ("v2_english", "label_v2.csv", "Shut up.")],
+)
+def test_ch_sims_in_its_format(tmp_path, config, file, first):
+    write(tmp_path / "raw" / file, SIMS)
+    dataset = prepared(f"ch_sims/{config}", tmp_path)
+    assert dataset.splits["train"].words == [first] and not dataset.conversational
+    assert dataset.splits["test"].ids == ["video_0029_0010"]
+    assert dataset.tasks["sentiment"].range == (-1.0, 1.0)
+
+
+@real_data
+@pytest.mark.parametrize(
+    ("config", "counts"),
+    [("standard", [1368, 456, 457]), ("v2", [2722, 647, 1034])],
+)
+def test_ch_sims_as_published(tmp_path, config, counts):
+    haemsa_datasets.prepare(f"ch_sims/{config}", REAL / "ch_sims", tmp_path)
+    dataset = haemsa_datasets.load(f"ch_sims/{config}", tmp_path)
+    assert [len(dataset.splits[name]) for name in ("train", "validation", "test")] == counts
+
+
 def test_mosei_clips_follow_time(tmp_path):
     write(tmp_path / "raw" / "label.csv", MOSEI)
     dataset = prepared("cmu_mosei/standard", tmp_path)

@@ -296,3 +296,17 @@ def test_f1_by_class_by_hand():
     by_class = kind_of("multilabel").class_f1(tags, said, truth)
     assert by_class == pytest.approx({"x": 0.8, "y": 1.0})
     assert kind_of("multilabel").class_counts(tags, truth).tolist() == [3, 1]
+
+
+def test_the_accuracies_of_ch_sims():
+    """Classes end at each bound, that included, as in MMSA's `metricsTop.py`."""
+    names = ("sims_acc2", "sims_acc3", "sims_acc5", "sims_f1")
+    task = TaskSpec("sentiment", "regression", names, range=(-1, 1))
+    truth = np.array([-1.0, -0.6, 0.0, 0.2, 0.8])
+    prediction = np.array([-0.8, -0.7, 0.05, 0.1, 2.0])
+    values = metrics.compute(task, prediction, truth, everything(5))
+    # Two: only 0.05 is positive where the truth is not. Three: 0.1 is of the middle class.
+    # Five: -0.7 is of the lowest, 0.1 of the middle one.
+    assert values == pytest.approx(
+        {"sims_acc2": 0.8, "sims_acc3": 0.8, "sims_acc5": 0.6, "sims_f1": 0.8}, abs=1e-9
+    )

@@ -24,7 +24,7 @@ def test_its_commands_name_programs_and_flags_that_exist(launch):
     assert {program for program, _ in commands} == {
         "launch.prepare_data", "launch.train", "launch.evaluate", "launch.evolve", "launch.ablate",
         "launch.predict", "launch.export", "launch.export_encoder", "launch.report",
-        "launch.reproduce",
+        "launch.reproduce", "launch.compare",
     }  # fmt: skip
     for program in {program for program, _ in commands}:
         done = launch(program.removeprefix("launch."), "--help")

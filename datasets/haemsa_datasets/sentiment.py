@@ -27,6 +27,9 @@ SENTIMENT = TaskSpec(
     range=(-3.0, 3.0),
 )
 
+# As MMSA reports CH-SIMS, whose labels lie in [-1, 1].
+SIMS_METRICS = ("mae", "corr", "sims_acc2", "sims_acc3", "sims_acc5", "sims_f1")
+
 _MODES = {"train": "train", "dev": "validation", "valid": "validation", "test": "test"}
 
 
@@ -64,15 +67,23 @@ class Labelled:
         )
 
 
-def read_labels(raw_dir: Path, source: str) -> list[Labelled]:
+def read_labels(
+    raw_dir: Path, source: str, *, file: str = "label.csv", words: str = "text"
+) -> list[Labelled]:
     """The rows of `label.csv`: an `id` (VIDEO_CLIP) or `video_id` and `clip_id`, text, label, mode.
+
+    Args:
+      raw_dir: holds the file.
+      source: where it can be had.
+      file: its name.
+      words: the column of the transcripts.
 
     Raises:
       InputError: the file or a column is missing, or a value does not fit.
     """
-    path = find_file([raw_dir / "label.csv"], source)
+    path = find_file([raw_dir / file], source)
     rows = []
-    rest = ("text", "label", "mode")
+    rest = (words, "label", "mode")
     for origin, row in read_table(path, ("id", *rest), ("video_id", "clip_id", *rest)):
         if row["mode"] not in _MODES:
             raise InputError(f"{origin}: mode {row['mode']!r} is none of {', '.join(_MODES)}")
@@ -84,5 +95,5 @@ def read_labels(raw_dir: Path, source: str) -> list[Labelled]:
         else:
             video, clip = (identifier(row[name], origin, name) for name in ("video_id", "clip_id"))
         mode = _MODES[row["mode"]]
-        rows.append(Labelled(video, clip, row["text"].strip(whitespace), label, mode, origin))
+        rows.append(Labelled(video, clip, row[words].strip(whitespace), label, mode, origin))
     return rows

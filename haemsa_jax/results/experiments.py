@@ -6,6 +6,7 @@ encoder, prepared data) is an experiment of its own that is needed.
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -138,7 +139,7 @@ def run(
             continue
         observe(command)
         began = time.perf_counter()
-        words = [sys.executable, "-m", *command.split()]
+        words = [sys.executable, "-m", *shlex.split(command)]
         done = subprocess.run(words, env=os.environ | {"PYTHONUNBUFFERED": "1"}, check=False)
         if done.returncode:
             raise InputError(
@@ -154,7 +155,7 @@ def run(
 def _commands(experiment: Experiment, places: Mapping[str, Path]) -> Iterator[str]:
     for command in experiment.commands:
         for name, place in places.items():
-            command = command.replace(f"{{{name}}}", str(place))
+            command = command.replace(f"{{{name}}}", shlex.quote(str(place)))
         yield command
 
 

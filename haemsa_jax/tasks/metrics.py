@@ -12,26 +12,15 @@ Regression metrics follow `metricsTop.py` of github.com/thuiar/MMSA, F1 follows 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 
 from haemsa_jax.config import TaskSpec
 from haemsa_jax.errors import InputError
+from haemsa_jax.tasks.counting import Array, divide, f1_by_class, f1_by_support, mean_where
 
-Array = Any  # numpy.ndarray or jax.Array
 Function = Callable[[Array, Array, Array], Array]
-
-
-def _divide(xp, numerator, denominator, otherwise):
-    """`numerator / denominator`, and `otherwise` where the denominator is 0; never warns."""
-    holds = denominator != 0
-    return xp.where(holds, numerator / xp.where(holds, denominator, 1), otherwise)
-
-
-def mean_where(xp: Any, values: Array, mask: Array) -> Array:
-    """Mean of the values that a mask of their shape counts, in the namespace `xp`; NaN of none."""
-    return _divide(xp, xp.sum(xp.where(mask, values, 0)), xp.sum(mask), xp.nan)
 
 
 # --- regression: prediction float[N], truth float[N], mask bool[N] -------------------------------
@@ -54,7 +43,7 @@ def corr(prediction, truth, mask):
         centred = xp.where(mask, values - mean_where(xp, values, mask), 0)
         deviation = xp.sqrt(mean_where(xp, centred**2, mask))
         rounding = 16 * xp.finfo(values.dtype).eps * xp.max(abs(values))
-        return _divide(xp, centred, xp.where(deviation > rounding, deviation, 0), 0)
+        return divide(xp, centred, xp.where(deviation > rounding, deviation, 0), 0)
 
     return xp.clip(mean_where(xp, standardised(prediction) * standardised(truth), mask), -1, 1)
 
@@ -68,6 +57,22 @@ def _rounded_accuracy(limit: int) -> Function:
         return mean_where(xp, levels[0] == levels[1], mask)
 
     return accuracy_of_levels
+
+
+def _graded_accuracy(*bounds: float) -> Function:
+    """CH-SIMS's: values in [-1, 1] are of one class up to each bound, that included."""
+
+    def accuracy_of_grades(prediction, truth, mask):
+        xp = prediction.__array_namespace__()
+        grades = [sum(values > bound for bound in bounds) for values in (prediction, truth)]
+        return mean_where(xp, grades[0] == grades[1], mask)
+
+    return accuracy_of_grades
+
+
+def _positive(prediction, truth, mask):
+    """All samples; the classes are v <= 0 and v > 0."""
+    return prediction > 0, truth > 0, mask
 
 
 def _has0(prediction, truth, mask):
@@ -92,37 +97,9 @@ def _binary_accuracy(binarise: Callable[..., tuple[Array, Array, Array]]) -> Fun
 def _binary_f1(binarise: Callable[..., tuple[Array, Array, Array]]) -> Function:
     def f1(prediction, truth, mask):
         xp = prediction.__array_namespace__()
-        return _weighted_f1(xp, *binarise(prediction, truth, mask), classes=2)
+        return f1_by_support(xp, *binarise(prediction, truth, mask), classes=2)
 
     return f1
-
-
-# --- F1 ------------------------------------------------------------------------------------------
-
-
-def _class_f1(xp, predicted, actual, mask, classes):
-    """F1 of every class.
-
-    Args:
-      predicted: class numbers (or booleans) [N, ...].
-      actual: the same of the truth.
-      mask: bool[N].
-
-    Returns:
-      F1, number of true samples, number of predicted samples, each [..., classes].
-    """
-    mask = mask.reshape(mask.shape + (1,) * predicted.ndim)
-    predicted = mask & (predicted[..., None] == xp.arange(classes))
-    actual = mask & (actual[..., None] == xp.arange(classes))
-    counted = predicted & actual, actual, predicted
-    hits, supports, predictions = (xp.sum(x, axis=0) for x in counted)
-    return _divide(xp, 2 * hits, supports + predictions, 0), supports, predictions
-
-
-def _weighted_f1(xp, predicted, actual, mask, classes):
-    """Class F1 averaged by the number of true samples: [...]."""
-    f1, supports, _ = _class_f1(xp, predicted, actual, mask, classes)
-    return _divide(xp, xp.sum(f1 * supports, axis=-1), xp.sum(supports, axis=-1), xp.nan)
 
 
 # --- classification: prediction float[N, C] scores, truth int[N], mask bool[N] --------------------
@@ -137,21 +114,21 @@ def accuracy(prediction, truth, mask):
 def f1_weighted(prediction, truth, mask):
     """Class F1 averaged by the number of true samples."""
     xp = prediction.__array_namespace__()
-    return _weighted_f1(xp, xp.argmax(prediction, axis=-1), truth, mask, prediction.shape[-1])
+    return f1_by_support(xp, xp.argmax(prediction, axis=-1), truth, mask, prediction.shape[-1])
 
 
 def f1_macro(prediction, truth, mask):
     """Class F1 averaged over the classes that occur in truth or prediction."""
     xp = prediction.__array_namespace__()
     predicted = xp.argmax(prediction, axis=-1)
-    f1, supports, predictions = _class_f1(xp, predicted, truth, mask, prediction.shape[-1])
+    f1, supports, predictions = f1_by_class(xp, predicted, truth, mask, prediction.shape[-1])
     return mean_where(xp, f1, supports + predictions > 0)
 
 
 def class_f1(prediction, truth, mask):
     """F1 of every class: float[C]."""
     xp = prediction.__array_namespace__()
-    return _class_f1(xp, xp.argmax(prediction, axis=-1), truth, mask, prediction.shape[-1])[0]
+    return f1_by_class(xp, xp.argmax(prediction, axis=-1), truth, mask, prediction.shape[-1])[0]
 
 
 # --- multilabel: prediction float[N, C] probabilities, truth {0, 1}[N, C], mask bool[N] -----------
@@ -167,14 +144,14 @@ def label_wacc(prediction, truth, mask):
     right = (prediction > 0.5) == (truth > 0.5)
     sides = xp.stack([truth > 0.5, truth <= 0.5]) & mask[:, None]  # [2, N, C]
     counts = xp.sum(sides, axis=1)
-    rates = _divide(xp, xp.sum(sides & right, axis=1), counts, 0)
-    return _divide(xp, xp.sum(rates, axis=0), xp.sum(counts > 0, axis=0), xp.nan)
+    rates = divide(xp, xp.sum(sides & right, axis=1), counts, 0)
+    return divide(xp, xp.sum(rates, axis=0), xp.sum(counts > 0, axis=0), xp.nan)
 
 
 def label_f1(prediction, truth, mask):
     """Weighted F1 (over label off and label on) of every label, at threshold 0.5: float[C]."""
     xp = prediction.__array_namespace__()
-    return _weighted_f1(xp, prediction > 0.5, truth > 0.5, mask, classes=2)
+    return f1_by_support(xp, prediction > 0.5, truth > 0.5, mask, classes=2)
 
 
 def wacc_mean(prediction, truth, mask):
@@ -230,6 +207,7 @@ def metric_of(name: str) -> Metric:
     return METRICS[name]
 
 
+_FIVE_GRADES = _graded_accuracy(-0.7, -0.1, 0.1, 0.7)
 for _metric in (
     Metric("mae", mae, "MAE", unit="", higher_is_better=False),
     Metric("corr", corr, "Corr", unit=""),
@@ -240,6 +218,12 @@ for _metric in (
     Metric("f1_has0", _binary_f1(_has0), "F1 has0"),
     Metric("acc2_non0", _binary_accuracy(_non0), "Acc-2 non0"),
     Metric("f1_non0", _binary_f1(_non0), "F1 non0"),
+    Metric("sims_acc2", _binary_accuracy(_positive), "SIMS Acc-2", kinds=("regression",)),
+    Metric("sims_acc3", _graded_accuracy(-0.1, 0.1), "SIMS Acc-3", kinds=("regression",)),
+    Metric(
+        "sims_acc5", _graded_accuracy(-0.7, -0.1, 0.1, 0.7), "SIMS Acc-5", kinds=("regression",)
+    ),
+    Metric("sims_f1", _binary_f1(_positive), "SIMS F1", kinds=("regression",)),
     Metric("accuracy", accuracy, "Acc"),
     Metric("f1_weighted", f1_weighted, "F1 weighted"),
     Metric("f1_macro", f1_macro, "F1 macro"),

@@ -1,11 +1,11 @@
-"""IEMOCAP: `utterances`, `mmgcn`, `dialoguernn` (dialogues) and `mult` (single utterances)."""
+"""IEMOCAP: dialogues (`release`, `utterances`, `mmgcn`, `dialoguernn`) and utterances (`mult`)."""
 
 from pathlib import Path
 
 import tensorflow_datasets as tfds
 
 from haemsa_datasets.builder import HaemsaBuilder, builder_configs
-from haemsa_datasets.iemocap import conversational, mult, utterances
+from haemsa_datasets.iemocap import conversational, mult, release, utterances
 from haemsa_datasets.samples import Card, Sample
 
 CITATION = (
@@ -31,6 +31,15 @@ def _card(line: str, text: str, audio: int, vision: int, width: int) -> Card:
 
 
 CARDS = {
+    "release": Card(
+        description="IEMOCAP, words of the official release, session 5 as test",
+        widths={},
+        tasks=(conversational.EMOTION, *utterances.DIMENSIONS),
+        provenance={},
+        conversational=True,
+        source=release.SOURCE,
+        citation=CITATION,
+    ),
     "utterances": Card(
         description="IEMOCAP, words and Whisper's vectors of sound, session 5 as test",
         widths={"audio": 1024},
@@ -62,6 +71,7 @@ class Builder(HaemsaBuilder):
     """Emotions.
 
     Configurations:
+      release: the official tree; tasks as of `utterances`, words and speakers.
       utterances: tasks `emotion` (six classes), `valence`, `activation` and `dominance`; words and
         speakers of every utterance. A dialogue is a group.
       mmgcn, dialoguernn: tasks `emotion` (six classes) and `emotion4` (happy with excited, sad,
@@ -72,7 +82,7 @@ class Builder(HaemsaBuilder):
 
     VERSION = tfds.core.Version("1.0.0")
     MANUAL_DOWNLOAD_INSTRUCTIONS = "; or ".join(
-        x.SOURCE for x in (utterances, conversational, mult)
+        x.SOURCE for x in (release, utterances, conversational, mult)
     )
     BUILDER_CONFIGS = builder_configs(CARDS)
 
@@ -83,6 +93,8 @@ class Builder(HaemsaBuilder):
     def read(self, raw_dir: Path | None) -> dict[str, list[Sample]]:
         if self.builder_config.name == "mult":
             return mult.read_mult(raw_dir, self.card.widths)
+        if self.builder_config.name == "release":
+            return release.read_release(raw_dir)
         if self.builder_config.name == "utterances":
             return utterances.read_utterances(raw_dir, self.card.widths)
         return conversational.read_conversational(raw_dir, self.card.widths)

@@ -12,7 +12,7 @@ import numpy as np
 
 from haemsa_datasets.mmsa import reading
 from haemsa_datasets.samples import Card, Sample
-from haemsa_datasets.sentiment import SENTIMENT
+from haemsa_datasets.sentiment import SENTIMENT, SIMS_METRICS
 from haemsa_jax.config import TaskSpec
 from haemsa_jax.data import values
 from haemsa_jax.errors import InputError
@@ -222,7 +222,8 @@ def _regression(path: Path, fields: Fields, task: str) -> TaskSpec:
     low, high = label_range(every)
     metrics: tuple[str, ...] = ("mae", "corr")
     if low < 0 < high:
-        metrics = SENTIMENT.metrics if high >= 3 else (*metrics, *SIGNED)
+        signed = SIMS_METRICS if high <= 1 else (*metrics, *SIGNED)
+        metrics = SENTIMENT.metrics if high >= 3 else signed
     return TaskSpec(task, "regression", metrics, range=(low, high))
 
 

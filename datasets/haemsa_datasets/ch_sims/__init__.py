@@ -1,0 +1,1 @@
+"""CH-SIMS: sentiment of clips of Chinese films and series."""

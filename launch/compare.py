@@ -1,0 +1,165 @@
+"""Compares models on data sets: the same data, splits, seeds and budget of search for all.
+
+  python -m launch.compare --plan=examples/compare.toml --run_dir=runs/compare
+
+The plan is a TOML file:
+
+  seeds = 5
+  network = "--width=48"                     # flags of every network
+  train = "--modality_dropout=0"             # flags of every training
+  search = "--steps_total=20000"             # flags of every model's search; leave it away for none
+
+  [data]                                     # a name of your own, and flags
+  hazumi = "--tasks=hazumi:ui,hazumi:tc --past=8"
+
+  [models]                                   # the model, or a row's name with --model, and flags
+  haemsa = "--depth=1"
+  recurrent = ""
+
+Every model is trained as its flags say and, with a search, as the search found its genes, which
+reads no test split either. What was stopped goes on with the same command. In the end the split is
+read once: a table a task with paired differences to the best row, mean ranks over all tasks with
+Nemenyi's critical distance, parameters, operations and time. RUN_DIR gets `compare.json`, `.md` and
+`.png`; with a --protocol of missing modalities also DATA/SPLIT_PROTOCOL.json, .md and .png.
+"""
+
+import json
+from pathlib import Path
+
+import jax
+from absl import flags
+from tqdm import tqdm
+
+from haemsa_jax.data.missing import PROTOCOLS
+from haemsa_jax.errors import InputError
+from haemsa_jax.reporting import protocols, ranks, results, robustness, tables
+from haemsa_jax.reporting.baselines import is_yardstick
+from haemsa_jax.reporting.runs import (
+    Contender,
+    Run,
+    check_comparable,
+    splits_for,
+    vectors_of,
+)
+from haemsa_jax.results import experiments, plan
+from haemsa_jax.structure.size import size
+from haemsa_jax.training.persistence.trained import load_trained
+from haemsa_jax.version import __version__
+from haemsa_jax.writing import draft_of, write_text
+
+from . import cli, program, recording, words
+
+_PLAN = flags.DEFINE_string("plan", None, "TOML file that says what is compared.", required=True)
+_RUN_DIR = flags.DEFINE_string("run_dir", None, "Where runs and results go.", required=True)
+_DATA_DIR = flags.DEFINE_string("data_dir", "data", "Directory of prepared data sets.")
+_SPLIT = flags.DEFINE_enum("split", "test", ["test", "validation"], "Split to read.")
+_BASELINES = flags.DEFINE_bool("baselines", False, "Also constant and ridge regression.")
+_PROTOCOL = flags.DEFINE_enum(
+    "protocol", None, PROTOCOLS, "Also measure with modalities missing in this way."
+)
+_MASK_SEED = flags.DEFINE_integer("mask_seed", 0, "Of what is missing under a protocol.")
+cli.define_resident_flag()
+cli.define_encoder_flag()
+recording.define_flags()
+
+
+def main() -> None:
+    recording.check()
+    wanted = plan.read(Path(_PLAN.value))
+    for name in filter(is_yardstick, wanted.models):
+        raise InputError(f"{_PLAN.value}: {name!r} is the name of a yardstick; choose another")
+    planned = plan.cells(wanted, __package__)
+    out = Path(_RUN_DIR.value).expanduser()
+    minutes = _train(planned, out)
+    rows: dict = {}
+    costs: dict = {}
+    for data, row_names in planned.items():
+        contenders = [_load(name, out / data / name) for name in row_names]
+        for contender in contenders[1:]:
+            check_comparable(contender.runs[0], contenders[0].runs[0])
+        measured = _measure(contenders, out / data)
+        spent = {c.label: _cost(c.runs[0], minutes[data][c.name]) for c in contenders}
+        rows |= {f"{data}, {task}": of_task for task, of_task in measured.items()}
+        costs |= {f"{data}, {task}": spent for task in measured}
+    _show(rows, costs, out)
+    recording.save(
+        data=["compare"],
+        split=_SPLIT.value,
+        selected="validation",
+        rows=rows,
+        runs=[out / data / name for data, names in planned.items() for name in names],
+    )
+
+
+def _train(planned, out: Path) -> dict[str, dict[str, float]]:
+    """Runs what is left of all cells; minutes by data and row."""
+    todo = [(data, name) for data, row_names in planned.items() for name in row_names]
+    minutes: dict[str, dict[str, float]] = {data: {} for data in planned}
+    places = {"work": out, "data": Path(_DATA_DIR.value)}
+    with tqdm(todo, unit="row", dynamic_ncols=True) as bar:
+        for data, name in bar:
+            cell = planned[data][name]
+            bar.set_description(f"{data}, {name}")
+            done = plan.fingerprint(cell, __version__)
+            seconds = experiments.run(cell, places, done, lambda line: tqdm.write(f"  {line}"))
+            minutes[data][name] = seconds / 60
+    return minutes
+
+
+def _load(name: str, directory: Path) -> Contender:
+    return Contender(name, (Run(directory, load_trained(directory)),))
+
+
+def _measure(contenders: list[Contender], out: Path):
+    """By task and row, all metrics of every seed."""
+    network, split = contenders[0].runs[0].network, _SPLIT.value
+    splits = splits_for(split, fitted=bool(_BASELINES.value or _PROTOCOL.value))
+    datasets = {name: _data(name, splits, network.encoders) for name in network.widths}
+    read = vectors_of(datasets, network, _data, splits) if _BASELINES.value else None
+    resident = flags.FLAGS.resident_mib << 20
+    measured = {
+        contender.label: results.measure_runs(
+            contender.runs, datasets, split=split, resident=resident
+        )
+        for contender in contenders
+    }
+    if _PROTOCOL.value:
+        models = protocols.models_of(
+            contenders, (), datasets, protocol=_PROTOCOL.value, resident=resident
+        )
+        partial = robustness.measure(
+            models, datasets, split, _PROTOCOL.value, _MASK_SEED.value, read or {}
+        )
+        protocols.write_protocol(out, split, _PROTOCOL.value, partial)
+    rows = results.results_of(measured, contenders, split=split, yardsticks=read)
+    return {task: rows[task] for task in measured[contenders[0].label]}
+
+
+def _data(name, splits, encoders):
+    return words.load(name, _DATA_DIR.value, splits, cli.encoders_of(encoders))
+
+
+def _cost(run: Run, minutes: float) -> dict[str, float]:
+    of = size(run.network, jax.tree.map(lambda x: x[0], run.trained.structures))
+    return {"parameters": float(of.parameters), "FLOPs": float(of.flops), "minutes": minutes}
+
+
+def _show(rows: tables.Results, costs, out: Path) -> None:
+    of = ranks.ranks(rows)
+    shown = ranks.tables_of(rows, of, costs)
+    path = out / "compare.json"
+    write_text(path, json.dumps({"results": rows, "costs": costs}, indent=1))
+    write_text(path.with_suffix(".md"), tables.as_markdown(shown))
+    with draft_of(path.with_suffix(".png")) as draft:
+        ranks.figure(of, draft)
+    print(f"{_SPLIT.value} split\n\n{tables.as_text(shown)}")
+    print(f"written: {path}, .md and .png", flush=True)
+
+
+def run() -> None:
+    """The program as a command."""
+    program.run(main)
+
+
+if __name__ == "__main__":
+    run()
