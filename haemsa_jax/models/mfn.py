@@ -15,6 +15,7 @@ through our stems, and heads are ours. Not copied: it runs through padding, so t
 depend on how far a batch is padded.
 """
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import ClassVar
@@ -29,7 +30,7 @@ from haemsa_jax.models.layers import Array, Dense, Dropout, Scalar, masked_softm
 from haemsa_jax.models.model import register
 from haemsa_jax.models.recurrences import Lstm, states
 from haemsa_jax.models.skeleton import Joining, JoiningConfig, powers_of_two
-from haemsa_jax.structure.axes import each
+from haemsa_jax.structure.axes import Axis, each
 from haemsa_jax.structure.genes import Gene
 from haemsa_jax.structure.interface import interface, modality
 from haemsa_jax.structure.parts import Declaration, Part
@@ -58,6 +59,11 @@ class MfnConfig(JoiningConfig):
         return self.labels("steps", powers_of_two(self.utterance_steps))
 
     @property
+    def over(self) -> Axis:
+        """Segments of the steps, each of which is a part."""
+        return each(f"step/{n}" for n in range(int(self.counts[-1])))
+
+    @property
     def remembered(self) -> tuple[str, ...]:
         """Modalities that the memory sees."""
         return self.labels("memory", self.built_modalities)
@@ -69,10 +75,12 @@ class Memory(nn.Module):
     Attributes:
       width: D, of cells, hidden layers and memory.
       parts: names of the parts that modalities are to it.
+      over: segments of the steps.
     """
 
     width: int
     parts: tuple[str, ...]
+    over: Axis = ()
 
     def products(
         self,
@@ -104,13 +112,15 @@ class Memory(nn.Module):
         allowed = jnp.broadcast_to(present, both.shape)
         both, allowed = (x.reshape(*x.shape[:-3], -1) for x in (both, allowed))
 
-        def hidden(name, x):
-            return Dropout()(nn.relu(Dense(width, rows=rows, name=name)(x)), rate)
+        dense = functools.partial(Dense, over=self.over)
 
-        scores = Dense(both.shape[-1], columns=rows, name="attention")(hidden("attending", both))
+        def hidden(name, x):
+            return Dropout()(nn.relu(dense(width, rows=rows, name=name)(x)), rate)
+
+        scores = dense(both.shape[-1], columns=rows, name="attention")(hidden("attending", both))
         attended = masked_softmax(scores, allowed) * both
-        candidate = jnp.tanh(Dense(width, name="candidate")(hidden("proposing", attended)))
-        given = Dense(2 * width, rows=rows, name="gating")(attended)
+        candidate = jnp.tanh(dense(width, name="candidate")(hidden("proposing", attended)))
+        given = dense(2 * width, rows=rows, name="gating")(attended)
         kernel = self.param("recurrent", nn.initializers.lecun_normal(), (width, 2 * width))
         gates = self.param("gates", nn.initializers.lecun_normal(batch_axis=0), (2, width, width))
         bias = self.param("bias", nn.initializers.zeros, (2, width))
@@ -141,6 +151,9 @@ class Mfn(Joining):
             Gene("steps", "memory", "choice", "steps an utterance is cut into", config.counts),
         )
         parts = []
+        for n, (step,) in enumerate(segment.parts for segment in config.over):
+            needed = next(count for count in config.counts if int(count) > n)
+            parts.append(Part(name=step, kind="step", opened=(("steps", needed),)))
         for m in config.built_modalities:
             name, module = f"lstm/{m}", ((f"lstm_{m}",),)
             parts.append(Part(name=name, kind="lstm", reads=((modality(m),),), modules=module))
@@ -160,7 +173,7 @@ class Mfn(Joining):
         cells = {m: jnp.zeros_like(x) for m, x in vectors.items()}
         alone = jnp.zeros((*inputs.presence.shape, width))
         for m in inputs.tokens:
-            both = Lstm(width, name=f"lstm_{m}")(vectors[m], known[m], False)
+            both = Lstm(width, over=config.over, name=f"lstm_{m}")(vectors[m], known[m], False)
             cells[m] = both[..., width:]
             alone = alone.at[..., built.index(m), :].set(both[..., -1, :width])
         rows = each(map(modality, built), width)
@@ -173,7 +186,7 @@ class Mfn(Joining):
                 shown = jnp.stack([cells[m] for m in names], axis=-2)
                 shown = shown * structure["memory"][:, None]
                 parts = tuple(f"memory/{m}" for m in names)
-                memory = Memory(width, parts, name="memory")(shown, seen, rates.inner)
+                memory = Memory(width, parts, config.over, name="memory")(shown, seen, rates.inner)
             heard.append(memory)
         joined = nn.relu(Dense(width, rows=rows, name="joint")(jnp.concatenate(heard, axis=-1)))
         return joined, alone, {}

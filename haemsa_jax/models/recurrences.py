@@ -84,10 +84,16 @@ class Lstm(nn.Module):
     """An LSTM (Hochreiter and Schmidhuber 1997), gates in the order input, forget, new, output.
 
     The forget gate's bias starts at 1 (Jozefowicz et al. 2015).
+
+    Attributes:
+      width: D.
+      rows: segments of the inputs.
+      over: segments of the steps, where they are an axis of parts.
     """
 
     width: int
     rows: Axis = ()
+    over: Axis = ()
 
     def products(
         self,
@@ -111,7 +117,8 @@ class Lstm(nn.Module):
         def start_bias(key, shape, dtype=jnp.float32):
             return jnp.zeros(shape, dtype).at[width : 2 * width].set(1.0)
 
-        given = Dense(4 * width, rows=self.rows, bias_init=start_bias, name="input")(x)
+        dense = Dense(4 * width, rows=self.rows, over=self.over, bias_init=start_bias, name="input")
+        given = dense(x)
         kernel = self.param("recurrent", nn.initializers.orthogonal(), (width, 4 * width))
 
         def step(state, given):
