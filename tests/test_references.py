@@ -60,7 +60,7 @@ def perceptrons(stored):
         layers = {
             f"layer_{n}": linear(stored, f"{THEIRS[m]}_subnet.linear_{n + 1}") for n in range(3)
         }
-        yield m, Perceptron((4, 4, 4)).apply({"params": layers}, stored[m])
+        yield m, Perceptron((4, 4, 4)).apply({"params": layers}, stored[m])[0]
 
 
 @pytest.mark.parametrize("stored", ["tfn", "lmf"], indirect=True)

@@ -130,7 +130,7 @@ class Lmf(Joining):
     def join(self, inputs, structure, rates, dataset):
         """What the heads read, summaries and gates; see `Joining`."""
         config, built = self.config, self.config.built_modalities
-        z = subnets(inputs, config, config.width, rates.inner)
+        z, summaries = subnets(inputs, config, config.width, rates.inner)
         numbers = jnp.asarray([float(rank) for rank in config.ranks])
         ranks = 1.0 * (jnp.arange(int(config.ranks[-1])) < numbers[structure["rank"]])
         allowed = 1.0 * inputs.presence[..., places(config.factors, built)]
@@ -138,4 +138,4 @@ class Lmf(Joining):
             allowed = allowed * structure["factors"]
         heard = {m: z[m] for m in inputs.tokens}
         joined = LowRank(config, name="fusion")(heard, allowed, ranks)
-        return joined, jnp.stack([z[m] for m in built], axis=-2), {}
+        return joined, summaries, {}

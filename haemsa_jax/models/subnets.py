@@ -23,12 +23,15 @@ class Perceptron(nn.Module):
     @nn.compact
     def __call__(
         self, x: Float[Array, "*batch features"], rate: Scalar = 0.0
-    ) -> Float[Array, "*batch width"]:
-        """float[..., E] -> float[..., sizes[-1]]; `rate` of dropout before the first layer."""
-        x = Dropout()(x, rate)
+    ) -> tuple[Float[Array, "*batch width"], Float[Array, "*batch hidden"]]:
+        """float[..., E] -> what the last layer says, and the one before it.
+
+        `rate` is of dropout before the first layer.
+        """
+        last = before = Dropout()(x, rate)
         for place, size in enumerate(self.sizes):
-            x = nn.relu(Dense(size, name=f"layer_{place}")(x))
-        return x
+            before, last = last, nn.relu(Dense(size, name=f"layer_{place}")(last))
+        return last, before
 
 
 def subnet_parts(config: NetworkConfig) -> tuple[Part, ...]:
@@ -46,15 +49,21 @@ def subnet_parts(config: NetworkConfig) -> tuple[Part, ...]:
 
 def subnets(
     inputs: Tokens, config: NetworkConfig, size: int, rate: Scalar
-) -> dict[str, Float[Array, "*batch size"]]:
-    """By modality that is built what its perceptron says, float[..., size]; zeros where absent.
+) -> tuple[dict[str, Float[Array, "*batch size"]], Float[Array, "*batch modalities width"]]:
+    """What perceptrons of three layers say of the modalities that are built; zeros where absent.
 
     To be called by a model, whose modules the perceptrons become.
+
+    Returns:
+      By modality float[..., size], and of the layers before the last float[..., U, D].
     """
-    sizes, said = (config.width, config.width, size), {}
+    sizes, leading = (config.width, config.width, size), inputs.presence.shape[:-1]
+    said, summaries = {}, jnp.zeros((*inputs.presence.shape, config.width))
     for place, m in enumerate(config.built_modalities):
-        said[m] = jnp.zeros((*inputs.presence.shape[:-1], size))
+        said[m] = jnp.zeros((*leading, size))
         if m in inputs.tokens:
-            z = Perceptron(sizes, name=f"subnet_{m}")(pooled(inputs, m), rate)
-            said[m] = jnp.where(inputs.presence[..., place, None], z, 0.0)
-    return said
+            there = inputs.presence[..., place, None]
+            z, before = Perceptron(sizes, name=f"subnet_{m}")(pooled(inputs, m), rate)
+            said[m] = jnp.where(there, z, 0.0)
+            summaries = summaries.at[..., place, :].set(jnp.where(there, before, 0.0))
+    return said, summaries

@@ -117,8 +117,8 @@ class Tfn(Joining):
 
     def join(self, inputs, structure, rates, dataset):
         """What the heads read, summaries and gates; see `Joining`."""
-        vectors = subnets(inputs, self.config, self.config.factor, rates.inner)
+        vectors, summaries = subnets(inputs, self.config, self.config.factor, rates.inner)
         joined = Tensor(self.config, name="tensor")(
             vectors, structure.get("products", jnp.zeros(0)), rates.inner
         )
-        return joined, jnp.stack([*vectors.values()], axis=-2), {}
+        return joined, summaries, {}
