@@ -2,6 +2,7 @@
 #             pictures in demo/
 # make test   set up and run all tests; from Python 3.12 on with the share of the library they run
 # make lint   style and types
+# make docs   set up and build the site of README, docs and docstrings: site/index.html
 # make reproduce GROUP=quick SOURCE=~/raw
 #             run recorded experiments again on raw data, and compare their results
 #
@@ -21,7 +22,7 @@ READY = $(VENV)/.ready-$(JAX)
 GROUP ?= quick
 SOURCE ?= raw
 
-.PHONY: demo test lint reproduce clean
+.PHONY: demo test lint docs reproduce clean
 
 demo: $(READY)
 	$(RUN) -m launch.prepare_data --dataset=planted --data_dir=demo/data
@@ -47,6 +48,14 @@ lint: $(READY)
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
+docs: $(READY)-docs
+	$(RUN) -m sphinx -E -q -W --keep-going -c docs . site
+	cp site/README.html site/index.html
+
+$(READY)-docs: $(READY)
+	$(PIP) --editable ".[docs]"
+	@touch $@
+
 $(READY): requirements.txt pyproject.toml setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: $(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=python3.12"; exit 1; }
@@ -61,4 +70,4 @@ reproduce: $(READY)
 	$(RUN) -m launch.reproduce --group=$(GROUP) --source_dir=$(SOURCE)
 
 clean:
-	rm -rf $(VENV) demo build *.egg-info
+	rm -rf $(VENV) demo site build *.egg-info

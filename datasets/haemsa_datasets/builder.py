@@ -106,7 +106,7 @@ def _read(builder: HaemsaBuilder) -> dict[str, list[Sample]]:
 
 
 def partition(splits: Mapping[str, list[Sample]]) -> str:
-    """A name of which sample is in which split, 16 hexadecimal digits."""
+    """A digest of which sample is in which split, 16 hexadecimal digits."""
     rows = sorted(
         f"{name}\t{sample.id}\n" for name, samples in splits.items() for sample in samples
     )

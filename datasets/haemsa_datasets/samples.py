@@ -64,6 +64,7 @@ class Card:
             raise InputError(f"Card: two tasks have one name ({', '.join(names)}); rename one")
 
     def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
         return dataclasses.asdict(self)
 
 

@@ -11,7 +11,7 @@ _NUMBERS = {int: (numbers.Integral, "a whole number"), float: (numbers.Real, "a 
 
 
 def require(holds: bool, message: str) -> None:
-    """An `InputError` with the message unless it holds."""
+    """Raises an `InputError` with the message unless the condition holds."""
     if not holds:
         raise InputError(message)
 
@@ -19,21 +19,21 @@ def require(holds: bool, message: str) -> None:
 def require_each(
     config: Any, what: str, names: Iterable[str], holds: Callable[[Any], bool], rule: str
 ) -> None:
-    """The same of several fields; the message names the field, its value and the rule."""
+    """Like `require` for several fields; the message names the field, its value and the rule."""
     for name in names:
         value = getattr(config, name)
         require(holds(value), f"{what}: {name}={value} {rule}")
 
 
 def require_numbers(config: Any, what: str) -> None:
-    """Fields that are numbers hold numbers of their kind; True and False are none."""
+    """Raises an `InputError` unless fields of numbers hold numbers of their type, not booleans."""
     for field in dataclasses.fields(config):
         if field.type in _NUMBERS:
             require_number(getattr(config, field.name), field.type, f"{what}: {field.name}")
 
 
 def require_number(value: Any, kind: type, what: str) -> None:
-    """The same of one value; `what` names it."""
+    """Like `require_numbers` for one value, which `what` names."""
     numeric, rule = _NUMBERS[kind]
     require(
         isinstance(value, numeric) and not isinstance(value, bool),
@@ -42,7 +42,7 @@ def require_number(value: Any, kind: type, what: str) -> None:
 
 
 def require_known(names: Iterable[str], known: Collection[str], what: str) -> None:
-    """Names must be among those that are known; `what` says of what they are names."""
+    """Raises an `InputError` unless all names are known; `what` says what they name."""
     for name in names:
         require(
             name in known, f"{what} {name!r} is unknown; choose from {', '.join(known) or 'none'}"

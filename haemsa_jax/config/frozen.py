@@ -12,6 +12,7 @@ class FrozenMapping(dict):
     """
 
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+        """Raises a TypeError."""
         raise TypeError("a configuration cannot be changed; make another by dataclasses.replace")
 
     __setitem__ = __delitem__ = clear = pop = popitem = setdefault = update = _refuse

@@ -9,17 +9,17 @@ def slug(name: str) -> str:
 
 
 def stem_name(dataset: str, modality: str) -> str:
-    """Of what reads one modality of one data set."""
+    """The module's name: the stem of one modality of one data set."""
     return f"stem_{slug(dataset)}_{modality}"
 
 
 def head_name(task_id: str, modality: str = "") -> str:
-    """Of what answers one task, from everything or from one modality alone."""
+    """The module's name: the head of a task, reading everything or one modality alone."""
     return f"head_{slug(task_id)}" + (f"_{modality}" if modality else "")
 
 
 def encoder_name(modality: str) -> str:
-    """Of what encodes the raw input of one modality, for all data sets."""
+    """The module's name: the encoder of one modality's raw input, for all data sets."""
     return f"{ENCODER}_{modality}"
 
 

@@ -209,7 +209,7 @@ class TrainConfig:
 
 
 def check_together(network: NetworkConfig, config: TrainConfig) -> None:
-    """What a training asks for must be there in the network, and have something to work on.
+    """Raises an `InputError` where a training asks for what the network or its data lacks.
 
     Raises:
       InputError: it is not.

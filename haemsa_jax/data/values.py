@@ -80,7 +80,7 @@ def whole_number(value: str) -> bool:
 
 
 def decimal(value: str, where: str, field: str) -> float:
-    """The number that a text is; Python's underscores between digits are none.
+    """The number that a text spells; underscores between digits, as in Python, are refused.
 
     Raises:
       InputError: it is none.
@@ -129,7 +129,7 @@ def sequence(
 def texts(
     values: Any, where: str, field: str, count: int | None = None, *, of: str = "sample"
 ) -> list[str]:
-    """As `sequence`, of `text`."""
+    """Like `sequence`, with every value checked by `text`."""
     listed = enumerate(sequence(values, where, field, count, of=of))
     return [text(value, f"{where}, {of} {row}", field) for row, value in listed]
 
@@ -137,7 +137,7 @@ def texts(
 def identifiers(
     values: Any, where: str, field: str, count: int | None = None, *, of: str = "sample"
 ) -> list[str]:
-    """As `sequence`, of `identifier`."""
+    """Like `sequence`, with every value checked by `identifier`."""
     listed = enumerate(sequence(values, where, field, count, of=of))
     return [identifier(value, f"{where}, {of} {row}", field) for row, value in listed]
 
@@ -234,7 +234,7 @@ def _rectangular(values: Any, where: str, field: str, depth: int, of: str = "sam
 
 
 def array_of_numbers(value: Any, where: str, field: str) -> np.ndarray:
-    """The numbers of one sample, of any shape.
+    """The numbers of one sample, `float[T, D]` or `float[D]`.
 
     Raises:
       InputError: it holds something else.
@@ -288,7 +288,7 @@ def class_number(value: Any, where: str, field: str, count: int) -> int:
 
 
 def mask(values: Any, where: str, field: str) -> np.ndarray:
-    """bool of the same shape; True, or 1, is what is there.
+    """Which tokens are there, `bool[...]` of the shape of the values; True, or 1, says so.
 
     Raises:
       InputError: other values than 0 and 1, of which nobody knows what they mean.

@@ -262,7 +262,7 @@ def built(network: NetworkConfig, modality: str) -> nn.Module:
 
 
 def parted(network: NetworkConfig, params: Params) -> tuple[dict, dict]:
-    """A network's parameters as those that are trained and those of adapted encoders that stay."""
+    """Splits a network's parameters into trained ones and the fixed ones of adapted encoders."""
     trained, fixed = dict(params), {}
     for modality in network.encoded():
         name = encoder_name(modality)

@@ -53,7 +53,7 @@ assert tuple(OPTIONAL) == OPTIONS
 
 
 def gene_table(network: NetworkConfig, config: TrainConfig = DEFAULT) -> Table:
-    """The genes of all that the supernet leaves open, its structure first, and of its training.
+    """All genes of a network: those of its structure, then those of its training.
 
     Args:
       network: the supernet.
@@ -148,6 +148,6 @@ def train_config(network: NetworkConfig, config: TrainConfig, values: Mapping) -
 
 
 def describe(network: NetworkConfig, config: TrainConfig, genome: Array | np.ndarray) -> str:
-    """What a genome says for people, a line a gene; in brackets what no task can reach."""
+    """What `genome` float[G] says, a line a gene; in brackets what no task can reach."""
     structure = jax.jit(lambda genome: decode(network, genome, config)[0])(genome)
     return gene_table(network, config).describe(genome, idle(network, structure))

@@ -72,7 +72,7 @@ class Search:
 def make_search(
     problem: Problem, config: SearchConfig, devices: list[jax.Device] | None = None
 ) -> Search:
-    """Compiles nothing yet; the first call does, and serves all data of the same shapes.
+    """A search; its first call compiles one program for all data of the same shapes.
 
     Raises:
       InputError: the algorithm is unknown, or the networks do not divide over the devices.

@@ -56,7 +56,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """How it is searched.
+    """Settings of a search.
 
     Attributes:
       algorithm: an evosax algorithm by name, GenomicGA, CrowdingGA, MixedGA, NSGA2 or

@@ -35,7 +35,7 @@ from haemsa_jax.structure.parts import Declaration, Part
 
 @dataclass(frozen=True)
 class BcLstmConfig(JoiningConfig):
-    """Its size is `width`, that of states in each direction and of what is said of them."""
+    """Sizes of a bc-LSTM; `width` is that of states in each direction, too."""
 
     model: ClassVar[str] = "bc_lstm"
 

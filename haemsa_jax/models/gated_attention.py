@@ -39,7 +39,7 @@ from haemsa_jax.structure.parts import Declaration, Gating, Part
 
 @dataclass(frozen=True)
 class GatedAttentionConfig(JoiningConfig):
-    """Its size is `width`, that of states in each direction and of what is said of them."""
+    """Sizes of a network of gated links; `width` is that of states in each direction, too."""
 
     model: ClassVar[str] = "gated_attention"
 

@@ -38,7 +38,7 @@ class Head(nn.Module):
 
 
 class Readout(nn.Module):
-    """What every model ends with: a head a task, a light one a task and modality, and the outputs.
+    """The end of every model: a head per task, a light one per task and modality, the outputs.
 
     Meant to share the scope of the model that has it (`nn.share_scope`), so that heads are named
     alike in all models.

@@ -23,7 +23,7 @@ from haemsa_jax.structure.parts import Declaration, Part
 
 @dataclass(frozen=True)
 class LateFusionConfig(JoiningConfig):
-    """Its sizes, beside those of every model.
+    """Sizes of a late-fusion network, besides those of every model.
 
     Attributes:
       layers: hidden layers of each modality's perceptron, at most.

@@ -32,7 +32,7 @@ from haemsa_jax.structure.parts import Declaration, Part
 
 @dataclass(frozen=True)
 class LmfConfig(JoiningConfig):
-    """Its sizes, beside those of every model.
+    """Sizes of a low-rank fusion network, besides those of every model.
 
     Attributes:
       rank: R, of the fusion, at most.

@@ -38,7 +38,7 @@ from haemsa_jax.structure.parts import Declaration, Part
 
 @dataclass(frozen=True)
 class MfnConfig(JoiningConfig):
-    """Its sizes, beside those of every model.
+    """Sizes of a memory fusion network, besides those of every model.
 
     Attributes:
       utterance_steps: into which an utterance is cut, at most; 1 is enough, and faster, where

@@ -63,7 +63,7 @@ class Outputs(struct.PyTreeNode):
 
 
 class Model(Protocol):
-    """The protocol; see the module's text."""
+    """What the class of a model provides, as the text of this module says."""
 
     config: Any
 
@@ -170,7 +170,7 @@ def constant_axes(constants: Mapping[str, Any]) -> dict[str, int | None]:
 
 
 def constants_at(constants: Mapping[str, Any], place: Any) -> dict[str, Any]:
-    """Of a stack's constants those of one network, or of several; indexes the leading axis."""
+    """The constants of one network, or of several, of a stack; indexes the leading axis."""
     return {
         name: value if is_encoder(name) else jax.tree.map(lambda x: x[place], value)
         for name, value in constants.items()

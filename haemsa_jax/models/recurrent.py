@@ -22,7 +22,7 @@ from haemsa_jax.structure.parts import Declaration, Part
 
 @dataclass(frozen=True)
 class RecurrentConfig(JoiningConfig):
-    """Its size is `width`, that of the state in each direction."""
+    """Sizes of a recurrent network; `width` is that of the state in each direction."""
 
     model: ClassVar[str] = "recurrent"
 

@@ -35,7 +35,7 @@ LARGEST = 2**20  # entries of a tensor
 
 @dataclass(frozen=True)
 class TfnConfig(JoiningConfig):
-    """Its sizes, beside those of every model.
+    """Sizes of a tensor fusion network, besides those of every model.
 
     Attributes:
       factor: entries of each modality in the tensor; its size is (factor + 1) ^ modalities.

@@ -60,7 +60,7 @@ def error_histogram(axes: Axes, report: "TaskReport") -> None:
 
 
 def scatter(axes: Axes, report: "TaskReport") -> None:
-    """Numbers against numbers; of many samples how many there are."""
+    """Predictions against labels; with many samples, their density."""
     truth, prediction = report.truth, report.prediction
     ends = [*(report.spec.range or ()), prediction.min(), prediction.max()]
     low, high = min(ends), max(ends)

@@ -100,7 +100,7 @@ class SearchBar(Bar):
 
 
 def plan(row: dict) -> str:
-    """What is about to be trained, of the row of that kind, in a sentence."""
+    """A sentence on what is about to be trained, from a row of kind `plan`."""
     samples = " + ".join(f"{count:,}" for count in dict.fromkeys(row["samples"].values()))
     networks, goes_on = row["networks"], f", of which {row['step']:,} are done" * bool(row["step"])
     return (

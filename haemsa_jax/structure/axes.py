@@ -36,5 +36,5 @@ def outer(left: Iterable[str], right: Iterable[str], size: int = 1) -> Axis:
 
 
 def length(axis: Axis) -> int:
-    """Of all stretches together."""
+    """Total length of the stretches."""
     return sum(segment.size for segment in axis)

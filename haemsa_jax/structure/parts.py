@@ -110,7 +110,7 @@ class Declaration:
         )
 
     def checked(self) -> "Declaration":
-        """Itself.
+        """The declaration itself, if it is valid.
 
         Raises:
           InputError: two parts share a name, or one reads what does not stand before it.
@@ -144,7 +144,7 @@ def _declared(network: NetworkConfig) -> Declaration:
 
 
 def default_structure(network: NetworkConfig) -> dict[str, Array]:
-    """Everything open: every label of every mask, the last of every choice."""
+    """Everything open: every label of a mask float[labels], the last of a choice int[]."""
     return {gene.name: gene.whole for gene in declare(network).genes}
 
 

@@ -103,7 +103,7 @@ class Classification(TaskKind):
         )
 
     def errors(self, task, predictions, truth):
-        """What is missing to certainty about the true class."""
+        """One minus the probability of the true class."""
         return 1.0 - predictions[np.arange(len(predictions)), truth]
 
     def label_words(self, task, label):

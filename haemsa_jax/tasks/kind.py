@@ -30,7 +30,7 @@ class Summary(NamedTuple):
 
 
 class TaskKind(abc.ABC):
-    """What a kind of task is trained, measured and shown by.
+    """A kind of task: how it is trained, measured and shown.
 
     There is one object a kind (`register`, `kind_of`). It holds no state: what differs between
     tasks of a kind stands in their `TaskSpec`. In what follows C is `outputs(task)`, the width of
@@ -129,7 +129,7 @@ class TaskKind(abc.ABC):
     def distillation_loss(
         self, task: TaskSpec, head: Head, logits: jax.Array, teacher: jax.Array
     ) -> jax.Array:
-        """How far a prediction with modalities hidden is from that without, which teaches.
+        """Distance of a prediction with modalities hidden from the complete one, its teacher.
 
         Args:
           task: whose predictions they are.
@@ -158,7 +158,7 @@ class TaskKind(abc.ABC):
           logits: float[..., C] of NumPy or JAX; the result is of the same library and type.
 
         Returns:
-          float[..., *prediction_shape], such as label units or probabilities.
+          Predictions as `float[..., *prediction_shape]`, such as label units or probabilities.
         """
 
     @abc.abstractmethod

@@ -108,7 +108,7 @@ class Multilabel(TaskKind):
         )
 
     def errors(self, task, predictions, truth):
-        """What is missing to certainty about a label, mean over labels."""
+        """One minus the probability of the true value, mean over labels."""
         return np.abs(predictions - truth).mean(axis=-1)
 
     def label_words(self, task, label):

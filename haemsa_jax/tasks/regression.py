@@ -82,7 +82,7 @@ class Regression(TaskKind):
         return 0.5 * ((logits[0] - teacher[0]) / head["scale"][0]) ** 2
 
     def rightness(self, task, head, logits, label):
-        """exp(-|error|) in standard deviations; our choice, the papers are about classes alone."""
+        """`exp(-|error|)` in standard deviations; our choice, the papers treat classes alone."""
         return jnp.exp(-jnp.abs(logits[0] - label) / head["scale"][0])
 
     def readable(self, task, logits):
@@ -108,7 +108,7 @@ class Regression(TaskKind):
         return Summary(float(mean), {}, float(spread))
 
     def errors(self, task, predictions, truth):
-        """|truth - prediction|, label units."""
+        """`|truth - prediction|`, label units."""
         return np.abs(predictions - truth)
 
     def label_words(self, task, label):

@@ -45,7 +45,7 @@ class Haemsa(nn.Module):
 
     @staticmethod
     def fold(config: HaemsaConfig, small: HaemsaConfig, params: dict[str, Any]) -> dict[str, Any]:
-        """Parameters with what modalities that are gone always added."""
+        """Parameters with the constant contribution of removed modalities folded in."""
         return {**params, "fusion": fold_missing(config, small, params["fusion"])}
 
     def param_axes(self) -> dict[str, tuple[Axis, ...]]:
