@@ -51,7 +51,8 @@ def define_network_flags() -> None:
 
     A flag that is not given leaves the field as the model has it.
     """
-    flags.DEFINE_enum("model", "haemsa", sorted(MODELS), "The network's model.")
+    about = "; ".join(f"{name}: {_headline(MODELS[name])}" for name in sorted(MODELS))
+    flags.DEFINE_enum("model", "haemsa", sorted(MODELS), f"The network's model. {about}.")
     defaults: dict[str, dict[str, list[str]]] = {}
     texts: dict[str, dict[str, list[str]]] = {}
     kinds = {}
@@ -71,6 +72,12 @@ def define_network_flags() -> None:
             for value, models in defaults[name].items()
         )
         _DEFINE[kind](name, None, f"{_joined(texts[name])} By default {values}.".strip())
+
+
+def _headline(module: type) -> str:
+    """What the file says first in which a model is defined, or the model itself."""
+    text = inspect.getdoc(inspect.getmodule(module)) or inspect.getdoc(module) or module.__name__
+    return text.splitlines()[0].rstrip(".")
 
 
 def _joined(texts: Mapping[str, list[str]]) -> str:

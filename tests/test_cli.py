@@ -95,6 +95,8 @@ def test_flags_of_models_join_what_each_says(monkeypatch, own_flags):
     monkeypatch.setattr(cli, "MODELS", models)
     monkeypatch.setattr(cli, "config_class", lambda config: config)
     cli.define_network_flags()
+    said = __doc__.splitlines()[0].rstrip(".")
+    assert f"The network's model. bare: {said}; deep: {said}; " in own_flags["model"].help
     assert own_flags["stride"].help == "By default 2 (bare)."
     assert own_flags["depth"].help == (
         "blocks of it (deep). L, blocks of local experts of each modality (haemsa). "
