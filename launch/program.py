@@ -24,7 +24,7 @@ from haemsa_jax.errors import PLUGINS, InputError
 from haemsa_jax.training.engine.reports import NonFiniteLossError
 from haemsa_jax.writing import naming
 
-from . import SIGNALS, stopped_by
+from . import SIGNALS, compilation, stopped_by
 from .processes import join_processes
 from .usage import define_help
 
@@ -81,6 +81,7 @@ def run(main: Callable[[], None]) -> None:
             check_texts()
             join_processes()
             _split_processor()
+            compilation.keep_programs(flags.FLAGS[compilation.FLAG].value)
             with held:
                 main()
             with naming(Path("/dev/stdout")):
@@ -133,7 +134,7 @@ def _expand_homes() -> None:
             ]
 
 
-_PATHS = "run_dir", "out_dir", "data_dir", "raw_dir", "input", "output"
+_PATHS = "run_dir", "out_dir", "data_dir", "raw_dir", "input", "output", compilation.FLAG
 
 
 def check_texts() -> None:
@@ -178,6 +179,7 @@ def _own_flags(program: ModuleType) -> None:
     one of its commands.
     """
     main = sys.modules["__main__"]
+    flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[compilation.FLAG])
     if program is not main:
         main.__doc__ = program.__doc__
         for flag in flags.FLAGS.get_key_flags_for_module(program.__name__):
