@@ -5,8 +5,8 @@
 Data have the shape of Hazumi (785, 384 and 66 features, 8 utterances before the target) and are
 random; NumPy arrays go in and come out. Measured are, exported and loaded again, the default
 network and a random genome, as masks of the supernet and as the small network it stands for; the
-default network in a `Predictor`, which checks what it is given and tells gates too, on dialogues of
-as many utterances; and where torch is installed a late-fusion network of equal size. All figures
+default network in a `Predictor`, which checks what it is given and tells gates too, on the last of as
+many utterances, or on all of one long dialogue; and where torch is installed a late-fusion network of equal size. All figures
 are of one run; compare ratios, not runs.
 """
 
@@ -130,9 +130,8 @@ def of_predictor(trained: Trained):
         many = len(next(iter(given.values()))) > 1
         turns = {m: x[:, -1] if many else x[0] for m, x in given.items()}
         length = len(next(iter(turns.values())))
-        return predictor.predict_dialogue(
-            [{m: x[turn] for m, x in turns.items()} for turn in range(length)]
-        )
+        dialogue = [{m: x[turn] for m, x in turns.items()} for turn in range(length)]
+        return predictor.predict_dialogue(dialogue, last=None if many else 1)
 
     return answer
 

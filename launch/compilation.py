@@ -43,19 +43,18 @@ def keep_programs(place: str | None) -> None:
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         # Many small programs take as long as a large one.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    given = place or os.environ.get(AGREED)
+    agreed = os.environ.get(AGREED) if place is None else None
     try:
         # RuntimeError: there is no home.
-        directory = Path(given) if given else _cache_home() / "haemsa_jax" / _processor()
+        home = Path(place) if place else _cache_home() / "haemsa_jax"
+        directory = Path(agreed) if agreed else home / _processor()
         # What lies there is run.
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not given:
+        if not agreed:
             _forget_oldest(directory)
     except (OSError, RuntimeError) as error:
         if place:
-            raise InputError(
-                f"--{FLAG}={place}: {error}; name a directory, or {OFF}"
-            ) from error
+            raise InputError(f"--{FLAG}={place}: {error}; name a directory, or {OFF}") from error
         return
     _forget_damaged(directory)
     jax.config.update("jax_compilation_cache_dir", str(directory))
