@@ -32,7 +32,6 @@ from haemsa_jax.evolution.run import run_search
 from haemsa_jax.evolution.search import make_search
 from haemsa_jax.evolution.state import SearchConfig, SearchResult
 from haemsa_jax.models import default_structure
-from haemsa_jax.reporting.evolution import evolution_figure
 from haemsa_jax.reporting.progress import SearchBar
 from haemsa_jax.structure.size import parameters
 from haemsa_jax.training.engine import budget
@@ -171,6 +170,9 @@ def _show(
     directory: Path, result: SearchResult, beside, problem: Problem, experiment: Experiment
 ) -> None:
     """Everything for people, once."""
+    # Here, since what draws takes as long to import as all else.
+    from haemsa_jax.reporting.evolution import evolution_figure
+
     network = experiment.network
     if beside:
         genes, objectives = problem.table.names, problem.objectives

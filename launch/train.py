@@ -30,7 +30,6 @@ from haemsa_jax.data.fingerprint import fingerprint_of
 from haemsa_jax.errors import InputError
 from haemsa_jax.evolution.outcome import SavedGenome, begin, read_genome
 from haemsa_jax.models import default_structure, overlaid
-from haemsa_jax.reporting.figures import training_figure
 from haemsa_jax.reporting.progress import TrainingBar
 from haemsa_jax.structure.warm_start import take
 from haemsa_jax.training.engine.loop import Start, make_train
@@ -115,6 +114,9 @@ def main() -> None:
 
 
 def _tell(directory: Path, config: TrainConfig, progress: dict) -> None:
+    # Here, since what draws takes as long to import as all else.
+    from haemsa_jax.reporting.figures import training_figure
+
     cli.note_command(directory)
     with draft_of(directory / "training.png") as draft:
         training_figure(log.read(directory), draft)
