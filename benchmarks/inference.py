@@ -38,15 +38,18 @@ from haemsa_jax.structure.specialise import specialise
 from haemsa_jax.training.engine.state import stack
 from haemsa_jax.training.persistence.experiment import Experiment
 from haemsa_jax.training.persistence.trained import Trained
+from launch import recording
 
 _BATCHES = flags.DEFINE_list("batches", [1, 16, 256, 4096], "Samples in one call.")
 _CALLS = flags.DEFINE_integer("calls", 500, "Calls of which latency is told.")
+recording.define_flags()
 
 KNOWN = {"random": {"tokens": dict.fromkeys(WIDTHS, 1), "provenance": {}}}
 
 
 def main(argv: list[str]) -> None:
     del argv
+    recording.check()
     batches = [int(batch) for batch in _BATCHES.value]
     rng = np.random.default_rng(0)
     most = max(batches)
@@ -76,12 +79,21 @@ def main(argv: list[str]) -> None:
     print(f"{'':26}{'p50, ms':>10}{'p99, ms':>10}", end="")
     print("".join(f"{'samples/s at ' + str(batch):>20}" for batch in batches))
     one = {m: x[:1] for m, x in data.items()}
-    for name, (middle, late) in latencies(answers, one).items():
+    measured = latencies(answers, one)
+    for name, (middle, late) in measured.items():
         print(f"{name:26}{middle:10.2f}{late:10.2f}", end="", flush=True)
         for batch in batches:
             call = functools.partial(answers[name], {m: x[:batch] for m, x in data.items()})
             print(f"{batch / median_seconds(call):20,.0f}", end="", flush=True)
         print()
+    rows = {name: {"p50, ms": [own[0]], "p99, ms": [own[1]]} for name, own in measured.items()}
+    recording.save(
+        data=["speed"],
+        split="random",
+        selected="nothing",
+        rows={"speed:one sample": rows},
+        runs=[],
+    )
 
 
 def networks() -> tuple[Trained, Trained, Trained]:
