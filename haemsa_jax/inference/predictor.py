@@ -279,13 +279,12 @@ class Predictor:
     def _prediction(self, read, seen: set[str], outputs, place: int) -> Prediction:
         """Of one utterance, in whose window are the modalities `seen`."""
         raw, gates = outputs
-        tasks, end = {}, 0
+        columns, tasks, end = self._gate_columns(frozenset(read)), {}, 0
         for number, (name, task) in enumerate(self.tasks.items()):
             start, end = end, end + kind_of(task.kind).outputs(task)
             if seen.isdisjoint(self._reads[name]):
                 continue
             weights = gates[number, place].tolist()
-            columns = self._gate_columns(frozenset(read))
             named = {
                 gate: {label: weights[column] for label, column in of.items()}
                 for gate, of in columns.items()
