@@ -26,6 +26,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SHARED = {
     "__init__",
     "cli",
+    "compilation",
     "emptying",
     "interrupt",
     "processes",
