@@ -57,7 +57,9 @@ SUBJECTS = {
         "list", "group", "only",
     ),
     "Results that are kept": ("record", "results_dir", "keep", "pages"),
-    "Devices and processes": ("devices", "abreast", "coordinator", "processes", "process"),
+    "Devices and processes": (
+        "devices", "abreast", "compilation_cache", "coordinator", "processes", "process",
+    ),
 }  # fmt: skip
 OTHERS = "Others"
 
