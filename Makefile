@@ -70,4 +70,4 @@ reproduce: $(READY)
 	$(RUN) -m launch.reproduce --group=$(GROUP) --source_dir=$(SOURCE)
 
 clean:
-	rm -rf $(VENV) demo site build *.egg-info
+	rm -rf $(VENV) demo site build .pytest_cache *.egg-info

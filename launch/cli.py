@@ -51,7 +51,8 @@ def define_network_flags() -> None:
 
     A flag that is not given leaves the field as the model has it.
     """
-    flags.DEFINE_enum("model", "haemsa", sorted(MODELS), "The network's model.")
+    about = "; ".join(f"{name}: {_headline(MODELS[name])}" for name in sorted(MODELS))
+    flags.DEFINE_enum("model", "haemsa", sorted(MODELS), f"The network's model. {about}.")
     defaults: dict[str, dict[str, list[str]]] = {}
     texts: dict[str, dict[str, list[str]]] = {}
     kinds = {}
@@ -71,6 +72,12 @@ def define_network_flags() -> None:
             for value, models in defaults[name].items()
         )
         _DEFINE[kind](name, None, f"{_joined(texts[name])} By default {values}.".strip())
+
+
+def _headline(module: type) -> str:
+    """What the file says first in which a model is defined, or the model itself."""
+    text = inspect.getdoc(inspect.getmodule(module)) or inspect.getdoc(module) or module.__name__
+    return text.splitlines()[0].rstrip(".")
 
 
 def _joined(texts: Mapping[str, list[str]]) -> str:
@@ -218,7 +225,7 @@ def define_run_flags() -> None:
     flags.DEFINE_string("run_dir", None, "Directory of the run.", required=True)
     flags.DEFINE_bool("overwrite", False, "Delete what RUN_DIR holds.")
     flags.DEFINE_integer(
-        "devices", 0, "Local devices to use; 0 for all. A CPU is split into as many as that."
+        "devices", 0, "Local devices to use, 0 for all; a CPU is split into so many."
     )
 
 
@@ -234,7 +241,7 @@ def define_trained_flags() -> None:
     """Which networks of a run are used, and on what."""
     flags.DEFINE_string("run_dir", None, "Directory of a trained run.", required=True)
     flags.DEFINE_string(
-        "dataset", None, "As which data set samples are read, of a network trained on several."
+        "dataset", None, "Data set as whose samples are read, of a network trained on several."
     )
     flags.DEFINE_integer(
         "networks",
@@ -274,8 +281,8 @@ def define_resident_flag() -> None:
     flags.DEFINE_integer(
         "resident_mib",
         streaming.RESIDENT >> 20,
-        "Splits of more MiB of features are streamed from the host's memory; two pieces at a time "
-        "take no more than that.",
+        "MiB of features from which on a split stays in the host's memory and is streamed in "
+        "pieces, with the same results.",
         lower_bound=0,
     )
 

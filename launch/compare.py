@@ -53,11 +53,11 @@ _PLAN = flags.DEFINE_string("plan", None, "TOML file that says what is compared.
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "Where runs and results go.", required=True)
 _DATA_DIR = flags.DEFINE_string("data_dir", "data", "Directory of prepared data sets.")
 _SPLIT = flags.DEFINE_enum("split", "test", ["test", "validation"], "Split to read.")
-_BASELINES = flags.DEFINE_bool("baselines", False, "Also constant and ridge regression.")
+_BASELINES = flags.DEFINE_bool("baselines", False, "Also measure a constant and ridge regressions.")
 _PROTOCOL = flags.DEFINE_enum(
     "protocol", None, PROTOCOLS, "Also measure with modalities missing in this way."
 )
-_MASK_SEED = flags.DEFINE_integer("mask_seed", 0, "Of what is missing under a protocol.")
+_MASK_SEED = flags.DEFINE_integer("mask_seed", 0, "Seed of what is missing under a --protocol.")
 cli.define_resident_flag()
 cli.define_encoder_flag()
 recording.define_flags()

@@ -62,17 +62,17 @@ _RUN_DIR = flags.DEFINE_list(
 _OUT_DIR = flags.DEFINE_string("out_dir", None, "Where results go; by default the only RUN_DIR.")
 _DATA_DIR = flags.DEFINE_string("data_dir", "data", "Directory of prepared data sets.")
 _SPLIT = flags.DEFINE_enum("split", "test", ["test", "validation"], "Split to read.")
-_BASELINES = flags.DEFINE_bool("baselines", False, "Also constant and ridge regression.")
+_BASELINES = flags.DEFINE_bool("baselines", False, "Also measure a constant and ridge regressions.")
 _ENSEMBLE = flags.DEFINE_integer(
     "ensemble", 0, "Also average predictions of so many networks of a run, of a search the best."
 )
 _DIAGNOSE = flags.DEFINE_bool(
-    "diagnose", False, "Also how much depends on which part of the network of the first RUN_DIR."
+    "diagnose", False, "Also measure how far predictions move without each part of the network."
 )
 _PROTOCOL = flags.DEFINE_enum(
     "protocol", None, PROTOCOLS, "How modalities are missing; by default none are."
 )
-_MASK_SEED = flags.DEFINE_integer("mask_seed", 0, "Of what is missing under a protocol.")
+_MASK_SEED = flags.DEFINE_integer("mask_seed", 0, "Seed of what is missing under a --protocol.")
 _BESIDE = flags.DEFINE_list(
     "beside",
     [],

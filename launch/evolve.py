@@ -32,7 +32,6 @@ from haemsa_jax.evolution.run import run_search
 from haemsa_jax.evolution.search import make_search
 from haemsa_jax.evolution.state import SearchConfig, SearchResult
 from haemsa_jax.models import default_structure
-from haemsa_jax.reporting.evolution import evolution_figure
 from haemsa_jax.reporting.progress import SearchBar
 from haemsa_jax.structure.size import parameters
 from haemsa_jax.training.engine import budget
@@ -155,7 +154,8 @@ def _plan(network: NetworkConfig, problem: Problem, config: SearchConfig, device
     if config.repeats:
         finalists = config.finalists.max() + 1
         final = (
-            f", and a final of {config.schedule} in which {finalists} genomes are trained anew, "
+            f", and a final of {config.schedule} in which {finalists} "
+            f"genome{'s are' if finalists > 1 else ' is'} trained anew, "
             f"from {config.population // finalists} seeds each"
         )
     return (
@@ -170,10 +170,14 @@ def _show(
     directory: Path, result: SearchResult, beside, problem: Problem, experiment: Experiment
 ) -> None:
     """Everything for people, once."""
+    # Here, since what draws takes as long to import as all else.
+    from haemsa_jax.reporting.evolution import evolution_figure
+
     network = experiment.network
     if beside:
         genes, objectives = problem.table.names, problem.objectives
         outcome.save_history(directory / "random.npz", beside.history, genes, objectives)
+        outcome.note_random(directory, beside.fitness)
     cli.note_command(directory)
     with draft_of(directory / "report.png") as draft:
         evolution_figure(result, beside, problem, network, draft)

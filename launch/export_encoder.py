@@ -1,12 +1,14 @@
 """Writes a run's text encoder as a folder in the format in which encoders are published.
 
-  python -m launch.train --tasks=cmu_mosei/standard --text=minilm --text_mode=adapted --run_dir=runs/mosei
+  python -m launch.train --tasks=cmu_mosei/standard --text=minilm --text_mode=adapted \\
+    --run_dir=runs/mosei
   python -m launch.export_encoder --run_dir=runs/mosei --output=encoders/mosei
-  python -m launch.train --tasks=cmu_mosi/standard --text=encoders/mosei --text_mode=pooled --past=4 --run_dir=runs/mosi
+  python -m launch.train --tasks=cmu_mosi/standard --text=encoders/mosei --text_mode=pooled \\
+    --past=4 --run_dir=runs/mosi
 
 OUTPUT gets `config.json`, `model.safetensors` and the tokeniser's files, which `--text` and Hugging
 Face's transformers read. Adapters are folded into the matrices that they stand beside.
-"""  # noqa: E501
+"""
 
 from pathlib import Path
 

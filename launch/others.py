@@ -9,6 +9,9 @@ from absl import flags
 from haemsa_jax.errors import InputError
 from haemsa_jax.reporting.baselines import Fit
 
+# The flags defined here belong to the launcher, whose --help then lists them.
+flags.disclaim_key_flags()
+
 
 def define_flag() -> None:
     """Which functions make them."""

@@ -72,7 +72,7 @@ def main() -> None:
                 f"--input={source}: of its {bad} rows none can be predicted; {target} is left as "
                 "it was"
             )
-    print(f"written: {target}, {good} rows" + (f"; {bad} left out" if bad else ""))
+    print(f"written: {target}, {good} row{'s' * (good > 1)}" + (f"; {bad} left out" if bad else ""))
     if bad:
         sys.exit(1)
 

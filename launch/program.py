@@ -24,8 +24,9 @@ from haemsa_jax.errors import PLUGINS, InputError
 from haemsa_jax.training.engine.reports import NonFiniteLossError
 from haemsa_jax.writing import naming
 
-from . import SIGNALS, stopped_by
+from . import SIGNALS, compilation, stopped_by
 from .processes import join_processes
+from .usage import define_help
 
 # Models, parts and kinds of tasks from outside, registered before flags are defined.
 for _plugin in filter(None, os.environ.get(PLUGINS, "").split(",")):
@@ -56,6 +57,7 @@ def run(main: Callable[[], None]) -> None:
     line and the shell's status of a process that the signal ended.
     """
     _own_flags(sys.modules[main.__module__])
+    define_help()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # No result is lost because a terminal cannot show its arrow.
@@ -79,6 +81,7 @@ def run(main: Callable[[], None]) -> None:
             check_texts()
             join_processes()
             _split_processor()
+            compilation.keep_programs(flags.FLAGS[compilation.FLAG].value)
             with held:
                 main()
             with naming(Path("/dev/stdout")):
@@ -134,7 +137,7 @@ def _expand_homes() -> None:
             ]
 
 
-_PATHS = "run_dir", "out_dir", "data_dir", "raw_dir", "input", "output"
+_PATHS = "run_dir", "out_dir", "data_dir", "raw_dir", "input", "output", compilation.FLAG
 
 
 def check_texts() -> None:
@@ -182,6 +185,7 @@ def _own_flags(program: ModuleType) -> None:
     one of its commands.
     """
     main = sys.modules["__main__"]
+    flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[compilation.FLAG])
     if program is not main:
         main.__doc__ = program.__doc__
         for flag in flags.FLAGS.get_key_flags_for_module(program.__name__):

@@ -12,6 +12,9 @@ from haemsa_jax.results import environment, record
 
 from . import cli
 
+# The flags defined here belong to the launcher, whose --help then lists them.
+flags.disclaim_key_flags()
+
 BEGAN = time.monotonic()
 
 

@@ -2,10 +2,10 @@
 
   python -m launch.report --run_dir=runs/hazumi
 
-Of a training, a search, an evaluation or an ablation: results, pictures, the largest errors with
-their words and the modality that misled, learning curves and configuration. It reads what
-launch.train, launch.evolve, launch.evaluate and launch.ablate wrote, neither data nor weights. Run
-launch.evaluate first, with `--diagnose` and with each `--protocol`, for all of it.
+Of a training, a search, an evaluation or an ablation: what came out, tables, pictures, the largest
+errors with the modality whose absence makes each smallest, learning curves and configuration. It
+reads what launch.train, launch.evolve, launch.evaluate and launch.ablate wrote, neither data nor
+weights. Run launch.evaluate first, with `--diagnose` and with each `--protocol`, for all of it.
 """
 
 from pathlib import Path

@@ -29,7 +29,7 @@ flags.disclaim_key_flags()
 
 def define_flags() -> None:
     """Which tasks, from where, and the network on them."""
-    flags.DEFINE_list("tasks", None, "DATASET or DATASET:TASK, a comma list.")
+    flags.DEFINE_list("tasks", None, "DATASET (all its tasks) or DATASET:TASK, a comma list.")
     flags.DEFINE_string("data_dir", "data", "Directory of prepared data sets.")
     flags.DEFINE_list(
         "past", ["0"], "Utterances before the target in conversational data: N, or DATASET=N,..."
@@ -47,20 +47,20 @@ def define_flags() -> None:
         "text_mode",
         "frozen",
         MODES,
-        "frozen: vectors are computed once. pooled: their mean is an utterance. tuned: the encoder "
-        "is trained with the network. adapted: thin matrices beside its own are.",
+        "frozen: token vectors are computed once. pooled: their mean, one vector an utterance. "
+        "tuned: the encoder is fine-tuned with the network. adapted: LoRA adapters of it are.",
     )
     flags.DEFINE_integer(
-        "adapter_rank", 16, "Rank of a text encoder's adapters (--text_mode=adapted); 0 for none."
+        "adapter_rank", 16, "Rank of LoRA adapters (--text_mode=adapted); 0 for none."
     )
     flags.DEFINE_enum(
         "text_precision",
         "float32",
         PRECISIONS,
-        "Numbers that a text encoder within the network multiplies; bfloat16 is for accelerators "
-        "and for processors with AMX.",
+        "Precision of a text encoder within the network; bfloat16 is for accelerators and for "
+        "processors with AMX.",
     )
-    flags.DEFINE_integer("max_tokens", 64, "Tokens after which words are cut off.")
+    flags.DEFINE_integer("max_tokens", 64, "Tokens after which an utterance's words are cut off.")
     cli.define_network_flags()
 
 

@@ -30,7 +30,6 @@ from haemsa_jax.data.fingerprint import fingerprint_of
 from haemsa_jax.errors import InputError
 from haemsa_jax.evolution.outcome import SavedGenome, begin, read_genome
 from haemsa_jax.models import default_structure, overlaid
-from haemsa_jax.reporting.figures import training_figure
 from haemsa_jax.reporting.progress import TrainingBar
 from haemsa_jax.structure.warm_start import take
 from haemsa_jax.training.engine.loop import Start, make_train
@@ -57,12 +56,12 @@ _INIT_FROM = flags.DEFINE_string(
     "Run directory of a trained network, also on other tasks, from whose weights this one starts.",
 )
 _GRADIENTS = flags.DEFINE_bool(
-    "gradients", False, "At every validation also log whether the tasks' gradients agree."
+    "gradients", False, "Log the cosine of the tasks' gradients at every validation."
 )
 _MODALITIES = flags.DEFINE_string(
     "modalities",
     None,
-    "Those that tasks may read, joined by +, such as text+audio; all by default.",
+    "Modalities that tasks may read, joined by +, such as text+audio; all by default.",
 )
 _TASK_WEIGHTS = flags.DEFINE_list("task_weights", [], "TASK=weight, a comma list; others weigh 1.")
 tasks.define_flags()
@@ -115,6 +114,9 @@ def main() -> None:
 
 
 def _tell(directory: Path, config: TrainConfig, progress: dict) -> None:
+    # Here, since what draws takes as long to import as all else.
+    from haemsa_jax.reporting.figures import training_figure
+
     cli.note_command(directory)
     with draft_of(directory / "training.png") as draft:
         training_figure(log.read(directory), draft)

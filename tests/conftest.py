@@ -2,7 +2,7 @@
 
 import gc
 import os
-import tempfile
+from pathlib import Path
 
 import jaxlib.version
 
@@ -16,15 +16,18 @@ os.environ["XLA_FLAGS"] = (
 if jaxlib.version.__version_info__ < (0, 11):
     os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Programs compiled once serve all workers and the launchers that tests start.
-if "PYTEST_XDIST_WORKER" not in os.environ:
-    COMPILED = tempfile.TemporaryDirectory(prefix="haemsa-compiled-")
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED.name
-os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 
 import jax
 import numpy as np
 import pytest
+
+from launch.compilation import AGREED, keep_programs
+
+# Programs compiled once serve all workers, the launchers that tests start, and the next time.
+if AGREED not in os.environ:
+    keep_programs(str(Path(__file__).parents[1] / ".pytest_cache" / "compiled"))
+    os.environ[AGREED] = jax.config.jax_compilation_cache_dir
 
 # Fixtures by subject; imported once jax is set up.
 pytest_plugins = ("samples", "networks", "launchers")

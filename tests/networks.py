@@ -8,9 +8,8 @@ import pytest
 
 from haemsa_jax.config import NetworkConfig, TrainConfig
 from haemsa_jax.data.description import describe_data
-from haemsa_jax.models import build, default_structure, init_variables
+from haemsa_jax.models import build, default_structure, init_variables, model
 from haemsa_jax.models.haemsa import HaemsaConfig
-from haemsa_jax.models.model import config_class, model_named
 from haemsa_jax.training.engine.state import stack
 from haemsa_jax.training.measurement.normalization import make_constants
 from haemsa_jax.training.persistence.experiment import Experiment
@@ -55,13 +54,14 @@ def bare(network, **changes) -> NetworkConfig:
     return network.changed(**changes, kept=kept)
 
 
-MODELS = ("haemsa", "late_fusion", "recurrent")
+MODELS = tuple(sorted(model.MODELS))  # those of the library: tests register theirs later
+OTHERS = tuple(name for name in MODELS if name != "haemsa")
 
 
 def as_model(name, network, **changes) -> NetworkConfig:
     """Another model on the same data sets and tasks, everything built."""
     shared = {f.name: getattr(network, f.name) for f in dataclasses.fields(NetworkConfig)}
-    return config_class(model_named(name))(**{**shared, "kept": {}, **changes})
+    return model.config_class(model.model_named(name))(**{**shared, "kept": {}, **changes})
 
 
 def drawn(make, stack=()):

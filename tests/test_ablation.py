@@ -135,6 +135,14 @@ def test_nothing_to_take_away(lone):
     assert possible(flat) == ("evolution", "multitask")
 
 
+def test_links_of_another_model_are_taken_away(small):
+    network = as_model("gated_attention", small)
+    assert possible(network) == ("evolution", "transfer", "multitask")
+    given = network, default_structure(network), UNEVOLVED, UNEVOLVED, COUNTS
+    (alone,) = ablate("transfer", *given)
+    assert declare(network).of_kind("link") and not declare(alone.network).of_kind("link")
+
+
 def test_differences_are_paired():
     """By hand: 1, 0, 2 have mean 1 and deviation 1; Student's .975 quantile at 2 is 4.3027."""
     apart = difference([1.0, 2.0, 3.0], [0.0, 2.0, 1.0])

@@ -3,6 +3,7 @@
 import dataclasses
 import re
 import shutil
+import subprocess
 import threading
 
 import flax
@@ -104,11 +105,29 @@ def test_it_says_who_wrote_it(run, solo):
         with Checkpoints(run[0], kind) as checkpoints:
             metadata = checkpoints.metadata()
         assert metadata["format"] == versions.FORMAT
+        assert metadata["versions"] == versions.versions()
         assert metadata["versions"] == {
-            "haemsa_jax": __version__, "jax": jax.__version__, "flax": flax.__version__
+            "haemsa_jax": __version__, "jax": jax.__version__, "flax": flax.__version__,
+            **({"commit": versions.commit()} if versions.commit() else {}),
         }  # fmt: skip
         splits = {name: solo.splits[name] for name in ("train", "validation")}
         assert metadata["experiment"]["data"]["talks"]["fingerprint"] == fingerprint(splits)
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="no git here")
+def test_a_clone_says_its_commit(tmp_path, monkeypatch):
+    assert not versions.commit(tmp_path)
+    who = "-c", "user.name=a", "-c", "user.email=a@b"
+    for words in (("init", "-q"), (*who, "commit", "-q", "--allow-empty", "-m", "first")):
+        subprocess.run(["git", "-C", str(tmp_path), *words], check=True)
+    (folder := tmp_path / "installed").mkdir()
+    assert not versions.commit(folder)  # within somebody's repository, of which it is no part
+    versions.commit.cache_clear()
+    assert re.fullmatch(r"[0-9a-f]{7,}", versions.commit(tmp_path))
+    monkeypatch.setenv("PATH", "")
+    versions.commit.cache_clear()
+    assert not versions.commit(tmp_path)
+    versions.commit.cache_clear()
 
 
 @pytest.mark.parametrize("written", [{"versions": {"haemsa_jax": "0.9.7"}, "format": 9}, {}])

@@ -26,6 +26,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SHARED = {
     "__init__",
     "cli",
+    "compilation",
     "emptying",
     "interrupt",
     "processes",
@@ -33,6 +34,7 @@ SHARED = {
     "others",
     "recording",
     "tasks",
+    "usage",
     "words",
 }
 
@@ -94,12 +96,16 @@ def test_flags_of_models_join_what_each_says(monkeypatch, own_flags):
     monkeypatch.setattr(cli, "MODELS", models)
     monkeypatch.setattr(cli, "config_class", lambda config: config)
     cli.define_network_flags()
+    said = __doc__.splitlines()[0].rstrip(".")
+    assert f"The network's model. bare: {said}; deep: {said}; " in own_flags["model"].help
     assert own_flags["stride"].help == "By default 2 (bare)."
     assert own_flags["depth"].help == (
-        "blocks of it (deep). L, local blocks a modality (haemsa). "
+        "blocks of it (deep). L, blocks of local experts of each modality (haemsa). "
         "By default 7 (bare), 3 (deep), 1 (haemsa)."
     )
-    assert own_flags["width"].help == "D, the width of every token and summary. By default 32."
+    assert own_flags["width"].help == (
+        "D, width of the representation of every token and summary. By default 32."
+    )
     other = flags.FlagValues()
     monkeypatch.setitem(
         cli._DEFINE, int, functools.partial(flags.DEFINE_integer, flag_values=other)

@@ -87,6 +87,14 @@ def test_it_runs_without_the_library(trained, exported, talks, environment):
         assert abs(said["text_alone"] - said["score_mean"][:1]) > 1e-3
 
 
+def test_a_single_network_has_no_spread(trained, talks, tmp_path):
+    export(trained, tmp_path, networks=1, platforms=["cpu"])
+    text = np.zeros((2, 3, 3, talks.widths["text"]), np.float32)
+    said = standalone.load(tmp_path)(text=text)
+    assert said["score"]["spread"] is said["mood"]["spread"] is None
+    assert said["score"]["mean"].shape == (2,)
+
+
 def test_weights_and_configuration_lie_beside_it(trained, exported):
     directory, config = exported
     ours, theirs = (

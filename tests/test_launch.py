@@ -82,7 +82,11 @@ def test_evaluation_writes_table_picture_and_predictions(launch, trained, data_d
         assert row in done.stdout
     results = json.loads((run_dir / "test.json").read_text())
     assert len(results["planted:sentiment"]["HAEMSA"]["mae"]) == 2
-    assert "±" in (run_dir / "test.md").read_text()
+    told = (run_dir / "test.md").read_text()
+    sentences = [
+        line for line in done.stdout.splitlines() if line.startswith("planted:sentiment: ")
+    ]
+    assert "±" in told and len(sentences) == 1 and sentences[0] in told.splitlines()
     assert (run_dir / "test.png").read_bytes().startswith(b"\x89PNG")
     told = json.loads((run_dir / "test_diagnosis.json").read_text())
     # Of one expert of one modality there is nothing else to shut.

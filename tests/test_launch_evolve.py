@@ -1,6 +1,7 @@
 """A search, started the way a user starts it: looked at, stopped, killed, resumed, made use of."""
 
 import json
+import re
 import signal
 
 import jax
@@ -31,6 +32,8 @@ def found(launch, spoken_dir, tmp_path_factory):
 
 def test_a_search_shows_progress_and_what_it_found(found):
     run_dir, done = found
+    assert re.search(r"GenomicGA: about .* to go, then .* of random search", done.stderr)
+    assert re.search(r"random search: about .* to go\n", done.stderr)
     for word in (
         "GenomicGA",
         "random search",
@@ -54,6 +57,7 @@ def test_a_search_shows_progress_and_what_it_found(found):
     with np.load(run_dir / "history.npz") as history, np.load(run_dir / "random.npz") as random:
         assert history["fitness"].shape == random["fitness"].shape == (5, 4)
         assert told["fitness"] in history["fitness"][told["round"] - 1]
+        assert told["random_fitness"] in random["fitness"]
     assert (run_dir / "report.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -2,18 +2,22 @@
 
 import dataclasses
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from networks import params_of
 
+from haemsa_jax.config import TrainConfig
 from haemsa_jax.data.batches import device_split, gather
-from haemsa_jax.models import Rates, build, default_structure, init_variables
+from haemsa_jax.models import Haemsa, Rates, build, default_structure, init_variables
 from haemsa_jax.models.haemsa import FUSION_OPERATORS, LOCAL_EXPERTS, experts
 from haemsa_jax.models.layers import masked_mean, masked_softmax
 from haemsa_jax.structure.parts import shut
 from haemsa_jax.training.measurement.normalization import make_constants
+from haemsa_jax.training.persistence.experiment import Experiment
+from haemsa_jax.training.persistence.trained import abstract_trees
 
 
 @pytest.fixture(scope="module")
@@ -210,6 +214,18 @@ def test_a_data_set_without_a_modality(small):
     assert "head_words-score_text" in params and "head_words-score_audio" not in params
     assert params["stem_words_text"]["project"]["kernel"].shape == (7, 8)
     assert constants["stem_words_text"]["mean"].shape == (7,)
+
+
+def test_one_trace_says_what_a_training_keeps(lone):
+    network, calls = dataclasses.replace(lone, expansion=3), []
+
+    def count(call, arguments, keywords, context):
+        calls.append((type(context.module), context.method_name))
+        return call(*arguments, **keywords)
+
+    with nn.intercept_methods(count):
+        abstract_trees(Experiment(network, TrainConfig(), {}, {}))
+    assert calls.count((Haemsa, "__call__")) == 1
 
 
 def test_masked_softmax_by_hand():

@@ -19,6 +19,7 @@ from haemsa_jax.config import TaskSpec
 from haemsa_jax.errors import InputError
 from haemsa_jax.models import default_structure
 from haemsa_jax.reporting import architecture, samples, tables
+from haemsa_jax.reporting import gates as panels
 from haemsa_jax.reporting.page import page
 from haemsa_jax.reporting.reading import from_json
 from haemsa_jax.reporting.runs import splits_for
@@ -159,6 +160,27 @@ def test_gate_weights_are_drawn(small):
         np.testing.assert_allclose(mean["links"][place], expected["links"][place], rtol=1e-6)
 
 
+def test_a_gate_that_learnt_nothing_is_told_from_one_that_did(small):
+    whole, declaration = default_structure(small), declare(small)
+    start = {"links": 0.5}
+    fresh = {g.name: np.full(len(g.parts), start.get(g.name, 1 / len(g.parts)))
+             for g in declaration.gates}  # fmt: skip
+    learnt = {**fresh, "local/text/0": np.array([0.4, 0.2, 0.2, 0.2])}
+    for gates, even in ((fresh, True), (learnt, False)):
+        axes = Figure().subplots()
+        architecture.draw(axes, small, whole, {task_id: gates for task_id in small.tasks})
+        shown = [text.get_text() for text in axes.texts]
+        assert f"pointwise {gates['local/text/0'][0]:.2f}{'*' * even}" in shown
+        assert "0.50*" in shown and axes.get_title().endswith(panels.EVEN)
+        for gating in declaration.gates:
+            panel = Figure().subplots()
+            panels.draw(panel, gating.level, [gating], gates)
+            marked = even or gating.name != "local/text/0"
+            assert panel.get_title().endswith(panels.EVEN) == marked
+    closed = next(g for g in declaration.gates if g.name == "fusion")
+    assert panels.texts(closed, np.array([0.0, 1.0, 0.0, 0.0])) == ["0.00", "1.00", "0.00", "0.00"]
+
+
 @pytest.fixture
 def run(predictions):
     """A directory that was evaluated, but not trained here."""
@@ -200,7 +222,7 @@ def test_nothing_of_a_file_reaches_the_page_as_markup(tmp_path):
         "test_patterns.json": patterns,
         "test_diagnosis.json": {"influence": {}, "probe": {UNKIND: [0.5]}},
         "ablation.json": {"metrics": patterns, "sizes": sizes},
-        "best.json": {"genome": {UNKIND: {UNKIND: UNKIND}}},
+        "best.json": {"genome": {UNKIND: {UNKIND: UNKIND}}, "fitness": 0.5},
     }
     for name, values in written.items():
         (directory / name).write_text(json.dumps(values))
@@ -216,7 +238,7 @@ def test_nothing_of_a_file_reaches_the_page_as_markup(tmp_path):
     shown = html.escape(UNKIND).replace("&quot;", "&#34;")
     # Title, rows, conditions, parts, sizes, genome, sample, words, classes, command.
     assert text.count(shown) >= 20
-    assert f'<td class="number">=2{shown}</td>' in text
+    assert f'<td class="number" data-name="truth">=2{shown}</td>' in text
 
 
 def test_a_table_escapes_what_would_be_markdown():
@@ -244,6 +266,15 @@ def test_a_yardstick_that_is_better_is_named_on_the_page(tmp_path):
     rows = {"HAEMSA": {"mae": [0.3]}, "ridge audio": {"mae": [0.1]}}
     (tmp_path / "test.json").write_text(json.dumps({"talks:score": rows}))
     assert "ridge audio, which is no network, is better than HAEMSA by MAE" in page(tmp_path)
+
+
+def test_a_page_begins_with_what_came_out(tmp_path):
+    rows = {"HAEMSA": {"mae": [0.3]}}
+    (tmp_path / "test.json").write_text(json.dumps({"talks:score": rows}))
+    (tmp_path / "best.json").write_text('{"fitness": 0.51, "random_fitness": 0.53, "genome": {}}')
+    top = page(tmp_path).partition("<nav>")[0]
+    assert "a genome of fitness 0.510; a random search of as many training steps, 0.530 (" in top
+    assert "Nothing says whether a network is needed: evaluate again with --baselines." in top
 
 
 def test_an_unknown_metric_is_named_with_its_file(tmp_path):
@@ -279,22 +310,31 @@ def test_a_page_of_nothing_is_refused(tmp_path):
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: looks at the page in a browser")
-@pytest.mark.parametrize("width", [500, 1280])
+@pytest.mark.parametrize("width", [390, 1280])
 def test_a_browser_shows_the_page(run, tmp_path, width):
-    """Pictures load, nobody scrolls sideways, wide things scroll within."""
-    looks = """<script>addEventListener("load", () => { document.title = JSON.stringify([
+    """Pictures load and are not blown up, nobody scrolls sideways, wide things scroll within, and
+    truth, prediction and error are on a telephone's screen."""
+    Figure(figsize=(2, 1)).savefig(run / "test_diagnosis.png")
+    looks = """<script>addEventListener("load", () => { const numbers =
+      [...document.querySelectorAll(".stack td.number")]; parent.document.title = JSON.stringify([
       document.documentElement.scrollWidth - document.documentElement.clientWidth,
-      [...document.images].every(x => x.naturalWidth > 0), document.images.length]) })</script>"""
+      document.images.length, numbers.length,
+      [...document.images].every(x => x.naturalWidth > 0 && x.width <= x.naturalWidth),
+      numbers.every(x => x.getBoundingClientRect().right <= innerWidth)]) })</script>"""
     seen = tmp_path / "seen.html"
-    seen.write_text(page(run).replace("</body>", f"{looks}</body>"))
+    whole = html.escape(page(run).replace("</body>", f"{looks}</body>"))
+    # No window is narrower than 500 pixels.
+    seen.write_text(f'<title></title><iframe width="{width}" height="900" srcdoc="{whole}">')
     done = subprocess.run(
         [
             CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
             "--disable-background-networking", "--disable-component-update", "--disable-sync",
-            f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},900", "--dump-dom",
+            f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1400,900", "--dump-dom",
             seen.as_uri(),
         ],
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert re.search(r"<title>(.*?)</title>", done.stdout)[1] == "[0,true,1]", done.stdout[-500:]
+    assert re.search(r"<title>(.*?)</title>", done.stdout)[1] == "[0,2,15,true,true]", done.stdout[
+        -500:
+    ]

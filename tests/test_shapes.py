@@ -21,7 +21,7 @@ from haemsa_jax.encoders import specify
 from haemsa_jax.models import Rates, build, default_structure, init_variables, variables_of
 from haemsa_jax.models.haemsa.experts import PointwiseExpert, Shapes
 from haemsa_jax.models.inputs import Tokens
-from haemsa_jax.models.model import Outputs
+from haemsa_jax.models.model import Outputs, model_named
 from haemsa_jax.sample import Sample
 
 FIELDS = (Sample, Outputs, Tokens)  # whose annotations are looked at as well
@@ -103,12 +103,17 @@ def trace(network, dataset: str, lengths) -> set[str]:
 def test_arrays_are_as_annotated(small, name):
     own = {"sharing": "imputed"} if name == "haemsa" else {}
     seen = trace(as_model(name, small, **own), "talks", LENGTHS)
-    modules = {
+    own = {
         "haemsa": {"AttentionLink", "Fusion", "Imputer", "LocalBank", "RecurrenceExpert"},
-        "late_fusion": {"LateFusion"},
-        "recurrent": {"Gru", "Recurrent"},
-    }
-    assert {"Inputs", "Stem", "Dropout", "Readout", "Head", *modules[name]} <= seen
+        "recurrent": {"Gru"},
+        "tfn": {"Perceptron", "Tensor"},
+        "lmf": {"LowRank", "Perceptron"},
+        "mfn": {"Lstm", "Memory"},
+        "bc_lstm": {"Bidirectional", "Lstm"},
+        "gated_attention": {"Bidirectional", "GatedLink", "Gru"},
+    }.get(name, set())
+    assert {"Inputs", "Stem", "Dropout", "Readout", "Head", model_named(name).__name__} <= seen
+    assert own <= seen
 
 
 def test_those_of_an_encoder_within(small, spoken, pretrained):

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.extend.core import jaxprs_in_params
-from networks import MODELS, as_model, params_of
+from networks import MODELS, OTHERS, as_model, params_of
 from samples import TASKS
 
 from haemsa_jax.data.batches import device_split, gather
@@ -30,8 +30,8 @@ from launch.tasks import restricted
 GENOMES = int(os.environ.get("HAEMSA_GENOMES", "8"))
 # Sizes of its own that a model has in these tests, and how small one of a few genomes is, at most.
 SIZES = {"haemsa": {"depth": 1, "heads": 2, "link_width": 4, "fusion_rank": 2}}
-SIZES |= {"late_fusion": {}, "recurrent": {}}
-SMALLEST = {"haemsa": 0.3, "late_fusion": 0.6, "recurrent": 0.6}
+SIZES |= {name: {} for name in OTHERS} | {"tfn": {"factor": 3}, "mfn": {"utterance_steps": 2}}
+SMALLEST = {"haemsa": 0.3} | dict.fromkeys(OTHERS, 0.6)
 
 
 @pytest.fixture(scope="module", params=MODELS)
@@ -39,7 +39,7 @@ def network(request, deep):
     """Of every model, with all that can be shut."""
     if request.param == "haemsa":
         return dataclasses.replace(deep, sharing="imputed")
-    return as_model(request.param, deep)
+    return as_model(request.param, deep, **SIZES[request.param])
 
 
 def structures(network, count):
@@ -134,8 +134,7 @@ def count_flops(jaxpr):
     [
         ("haemsa", SIZES["haemsa"] | {"depth": 2, "sharing": "whole"}),
         ("haemsa", SIZES["haemsa"] | {"depth": 2, "sharing": "imputed"}),
-        ("late_fusion", {}),
-        ("recurrent", {}),
+        *((name, SIZES[name]) for name in OTHERS),
     ],
 )
 def test_size_is_counted_exactly(deep, model, changes):

@@ -13,7 +13,7 @@ import numpy as np
 import optax
 import pytest
 from jax.flatten_util import ravel_pytree
-from networks import as_model, bare
+from networks import OTHERS, as_model, bare
 
 from haemsa_jax.config import OPTIONS, TrainConfig
 from haemsa_jax.data.batches import device_split
@@ -197,7 +197,7 @@ def test_the_state_holds_arrays_only(lone):
         assert not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-@pytest.mark.parametrize("name", ["late_fusion", "recurrent"])
+@pytest.mark.parametrize("name", OTHERS)
 def test_other_models_resume_and_spread(name, lone, datasets, tmp_path):
     """Stopped and resumed bit for bit; eight devices give what one does."""
     network = as_model(name, lone)

@@ -36,11 +36,11 @@ class NetworkConfig:
     Attributes:
       widths: per data set, the feature width of each modality it has.
       tasks: task id (`dataset:task`) to its spec, in the order of the task axis.
-      width: D, the width of every token and summary.
+      width: D, width of the representation of every token and summary.
       context: per conversational data set, utterances (before, after) the target that a sample
         sees; data sets not named see the target alone.
-      max_offset: utterances farther than this from the target share a position code.
-      clip: standardised features are clipped to +-clip standard deviations.
+      max_offset: utterances farther than this from the target share a position encoding.
+      clip: standardised features are clipped to so many standard deviations.
       encoders: by modality the encoder of its raw input; a modality that is not named has the
         features of the data sets.
       kept: of a specialised network, the labels that are left of each gene of the structure, by

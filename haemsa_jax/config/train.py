@@ -47,48 +47,55 @@ class TrainConfig:
       folds: networks of each seed, each trained without one share of the groups (people, videos,
         dialogues) of the splits train and validation, and judged by it; together they are one
         predictor. 0 for one network, which the split validation judges.
-      epochs: passes over the largest task's training split; 0 for 12, or as many as make 900
-        steps.
+      epochs: passes over the largest task's training split; 0 for 12, or for more where data are so
+        few that 12 are less than 900 steps.
       batch_size: samples of a task in one step, over all devices; the mean over tasks where
-        `sampling_temperature` makes them differ. 0 for one part in 16 of the largest task's
-        samples, a power of two from 8 to 32.
-      sampling_temperature: tasks come in proportion to their size to the power of one over it (1 is
-        proportional to size); 0 for all tasks equally.
+        `sampling_temperature` makes them differ. 0 for a sixteenth of the largest task's samples,
+        as a power of two from 8 to 32.
+      sampling_temperature: tasks are sampled in proportion to their size ** (1 / temperature), at 1
+        in proportion to their size; 0 for all tasks equally.
       learning_rate: peak of AdamW's schedule (linear warm-up, cosine to zero).
       warmup: share of the steps that warm up.
-      weight_decay: decoupled, on matrices only.
-      clip_norm: global gradient norm.
-      dropout: rate in experts, links, fusion and heads.
-      input_dropout: rate on standardised features.
-      modality_dropout: rate at which a present modality is hidden in training, one always stays.
+      weight_decay: decoupled (AdamW), on matrices only; the learning rate multiplies it, so that
+        1.0 takes a thousandth of each weight a step at a rate of 0.001. Strong, as data are few.
+      clip_norm: largest global norm of gradients; larger ones are scaled down to it.
+      dropout: dropout rate in experts, links, fusion and heads.
+      input_dropout: dropout rate on standardised features.
+      modality_dropout: probability that a present modality is hidden from a training sample, one
+        always stays.
       utterance_dropout: mean rate at which modalities of single utterances, the target and its
         context, are hidden; each sample draws its rate between 0 and twice it, at most .5.
       frame_dropout: mean rate at which single tokens are hidden, of modalities with one token an
         utterance groups of their columns; each sample draws its rate as for utterances.
-      ema: decay of the averaged weights that are validated and kept.
-      auxiliary: weight of the single-modality heads' losses.
+      ema: decay of the exponential moving average of the weights, which is validated and kept.
+      auxiliary: weight of the losses of heads that read one modality alone.
       encoder_rate: learning rate of an encoder within the network, as a share of the others'.
-      layer_decay: each layer of the encoder learns so much slower than the one above it.
-      encoder_dropout: rate within the encoder.
+      layer_decay: each layer of the encoder learns at the rate of the one above it times this.
+      encoder_dropout: dropout rate within the encoder.
       regression_loss: `l1`, `l2` or `huber`, on standardised labels.
-      class_balance: classes weigh their frequency to the power of minus so much; 0 for equal
-        weights, 1 for equal sums.
-      focal: what is predicted well weighs less: (1 - p) to the power of so much; 0 for all equally.
-      logit_adjustment: so many times the classes' log-odds are added to the logits in training, so
-        that without them rare classes are said more often; 0 for none.
-      moments: weight of the discrepancy of the moments of modalities' shared parts.
-      contrast: weight of shared parts knowing each other among those of other samples.
-      correlation: weight of each modality's shared part being a function of the others'.
-      orthogonality: weight of shared and specific parts not saying the same.
-      reconstruction: weight of both parts together still saying what the summary said.
-      imputation: weight of the error of guessing a shared part from those of other modalities.
-      distillation: weight of what is said with modalities hidden agreeing with what is said with
-        all of them; where it is on, every sample is seen both ways in one pass.
-      gradient_balance: how much slower the parameters of a modality learn that alone is ahead of
-        the others.
-      prediction_balance: how much more often a modality is hidden that alone is ahead of the
-        others; 1 for up to twice as often.
-      task_weighting: `fixed`, or `uncertainty`, which learns a factor for each task.
+      class_balance: classes are weighted by frequency ** -class_balance: 0 weighs all alike, 1 by
+        inverse frequency.
+      focal: gamma of the focal loss, cross-entropy times (1 - p) ** gamma; 0 is cross-entropy.
+      logit_adjustment: the log-odds of class frequencies, times this, are added to the logits in
+        training, so that rare classes are predicted more often; 0 for none.
+      moments: weight of the central moment discrepancy (CMD) between modalities' shared
+        representations.
+      contrast: weight of the contrastive loss (InfoNCE) between the shared representations of a
+        sample's modalities.
+      correlation: weight of 1 - the squared maximal correlation between each modality's shared
+        representation and those of the others.
+      orthogonality: weight of the overlap of shared and specific representations (difference loss).
+      reconstruction: weight of the error of a summary reconstructed from its shared and specific
+        representation.
+      imputation: weight of the error of a shared representation predicted from other modalities'.
+      distillation: weight of self-distillation: predictions with modalities hidden learn from those
+        with all of them; every sample is then seen both ways in one pass.
+      gradient_balance: strength of gradient modulation (OGM): a modality that predicts better than
+        the others learns slower.
+      prediction_balance: strength of its counterpart OPM: a modality that predicts better than the
+        others is hidden more often, at 1 up to twice as often.
+      task_weighting: `fixed`, or `uncertainty` (homoscedastic), which learns a factor for each
+        task.
       task_weights: task id to weight; tasks not named weigh 1.
       evaluate_every: epochs between validations; 0 for 1, or so many that there are about 30
         validations.

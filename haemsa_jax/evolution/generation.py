@@ -27,8 +27,8 @@ BATCHES = 2**31 - 1, 2**31 - 2  # streams of batches and noise, of the final and
 def make_generation(
     problem: Problem, config: SearchConfig, algorithm: Any, *, populated: bool, devices: int,
     together: int,
-) -> Callable[[SearchState, Array, Any], SearchState]:  # fmt: skip
-    """generation(state, key, data) -> state.
+) -> Callable[[SearchState, Array, Any, Array], SearchState]:  # fmt: skip
+    """generation(state, key, data, most) -> state, networks trained for `most` steps at most.
 
     Args:
       problem, config, algorithm: of the search.
@@ -41,7 +41,7 @@ def make_generation(
     learn = _make_learn(algorithm, populated)
     train = _make_train(problem, config, devices=devices, together=together)
 
-    def generation(state: SearchState, key: Array, data: Any) -> SearchState:
+    def generation(state: SearchState, key: Array, data: Any, most: Array) -> SearchState:
         now = state.generation
         is_final = now >= config.generations
         ask, tell, draws = jax.random.split(jax.random.fold_in(key, 1 + now), 3)
@@ -51,7 +51,7 @@ def make_generation(
         alive = getattr(asked_state, "alive", None)
         if alive is not None:
             alive = alive | is_final | state.random_search
-        trained, predictions = train(state, genomes, slots, taken, key, data, alive)
+        trained, predictions = train(state, genomes, slots, taken, key, data, alive, most)
         judged, row, evidence = _judge(problem, config, genomes, predictions, data)
         row = row.replace(parents=jnp.where(taken, jnp.maximum(now - 1, 0) * size + slots, -1))
         # Nobody lived yet, or all had diverged.
@@ -115,16 +115,16 @@ def _make_propose(problem: Problem, config: SearchConfig, algorithm: Any, popula
 def _make_train(
     problem: Problem, config: SearchConfig, *, devices: int, together: int
 ) -> Callable[..., tuple[Array, Any]]:
-    """train(state, genomes, slots, taken, key, data, alive) -> networks and predictions.
+    """train(state, genomes, slots, taken, key, data, alive, most) -> networks and predictions.
 
     Networks are float[P K / devices, W], this device's; predictions those of all, leaves
     [P, K, ...]. Where a genome's slot is not `taken`, its networks are fresh. Those who are not
-    `alive`, bool[P], stay as they are; None for all.
+    `alive`, bool[P], stay as they are; None for all. Nobody takes more than `most` steps.
     """
     size, folds = config.population, problem.folds
     inherits = config.inherit != "none"
 
-    def train(state: SearchState, genomes, slots, taken, key: Array, data: Any, alive):
+    def train(state: SearchState, genomes, slots, taken, key: Array, data: Any, alive, most):
         now, is_final = state.generation, state.generation >= config.generations
         parents, fresh = _starts(state, slots, is_final, folds, devices)
         extra = jnp.where(now == 0, config.head_start, 0)
@@ -132,6 +132,7 @@ def _make_train(
         begun = (now * config.steps + config.head_start - extra) if inherits else jnp.int32(0)
         begun = jnp.where(is_final, 0, begun)
         count = jnp.where(is_final, config.schedule, config.steps + extra)
+        count = jnp.minimum(count, most)
         # Finalists see other batches, too.
         order = jax.random.fold_in(key, jnp.where(is_final, *BATCHES))
         unravel = unraveller(problem, data)

@@ -34,20 +34,20 @@ TRAINING = {
 
 # What is off unless asked for, from no effect to more than anybody uses.
 OPTIONAL = {
-    "class_balance": (1.0, "how much classes weigh the more, the rarer they are"),
-    "focal": (4.0, "how much less what is predicted well weighs"),
-    "logit_adjustment": (2.0, "how much more often rare classes are said"),
+    "class_balance": (1.0, "exponent of classes' inverse frequency"),
+    "focal": (4.0, "gamma of the focal loss"),
+    "logit_adjustment": (2.0, "share of the log-odds that is added to logits"),
     "utterance_dropout": (0.5, "mean rate at which single utterances' modalities are hidden"),
     "frame_dropout": (0.5, "mean rate at which single tokens are hidden"),
-    "moments": (2.0, "weight of shared parts' moments agreeing"),
-    "contrast": (1.0, "weight of shared parts of a sample knowing each other"),
-    "correlation": (2.0, "weight of shared parts being functions of each other"),
-    "orthogonality": (10.0, "weight of shared and specific parts differing"),
-    "reconstruction": (2.0, "weight of both parts saying what the summary said"),
-    "imputation": (2.0, "weight of guessing shared parts"),
-    "distillation": (2.0, "weight of partial views agreeing with full ones"),
-    "gradient_balance": (1.0, "how much slower a modality learns that is ahead"),
-    "prediction_balance": (2.0, "how much more often a modality is hidden that is ahead"),
+    "moments": (2.0, "weight of the moment discrepancy (CMD)"),
+    "contrast": (1.0, "weight of the contrastive loss (InfoNCE)"),
+    "correlation": (2.0, "weight of the lack of maximal correlation"),
+    "orthogonality": (10.0, "weight of the overlap of shared and specific"),
+    "reconstruction": (2.0, "weight of the reconstruction of summaries"),
+    "imputation": (2.0, "weight of the error of imputed parts"),
+    "distillation": (2.0, "weight of self-distillation"),
+    "gradient_balance": (1.0, "strength of gradient modulation (OGM)"),
+    "prediction_balance": (2.0, "strength of prediction modulation (OPM)"),
 }
 assert tuple(OPTIONAL) == OPTIONS
 

@@ -148,6 +148,12 @@ def save_history(path: Path, history: History, genes: Sequence[str], objectives:
         np.savez_compressed(draft, **arrays, genes=np.array(genes), objectives=np.array(objectives))
 
 
+def note_random(directory: Path, fitness: float) -> None:
+    """Adds to `best.json` the fitness of the best genome of a random search beside it."""
+    saved = json.loads((directory / GENOME).read_text("utf-8"))
+    write_text(directory / GENOME, json.dumps({**saved, "random_fitness": fitness}, indent=1))
+
+
 def read_genome(path: str | Path) -> SavedGenome:
     """A genome file, such as a search's `best.json`.
 

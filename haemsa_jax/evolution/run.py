@@ -4,6 +4,7 @@ The programs of `search.py` do the work; this loop only looks at what comes back
 """
 
 import contextlib
+import functools
 import os
 import time
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from haemsa_jax.training.persistence.run_directory import (
 )
 
 SEARCH, RANDOM = "search", "random"
+TRIAL = 4  # one part in so many of a generation is timed before a search begins
 
 
 def run_search(
@@ -53,9 +55,11 @@ def run_search(
         population, both have the first generation, with its head start, in common: it is left where
         the random search goes on from it.
       observe: called when compiling has ended and after each block, with `generation`, `steps`
-        and `of_steps` (of one network, done and in all) and, once a generation is done, `best`,
-        `median` (of its fitness), `diverged` (so far) and `rate`, networks' training steps in a
-        second; NaN where nothing was timed.
+        and `of_steps` (of one network, done and in all), `seconds` and `beside_seconds` (estimates,
+        of what is left and of the random search that will follow), `next_steps` and `next_seconds`
+        (at the end of the next block, until then) and, once a generation is done, `best`, `median`
+        (of its fitness), `diverged` (so far) and `rate`, networks' training steps in a second; NaN
+        where nothing was timed.
       stop: asked after each block; where it says yes, what there is so far is the result.
 
     Raises:
@@ -75,18 +79,20 @@ def run_search(
         if saved.metadata() is not None:
             state = _with_leaves(state, saved.load(abstract))
         stopped = False
-        # No round: it compiles, so that what follows can be timed.
-        state = jax.block_until_ready(search.advance(state, key, data, 0))
-        observe(_row(search.config, state, int(state.generation), np.nan))
+        pace = _timed(search, state, key, data)
+        head = block if not (beside and search.populated) else 1
+        told = functools.partial(_row, search, pace, beside)
+        observe(told(state, np.nan, head if not int(state.generation) else block))
         while not stopped and int(state.generation) < search.config.rounds:
             before, began = int(state.generation), time.perf_counter()
             first = beside and search.populated and not before
-            state = jax.block_until_ready(search.advance(state, key, data, 1 if first else block))
+            count = 1 if first else block
+            state = jax.block_until_ready(search.advance(state, key, data, count))
             done = int(state.generation)
             taken = steps_done(search.config, done) - steps_done(search.config, before)
             networks = search.config.population * search.folds
             rate = networks * taken / (time.perf_counter() - began)
-            observe(_row(search.config, state, done, rate))
+            observe(told(state, rate, block))
             whole = search.whole(state)
             if first:
                 _save_common_start(directory, whole, done, experiment)
@@ -105,9 +111,49 @@ def _save_common_start(
             other.save(done, leaves, experiment, {"generation": done})
 
 
-def _row(config: SearchConfig, state: SearchState, done: int, rate: float) -> dict[str, Any]:
-    steps = {"steps": steps_done(config, done), "of_steps": steps_done(config, config.rounds)}
-    row = {"generation": done, "rate": rate, **steps}
+def _timed(search: Search, state: SearchState, key: jax.Array, data: Any) -> tuple[float, float]:
+    """Seconds of a round but for its training, and of one of its steps; compiles, and is forgotten.
+
+    The same program says both, told to train for no steps and for a part of a generation. How many
+    is not left to the clock: all processes of a run must call it alike.
+    """
+
+    def seconds(steps: int) -> float:
+        began = time.perf_counter()
+        jax.block_until_ready(search.advance(state, key, data, 1, steps))
+        return time.perf_counter() - began
+
+    seconds(0)
+    apart, steps = min(seconds(0), seconds(0)), max(1, search.config.steps // TRIAL)
+    return apart, max(0.0, seconds(steps) - apart) / steps
+
+
+def _row(
+    search: Search,
+    pace: tuple[float, float],
+    beside: bool,
+    state: SearchState,
+    rate: float,
+    block: int,
+) -> dict[str, Any]:
+    """What `observe` is told when the next call will take `block` rounds."""
+    config, done = search.config, int(state.generation)
+
+    def seconds(first: int, last: int) -> float:
+        steps = steps_done(config, last) - steps_done(config, first)
+        return (last - first) * pace[0] + steps * pace[1]
+
+    following = min(done + block, config.rounds)
+    row = {
+        "generation": done,
+        "rate": rate,
+        "steps": steps_done(config, done),
+        "of_steps": steps_done(config, config.rounds),
+        "seconds": seconds(done, config.rounds),
+        "beside_seconds": beside * seconds(int(search.populated), config.rounds),
+        "next_steps": steps_done(config, following),
+        "next_seconds": seconds(done, following),
+    }
     if not done:
         return row
     history = jax.device_get(state.history)

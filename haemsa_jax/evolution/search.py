@@ -25,6 +25,7 @@ from haemsa_jax.evolution.state import Problem, SearchConfig, SearchResult, Sear
 from haemsa_jax.training.engine import parallel
 
 Array = jax.Array
+MOST = 2**31 - 1  # steps of a round: as many as its configuration says
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ class Search:
       place: (data) -> data on all devices, for those who call the others many times; otherwise each
         call puts it there.
       start: (key, data, random_search=False) -> SearchState; `random_search` draws all genomes.
-      advance: (state, key, data, count) -> SearchState, `count` rounds on. Into how many calls a
-        search is cut changes nothing.
+      advance: (state, key, data, count, most=MOST) -> SearchState, `count` rounds on, in which
+        networks take `most` steps at most. Into how many calls a search is cut changes nothing.
       abstract: (data) -> shapes of the state, to restore one.
       whole: (state) -> the state with the networks of all processes, as a checkpoint keeps it.
       result: (state, data) -> SearchResult, what there is so far.
@@ -54,7 +55,7 @@ class Search:
 
     place: Callable[[Any], Any]
     start: Callable[..., SearchState]
-    advance: Callable[[SearchState, Array, Any, int], SearchState]
+    advance: Callable[..., SearchState]
     abstract: Callable[[Any], SearchState]
     whole: Callable[[SearchState], SearchState]
     result: Callable[[SearchState, Any], SearchResult]
@@ -112,10 +113,10 @@ def make_search(
     def start(key, data, random_search=False):
         return begin(key, data, np.bool_(random_search))
 
-    def advance(state, key, data, count):
+    def advance(state, key, data, count, most=MOST):
         left = config.rounds - int(state.generation)
         state = parallel.place_members(state, devices)
-        return run(state, *place((key, data)), np.int32(min(count, left)))
+        return run(state, *place((key, data)), np.int32(most), np.int32(min(count, left)))
 
     def abstract(data):
         return jax.eval_shape(begin, jax.random.key(0), data, np.bool_(False))

@@ -75,7 +75,8 @@ class SearchConfig:
         short least.
       margin: standard errors of the difference over groups by which a child must be ahead to
         replace a parent that is not larger.
-      price: fitness is the mean of the costs times (active share) ** price; 0 is free.
+      price: fitness is the mean of the costs times (share of the parameters in use) ** price; 0
+        ignores size.
       fixed: names of genes, or of levels of genes, that keep the default's values in all members.
       spread: how far from the default the first genomes of a population, and those of a random
         search, are drawn: 1 leaves whatever is open there open in five of six, 0 is the default for

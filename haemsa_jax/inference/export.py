@@ -120,7 +120,7 @@ def make_exportable(network: NetworkConfig, dataset: str, shape, names: Sequence
     Returns:
       A function of the weights by name and, by modality, float[B, U, T_m, d_m] and bool[B, U, T_m],
       U the utterances of a window. By task it returns `mean` and `spread` (sample standard
-      deviation over networks, 0 of one): float[B] of a regression, in label units, probabilities
+      deviation over networks, None of one): float[B] of a regression, in label units, probabilities
       float[B, C] otherwise.
     """
     past, future = network.context_of(dataset)
@@ -140,8 +140,7 @@ def make_exportable(network: NetworkConfig, dataset: str, shape, names: Sequence
         for task_id in network.tasks_of(dataset):
             task = network.tasks[task_id]
             each = kind_of(task.kind).readable(task, raw[task.name])
-            several = each.shape[0] > 1
-            spread = jnp.std(each, axis=0, ddof=1) if several else jnp.zeros_like(each[0])
+            spread = jnp.std(each, axis=0, ddof=1) if each.shape[0] > 1 else None
             tasks[task.name] = {"mean": each.mean(axis=0), "spread": spread}
         return tasks
 

@@ -110,6 +110,8 @@ class Reader:
                 raise InputError(
                     f"{modality} is {str(value)[:40]!r}, but the network reads features of width "
                     f"{width} there and has no encoder; give an array [tokens, {width}]"
+                    + ", or train with --text"
+                    * (modality == "text")
                 )
             value = extract(value, self.provenance.get(modality, "not known"))
         features = array_of_numbers(value, modality, width)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from haemsa_jax.config import NetworkConfig, TaskSpec
@@ -21,7 +22,9 @@ from haemsa_jax.inference.forward import (
 )
 from haemsa_jax.inference.inputs import Raw, Reader, Utterance, power_of_two
 from haemsa_jax.inference.memory import Capacity
-from haemsa_jax.inference.results import Prediction, named_gates, task_prediction
+from haemsa_jax.inference.results import Prediction, gate_columns, task_prediction
+from haemsa_jax.structure.parts import declare
+from haemsa_jax.tasks import kind_of
 from haemsa_jax.training.measurement.scoring import probabilities
 from haemsa_jax.training.persistence.trained import Trained, load_trained
 
@@ -57,6 +60,7 @@ class Predictor:
             [m for m in network.widths[self.dataset] if any(m in r for r in self._reads.values())],
         )
         self._forward = make_forward(network, self.dataset)
+        self._gate_columns = functools.cache(functools.partial(gate_columns, network))
         self._capacity = Capacity(
             functools.partial(self._forward, *self._placed),
             widths=network.widths[self.dataset],
@@ -100,7 +104,7 @@ class Predictor:
         """All that the data set has; what of it no task reads is ignored where it is given."""
         return dict(self._reader.widths)
 
-    @property
+    @functools.cached_property
     def tasks(self) -> dict[str, TaskSpec]:
         """What is predicted, by name."""
         return {
@@ -154,18 +158,25 @@ class Predictor:
                 predictions[row] = prediction
         return predictions
 
-    def predict_dialogue(self, utterances: Sequence[Utterance | None]) -> list[Prediction | None]:
+    def predict_dialogue(
+        self, utterances: Sequence[Utterance | None], last: int | None = None
+    ) -> list[Prediction | None]:
         """The utterances of one dialogue or video in their order, each with its neighbours.
 
         How many utterances before and after are read is what the network was trained with. One of
         which nothing is known is None: it keeps its place, so that its neighbours keep theirs, and
         None is said of it.
+
+        Args:
+          utterances: of the dialogue, or as many of its end as are read.
+          last: of how many at the end something is said, as while people talk; of all by default.
         """
         read = self._read(utterances)
         past, future = self.network.context_of(self.dataset)
         size = self._capacity.checked(self._reader.lengths(read), _tokens(read), "the dialogue")
         predictions: list[Prediction | None] = []
-        for start in range(0, len(read), size):
+        asked = 0 if last is None else max(0, len(read) - last)
+        for start in range(asked, len(read), size):
             end = min(start + size, len(read))
             first = max(0, start - past)
             predictions += self._run(read[first : end + future], (start - first, end - first))
@@ -247,23 +258,39 @@ class Predictor:
         if key not in self._compiled:
             with self._lock:
                 if key not in self._compiled:
-                    lowered = jax.jit(self._forward).lower(*self._placed, split, rows)
+                    lowered = jax.jit(self._joined).lower(*self._placed, split, rows)
                     self._compiled[key] = lowered.compile()
         return self._compiled[key]
 
-    def _prediction(self, read, seen: set[str], outputs: dict[str, Any], place: int) -> Prediction:
+    def _joined(self, *arguments):
+        """What networks say as two arrays, since each costs a copy from the device.
+
+        Returns:
+          Raw outputs of all tasks, one after the other, float[S, R, ...], and the means over
+          networks of all gates, as declared, float[K, R, ...].
+        """
+        outputs = self._forward(*arguments)
+        raw = [outputs["predictions"][name] for name in self.tasks]
+        gates = [outputs["gates"][gating.name] for gating in declare(self.network).gates]
+        networks, rows, _ = raw[0].shape
+        none = jnp.zeros((networks, len(raw), rows, 0))
+        return jnp.concatenate(raw, -1), jnp.concatenate([none, *gates], -1).mean(0)
+
+    def _prediction(self, read, seen: set[str], outputs, place: int) -> Prediction:
         """Of one utterance, in whose window are the modalities `seen`."""
-        tasks = {}
+        raw, gates = outputs
+        columns, tasks, end = self._gate_columns(frozenset(read)), {}, 0
         for number, (name, task) in enumerate(self.tasks.items()):
-            if not seen & {*self._reads[name]}:
+            start, end = end, end + kind_of(task.kind).outputs(task)
+            if seen.isdisjoint(self._reads[name]):
                 continue
-            raw = outputs["predictions"][name][:, place]
-            gates = {
-                level: x[:, number, place].mean(axis=0) for level, x in outputs["gates"].items()
+            weights = gates[number, place].tolist()
+            named = {
+                gate: {label: weights[column] for label, column in of.items()}
+                for gate, of in columns.items()
             }
-            tasks[name] = task_prediction(
-                task, probabilities(task, raw), named_gates(self.network, gates, read)
-            )
+            own = probabilities(task, raw[:, place, start:end])
+            tasks[name] = task_prediction(task, own, named)
         return Prediction(tasks, tuple(read))
 
 

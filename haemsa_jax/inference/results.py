@@ -70,17 +70,21 @@ def task_prediction(task: TaskSpec, predictions: np.ndarray, gates) -> TaskPredi
     return TaskPrediction(summary.value, summary.probabilities, known, gates)
 
 
-def named_gates(network: NetworkConfig, gates: Mapping[str, np.ndarray], read) -> dict[str, Any]:
-    """Weights by gate and by what they weigh, where the modalities of a part are there."""
-    declaration, named = declare(network), {}
+def gate_columns(network: NetworkConfig, present: frozenset[str]) -> dict[str, dict[str, int]]:
+    """Where weights stand when all gates are joined as declared: by gate and by what it weighs.
+
+    Args:
+      network: whose gates.
+      present: modalities; a part without one that it reads is left out.
+    """
+    declaration, named, start = declare(network), {}, 0
     for gating in declaration.gates:
-        weights = {
-            label: float(weight)
-            for label, part, weight in zip(
-                gating.labels, gating.parts, gates[gating.name], strict=True
-            )
-            if modalities_of(declaration, part) <= {*read}
+        columns = {
+            label: start + place
+            for place, (label, part) in enumerate(zip(gating.labels, gating.parts, strict=True))
+            if modalities_of(declaration, part) <= present
         }
-        if weights:
-            named[gating.name] = weights
+        start += len(gating.parts)
+        if columns:
+            named[gating.name] = columns
     return named

@@ -5,6 +5,8 @@ with; a copy of this file lies beside the export.
     said = model(text=text, audio=audio)        # float[B, T, d] each, T from 1 to `model.tokens`
     said["ui"]["mean"], said["ui"]["spread"]    # float[B]; float[B, classes] of a classification
 
+`spread` is the sample standard deviation over networks, None where the export holds one.
+
 Shorter arrays are padded, which changes nothing; samples of different lengths are padded with
 anything, and their masks, bool[B, T], say which tokens count: `model(text=text, text_mask=mask)`. A
 modality that a sample lacks is left out, or has an all-False row in its mask. `model.reads` says
@@ -44,7 +46,7 @@ class Model:
         self._weights = jax.device_put(weights)
 
     def __call__(self, **arrays):
-        """By task `mean` and `spread` over the networks, as NumPy arrays."""
+        """By task `mean` and `spread` over the networks, as NumPy arrays; None for one's spread."""
         given = {name: np.asarray(x) for name, x in arrays.items() if x is not None}
         unknown = {*given} - {*self.widths} - {f"{m}_mask" for m in self.widths}
         if unknown or not {*given} & {*self.widths}:

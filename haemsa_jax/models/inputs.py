@@ -5,11 +5,12 @@ from typing import NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from haemsa_jax.config import NetworkConfig, encoder_name, stem_name
 from haemsa_jax.encoders.interface import built, encoder_of
-from haemsa_jax.models.layers import Array
+from haemsa_jax.models.layers import Array, Scalar, masked_mean
 from haemsa_jax.models.model import Rates
 from haemsa_jax.models.stems import Stem
 from haemsa_jax.sample import Sample
@@ -102,3 +103,44 @@ class Inputs(nn.Module):
         )
         offsets = {m: sample.offsets[m] for m in names}
         return Tokens(tokens, masks, offsets, presence, readable)
+
+
+def pooled(inputs: Tokens, m: str) -> Float[Array, "*batch width"]:
+    """Mean token of the target's utterance plus that of all that is read; zeros where absent."""
+    tokens, mask = inputs.tokens[m], inputs.masks[m]
+    return masked_mean(tokens, mask & (inputs.offsets[m] == 0)) + masked_mean(tokens, mask)
+
+
+def utterances(
+    inputs: Tokens, config: NetworkConfig, dataset: str, steps: Scalar = 1, most: int = 1
+) -> tuple[
+    dict[str, Float[Array, "*batch steps width"]],
+    dict[str, Bool[Array, "*batch steps"]],
+]:
+    """The window utterance by utterance, each of them cut into steps that all modalities share.
+
+    Args:
+      inputs: tokens of samples.
+      config: the network's.
+      dataset: whose samples they are.
+      steps: int[], into how many steps of about as many tokens an utterance is cut.
+      most: what `steps` is at most; the steps beyond are empty.
+
+    Returns:
+      By modality that is built the mean token of each step, float[..., U * most, D], and whether
+      there is any; zeros where there is none.
+    """
+    past, future = config.context_of(dataset)
+    offsets, leading = np.arange(-past, future + 1), inputs.presence.shape[:-1]
+    count = len(offsets) * most
+    vectors = {m: jnp.zeros((*leading, count, config.width)) for m in config.built_modalities}
+    known = {m: jnp.zeros((*leading, count), bool) for m in config.built_modalities}
+    for m, tokens in inputs.tokens.items():
+        own = inputs.masks[m][..., None, :] & (inputs.offsets[m][..., None, :] == offsets[:, None])
+        if most > 1:
+            place, total = jnp.cumsum(own, axis=-1) - 1, own.sum(axis=-1, keepdims=True)
+            step = place * steps // jnp.maximum(total, 1)
+            own = own[..., None, :] & (step[..., None, :] == np.arange(most)[:, None])
+            own = own.reshape(*leading, count, -1)
+        vectors[m], known[m] = masked_mean(tokens[..., None, :, :], own), own.any(axis=-1)
+    return vectors, known

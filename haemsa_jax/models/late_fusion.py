@@ -4,30 +4,25 @@ What the field compares with first (LF-DNN of thuiar/MMSA; Cambria et al. 2017):
 another before the last layers.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
-from jaxtyping import Int
 
-from haemsa_jax.config import NetworkConfig
 from haemsa_jax.config.checks import require_each
-from haemsa_jax.models.heads import Readout
-from haemsa_jax.models.inputs import Inputs
-from haemsa_jax.models.layers import Array, Dense, Dropout, masked_mean
-from haemsa_jax.models.model import Outputs, Rates, register
-from haemsa_jax.sample import Sample
+from haemsa_jax.models.inputs import pooled
+from haemsa_jax.models.layers import Dense, Dropout
+from haemsa_jax.models.model import register
+from haemsa_jax.models.skeleton import Joining, JoiningConfig
 from haemsa_jax.structure.axes import each
 from haemsa_jax.structure.genes import Gene
 from haemsa_jax.structure.interface import interface, modality
-from haemsa_jax.structure.parts import Declaration, Part, Structure
+from haemsa_jax.structure.parts import Declaration, Part
 
 
 @dataclass(frozen=True)
-class LateFusionConfig(NetworkConfig):
+class LateFusionConfig(JoiningConfig):
     """Sizes of a late-fusion network, besides those of every model.
 
     Attributes:
@@ -42,18 +37,13 @@ class LateFusionConfig(NetworkConfig):
         super().__post_init__()
         require_each(self, "network", ("layers",), lambda x: x > 0, "must be positive")
 
-    @property
-    def representations(self) -> tuple[str, ...]:
-        """Names of what `Outputs.representations` offers."""
-        return ("summaries",)
-
     def counts(self, m: str) -> tuple[str, ...]:
         """How many layers a modality's perceptron can have."""
         return self.labels(f"layers/{m}", tuple(str(n + 1) for n in range(self.layers)))
 
 
 @register
-class LateFusion(nn.Module):
+class LateFusion(Joining):
     """Mean tokens of the target and of its context, a perceptron a modality, one joint layer."""
 
     config: LateFusionConfig
@@ -75,37 +65,20 @@ class LateFusion(nn.Module):
                 below = name
         return interface(config, auxiliary=True) + Declaration(tuple(genes), tuple(parts))
 
-    @nn.compact
-    def __call__(
-        self,
-        sample: Sample,
-        structure: Structure,
-        rates: Rates,
-        dataset: str,
-        longest: Mapping[str, Int[Array, ""]] | None = None,
-    ) -> Outputs:
-        """Run one data set's samples, with any leading axes."""
+    def join(self, inputs, structure, rates, dataset):
+        """What the heads read, summaries and gates; see `Joining`."""
         config, built = self.config, self.config.built_modalities
-        structure = jax.tree.map(jnp.asarray, dict(structure))
-        reader = Inputs(config, name="inputs")
-        nn.share_scope(self, reader)
-        inputs = reader(sample, structure, rates, dataset, longest)
         empty = jnp.zeros((*inputs.presence.shape[:-1], config.width))
         summaries = {m: empty for m in built}
-        for m, tokens in inputs.tokens.items():
-            mask = inputs.masks[m]
-            target = masked_mean(tokens, mask & (inputs.offsets[m] == 0))
-            x = target + masked_mean(tokens, mask)
+        for m in inputs.tokens:
+            x = pooled(inputs, m)
             used = jnp.asarray([float(n) for n in config.counts(m)])[structure[f"layers/{m}"]]
             for n in range(int(config.counts(m)[-1])):
                 hidden = nn.gelu(Dense(config.width, name=f"layer_{m}_{n}")(x))
                 x = jnp.where(used > n, Dropout()(hidden, rates.inner), x)
-            summaries[m] = jnp.where(mask.any(axis=-1, keepdims=True), x, 0.0)
+            summaries[m] = jnp.where(inputs.masks[m].any(axis=-1, keepdims=True), x, 0.0)
         together = jnp.concatenate([summaries[m] for m in built], axis=-1)
         rows = each(map(modality, built), config.width)
         joined = nn.gelu(Dense(config.width, rows=rows, name="joint")(together))
-        joined = Dropout()(joined, rates.inner)
         alone = jnp.stack([summaries[m] for m in built], axis=-2)
-        readout = Readout(config, name="readout")
-        nn.share_scope(self, readout)
-        return readout(joined, {"summaries": alone}, inputs.presence, {}, rates.inner, dataset)
+        return joined, alone, {}

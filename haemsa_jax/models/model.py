@@ -11,6 +11,7 @@ A model is a Linen module class `M` with one attribute `config`, of a subclass o
 """
 
 import dataclasses
+import functools
 import typing
 from collections.abc import Mapping
 from typing import Any, Protocol, cast
@@ -162,6 +163,12 @@ def init_variables(model: nn.Module, key: Array) -> tuple[dict, dict]:
     variables = model.init({"params": key}, method=visit)
     params, fixed = parted(network, variables["params"])
     return params, {**variables.get("constants", {}), **fixed}
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def fresh_variables(network: NetworkConfig, key: Array) -> tuple[dict, dict]:
+    """`init_variables` of a configuration, of which a process keeps the trace."""
+    return init_variables(build(network), key)
 
 
 def constant_axes(constants: Mapping[str, Any]) -> dict[str, int | None]:

@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from haemsa_jax.config import NetworkConfig, dataset_of
-from haemsa_jax.reporting.boxes import arrow, box, link
+from haemsa_jax.reporting import gates as gate_panels
+from haemsa_jax.reporting.boxes import Weight, arrow, box, link
 from haemsa_jax.reporting.drawing import DPI, FAINT, FONT, HUES, INK
 from haemsa_jax.structure.describe import used_parts
 from haemsa_jax.structure.interface import SIDES, modality, windows
@@ -138,7 +139,9 @@ class _Drawing:
         if imputed:
             text = f"imputed where absent: {', '.join(imputed)}"
             self.axes.text(-0.01, -0.015, text, va="bottom", fontsize=FONT - 1)
-        self.axes.set_title(f"{title} ({numbers})" if numbers else title, fontsize=FONT + 2)
+        even = any(text.get_text().endswith("*") for text in self.axes.texts)
+        title = (f"{title} ({numbers})" if numbers else title) + f"\n{gate_panels.EVEN}" * even
+        self.axes.set_title(title, fontsize=FONT + 2)
         self.axes.set(xlim=(-0.02, self.tasks + 0.1), ylim=(-0.02, 1.02))
         self.axes.axis("off")
 
@@ -178,13 +181,14 @@ class _Drawing:
                 width=0.125,
                 height=height * 0.7,
                 size=FONT - 1,
-                shade=self._weight(gating, place),
+                weight=self._weight(gating, place),
             )
 
-    def _weight(self, gating: Gating, place: int) -> float | None:
+    def _weight(self, gating: Gating, place: int) -> Weight | None:
         if self.mean is None or not self.used[""][gating.parts[place]]:
             return None
-        return float(self.mean[gating.name][place])
+        weights = self.mean[gating.name]
+        return Weight(float(weights[place]), gate_panels.texts(gating, weights)[place])
 
     def _links(self, gating: Gating) -> None:
         for place, (part, label) in enumerate(zip(gating.parts, gating.labels, strict=True)):
@@ -212,9 +216,9 @@ class _Drawing:
             for place, (part, label) in enumerate(zip(gating.parts, gating.labels, strict=True)):
                 y, row = 1.0 - (row + 0.5) / count, row + 1
                 users = [t for t in self.heads if self.used[t][part]]
-                shade = self._weight(gating, place)
+                weight = self._weight(gating, place)
                 hue = INK if users else None
-                box(self.axes, self.bank, y, label, hue, width=0.14, shade=shade)
+                box(self.axes, self.bank, y, label, hue, width=0.14, weight=weight)
                 for t in users:
                     thick = None if self.gates is None else float(self.gates[t][gating.name][place])
                     start, end = (self.bank + 0.095, y), (self.tasks - 0.085, self.heads[t])

@@ -1,5 +1,7 @@
 """What a drawn network is made of: boxes, arrows and bent links."""
 
+from typing import NamedTuple
+
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -11,13 +13,20 @@ from haemsa_jax.reporting.drawing import ABSENT, FAINT, FONT, INK
 DARK = 0.6  # a weight from which ink on its shade is white
 
 
-def box(axes: Axes, x, y, text, hue, width, height=0.075, size=FONT, shade=None) -> None:
-    """A rounded box; without a hue, what is not used; with a shade, a gate weight in [0, 1]."""
+class Weight(NamedTuple):
+    """Of a gate, in [0, 1], and as it is shown."""
+
+    value: float
+    text: str
+
+
+def box(axes: Axes, x, y, text, hue, width, height=0.075, size=FONT, weight=None) -> None:
+    """A rounded box; without a hue, what is not used; with a `Weight`, shaded by it."""
     face: str | tuple[float, ...] = "white"
     ink = INK if hue else FAINT
-    if shade is not None:
-        face, text = colormaps["Blues"](float(shade)), f"{text} {shade:.2f}"
-        ink = "white" if shade > DARK else ink
+    if weight is not None:
+        face, text = colormaps["Blues"](weight.value), f"{text} {weight.text}"
+        ink = "white" if weight.value > DARK else ink
     axes.add_patch(
         FancyBboxPatch(
             (x - width / 2, y - height / 2),
@@ -58,7 +67,7 @@ def link(axes: Axes, x: float, source: float, target: float, hue: str, weight) -
     ends = (side, source - 0.02 * down), (side, target + 0.02 * down)
     control = (side + 0.18 * abs(source - target) * down, (source + target) / 2)
     curve = Path([ends[0], control, ends[1]], [Path.MOVETO, Path.CURVE3, Path.CURVE3])
-    width = 2 if weight is None else 0.4 + 3 * weight
+    width = 2 if weight is None else 0.4 + 3 * weight.value
     axes.add_patch(
         FancyArrowPatch(
             path=curve, arrowstyle="-|>", mutation_scale=13, color=hue, linewidth=width, zorder=5
@@ -70,7 +79,7 @@ def link(axes: Axes, x: float, source: float, target: float, hue: str, weight) -
         axes.text(
             across,
             up,
-            f"{weight:.2f}",
+            weight.text,
             ha="center",
             va="center",
             color=hue,

@@ -13,7 +13,10 @@ import jax
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from haemsa_jax.errors import InputError
+from haemsa_jax.evolution.outcome import GENOME
+from haemsa_jax.reporting.reading import from_json
 from haemsa_jax.reporting.sections import READ, SECTIONS
+from haemsa_jax.reporting.verdicts import of_search, verdicts
 from haemsa_jax.training.persistence.checkpoint import BEST, Checkpoints
 from haemsa_jax.training.persistence.experiment import Experiment
 from haemsa_jax.training.persistence.trained import abstract_trees, load_experiment
@@ -44,6 +47,7 @@ def page(run_dir: Path, *, date: datetime.date | None = None) -> str:
     return template.render(
         name=run_dir.resolve().name,
         headline=_headline(experiment) if experiment else "",
+        verdicts=list(_verdicts(run_dir)),
         facts=list(_facts(run_dir, experiment, date or datetime.date.today())),
         sections=sections,
     )
@@ -69,6 +73,17 @@ def _headline(experiment: Experiment) -> str:
     return f"{kind} on {', '.join(experiment.network.tasks)}{networks}."
 
 
+def _verdicts(run_dir: Path) -> Iterator[str]:
+    """What came out: of a search, and of the first split that was read."""
+    if (run_dir / GENOME).is_file():
+        yield from_json(run_dir / GENOME, of_search)
+    read = [path for split in READ if (path := run_dir / f"{split}.json").is_file()]
+    if read:
+        yield from from_json(read[0], verdicts) or [
+            "Nothing says whether a network is needed: evaluate again with --baselines."
+        ]
+
+
 def _facts(run_dir: Path, experiment: Experiment | None, date: datetime.date) -> Iterator[str]:
     """What stands below the title."""
     if experiment:
@@ -76,7 +91,8 @@ def _facts(run_dir: Path, experiment: Experiment | None, date: datetime.date) ->
         with Checkpoints(run_dir, BEST, reads=True) as checkpoints:
             versions = (checkpoints.metadata() or {}).get("versions", {})
         if "haemsa_jax" in versions:
-            yield f"trained by haemsa_jax {versions['haemsa_jax']}"
+            at = f", commit {versions['commit']}" if "commit" in versions else ""
+            yield f"trained by haemsa_jax {versions['haemsa_jax']}{at}"
     read = [split for split in READ if any(run_dir.glob(f"{split}*.json"))]
     yield f"split read: {', '.join(read)}" if read else "no split read yet"
     yield f"page of {date.isoformat()} by haemsa_jax {__version__}"

@@ -5,6 +5,8 @@ with TrainingBar() as bar:
 """
 
 import sys
+import threading
+import time
 from math import isnan
 from statistics import fmean
 
@@ -13,10 +15,14 @@ from tqdm import tqdm
 
 
 class Bar:
-    """A progress bar whose clock starts when compiling has ended."""
+    """A progress bar whose clock starts when compiling has ended, and runs on in between."""
 
-    def __init__(self, name: str, unit: str):
+    def __init__(self, name: str, unit: str, every: float | None = None):
+        # A file is not filled with lines that a terminal would write over each other.
+        self.every = every or (1.0 if sys.stderr.isatty() else 30.0)
         self.name, self.announced = name, False
+        self.lock, self.ended = threading.RLock(), threading.Event()
+        self.ticking = threading.Thread(target=self._tick, daemon=True)
         self.bar = tqdm(
             desc=": ".join(filter(None, (name, "compiling"))),
             unit=unit,
@@ -26,10 +32,25 @@ class Bar:
         )
 
     def __enter__(self):
+        self.ticking.start()
         return self
 
     def __exit__(self, *_):
+        self.ended.set()
+        self.ticking.join()
         self.bar.close()
+
+    def _tick(self) -> None:
+        while not self.ended.wait(self.every):
+            with self.lock:
+                if not self.bar.disable:
+                    if self.foreseen() > self.bar.n:
+                        self.bar.n = self.foreseen()
+                    self.bar.refresh()
+
+    def foreseen(self) -> int:
+        """Steps that are done by now, as far as can be told."""
+        return self.bar.n
 
     def reach(self, done: int, total: int) -> None:
         """So many are done; what was compiled for, or done by an earlier run, sets no rate."""
@@ -79,24 +100,46 @@ class TrainingBar(Bar):
 
 
 class SearchBar(Bar):
-    """Round, best and median cost, diverged members, training steps a second, time left."""
+    """Time of the search, then round, best and median cost, diverged members, steps a second.
 
-    def __init__(self, name: str, rounds: int):
-        super().__init__(name, "step")
+    Within a round it advances as fast as was measured before the search began.
+    """
+
+    def __init__(self, name: str, rounds: int, every: float | None = None):
+        super().__init__(name, "step", every)
         self.rounds = rounds
+        self.coming: tuple[float, float, int, int] | None = None
 
     def __call__(self, row: dict) -> None:
         done = row["generation"]
-        if done:
-            rate = "" if isnan(row["rate"]) else f", steps/s={row['rate']:.0f}"
-            self.bar.set_postfix_str(
-                f"round {done}/{self.rounds}, cost best={row['best']:.4f} "
-                f"median={row['median']:.4f}, diverged={row['diverged']}{rate}",
-                refresh=False,
-            )
-        self.reach(row["steps"], row["of_steps"])
-        if done and not isnan(row["rate"]):
-            self.announce(row["steps"], row["of_steps"])
+        with self.lock:
+            if done:
+                rate = "" if isnan(row["rate"]) else f", steps/s={row['rate']:.0f}"
+                self.bar.set_postfix_str(
+                    f"round {done}/{self.rounds}, cost best={row['best']:.4f} "
+                    f"median={row['median']:.4f}, diverged={row['diverged']}{rate}",
+                    refresh=False,
+                )
+            self.bar.n = min(self.bar.n, row["steps"])
+            self.reach(row["steps"], row["of_steps"])
+            if not self.announced and done < self.rounds:
+                self.announced = True
+                beside = row["beside_seconds"]
+                after = f", then {_duration(beside)} of random search (--noyardstick: none)"
+                left = f"about {_duration(row['seconds'])} to go"
+                self.say(f"{self.name}: {left}{after * (beside > 0)}")
+            until = row["next_seconds"], row["steps"], row["next_steps"]
+            self.coming = time.monotonic(), *until
+            if not self.bar.disable:
+                self.bar.refresh()
+
+    def foreseen(self) -> int:
+        """As fast as was measured, short of the end of the round."""
+        if self.coming is None:
+            return self.bar.n
+        began, seconds, before, after = self.coming
+        share = min(0.99, (time.monotonic() - began) / max(seconds, 1e-9))
+        return int(before + share * (after - before))
 
 
 def plan(row: dict) -> str:

@@ -11,6 +11,7 @@ from haemsa_jax.reporting.baselines import Fit
 from haemsa_jax.reporting.figures import training_figure
 from haemsa_jax.reporting.page import page
 from haemsa_jax.reporting.runs import Contender, Run
+from haemsa_jax.reporting.verdicts import verdicts
 from haemsa_jax.training.measurement.evaluation import check_unseen
 from haemsa_jax.training.persistence import log
 from haemsa_jax.training.persistence.trained import Trained
@@ -40,8 +41,8 @@ def write_report(
       ensemble: also average the predictions of so many networks.
 
     Returns:
-      The tables as text. `directory` holds SPLIT.json, .md, .png, _architecture.png,
-      _predictions.csv and report.html.
+      The tables as text, and a sentence a task where there are baselines. `directory` holds
+      SPLIT.json, .md, .png, _architecture.png, _predictions.csv and report.html.
 
     Raises:
       InputError: the data are not those of the networks, or predictions of others do not fit.
@@ -69,4 +70,4 @@ def write_report(
         with draft_of(out / "training.png") as draft:
             training_figure(log.read(out), draft)
     write_text(out / "report.html", page(out))
-    return tables.text(rows)
+    return "\n".join([tables.text(rows), *verdicts(rows)])

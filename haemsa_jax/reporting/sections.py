@@ -19,15 +19,14 @@ from haemsa_jax.reporting import ablation, robustness, samples, tables
 from haemsa_jax.reporting.card import commands_of
 from haemsa_jax.reporting.reading import from_json
 from haemsa_jax.reporting.tables import Table, Tables
-from haemsa_jax.reporting.verdicts import verdicts
 from haemsa_jax.structure.ablation import ABLATIONS
 from haemsa_jax.training.persistence.checkpoint import BEST
 from haemsa_jax.training.persistence.trained import load_experiment
 
 LARGEST = 15  # errors that are shown of each task
 ABOUT_ERRORS = (
-    "Misled by: the modality without which the prediction would have been nearest to the truth; "
-    "none, where every one helps. The error of a class is what is missing to certainty about the "
+    "Misled by: the modality whose absence from the input makes the error smallest; none, where "
+    "every modality lowers it. The error of a class is what is missing to certainty about the "
     "true one."
 )
 READ = tuple(reversed(SPLITS))  # the test split first
@@ -57,8 +56,6 @@ def _results(run_dir: Path) -> Iterator[Block]:
         if path.is_file():
             yield Block("heading", f"{split.capitalize()} split")
             yield Block("tables", from_json(path, tables.of_results))
-            for sentence in from_json(path, verdicts):
-                yield Block("paragraph", sentence)
         caption = "Predictions against the truth, and the mean gate weights of every level."
         yield from _picture(run_dir / f"{split}.png", caption)
 
@@ -139,8 +136,9 @@ def _error_table(errors: Sequence[samples.Misled], title: str) -> Table:
         ]
         for sample in errors
     ]
-    left = frozenset({0, len(header) - 1})
-    return Table(header, rows, title, left=left, prose=frozenset({1} if spoken else ()))
+    misled = len(header) - 1
+    prose = frozenset({1, misled} if spoken else {misled})
+    return Table(header, rows, title, left=frozenset({0, misled}), prose=prose)
 
 
 def _training(run_dir: Path) -> Iterator[Block]:

@@ -27,7 +27,8 @@ class Table:
       title: empty for none.
       best: (row, column) of the cells that are marked.
       left: columns that stand to the left.
-      prose: those of them that hold running text.
+      prose: those of them that hold running text; where there are any, a narrow page shows each row
+        as lines.
     """
 
     header: Sequence[str]

@@ -1,7 +1,8 @@
-"""What a table of results says of networks and yardsticks, in a sentence a task."""
+"""What results say of networks and yardsticks, in a sentence a task or search."""
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
+from typing import Any
 
 from haemsa_jax.reporting import baselines, tables
 from haemsa_jax.tasks.metrics import metric_of
@@ -10,7 +11,7 @@ Rows = Mapping[str, Mapping[str, Sequence[float]]]
 
 
 def verdicts(results: tables.Results) -> list[str]:
-    """A sentence for each task in which no network is better than the best yardstick.
+    """A sentence for each task: whether a network is better than the best yardstick.
 
     Both are compared by the task's first metric, the one that selects. They are level where their
     means are printed alike, or are no farther apart than a standard deviation over seeds.
@@ -36,10 +37,28 @@ def _verdict(task_id: str, rows: Rows) -> str:
     gap = means[yardstick] - means[network]
     level = cells[0] == cells[1] or abs(gap) <= chance
     if not level and not gap > 0:
-        return ""
+        alone = ", of one seed: how much of it is chance is not known" * (len(known[network]) == 1)
+        return (
+            f"{task_id}: {network} is better than {yardstick}, the best that is no network, by "
+            f"{metric_of(metric).display}, {cells[1]} against {cells[0]}{alone}."
+        )
     compared = "level with" if level else "better than"
     apart = ", no farther apart than seeds are" if level and cells[0] != cells[1] else ""
     return (
         f"{task_id}: {yardstick}, which is no network, is {compared} {network} by "
         f"{metric_of(metric).display}, {cells[0]} against {cells[1]}{apart}."
+    )
+
+
+def of_search(saved: Mapping[str, Any]) -> str:
+    """A sentence on a search.
+
+    Args:
+      saved: what `best.json` holds.
+    """
+    beside = saved.get("random_fitness")
+    other = "" if beside is None else f"; a random search of as many training steps, {beside:.3f}"
+    return (
+        f"Evolution found a genome of fitness {saved['fitness']:.3f}{other} (mean cost on data "
+        "that its networks were not trained on, lower is better)."
     )

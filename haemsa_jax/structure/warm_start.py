@@ -18,7 +18,7 @@ from haemsa_jax.config import (
 )
 from haemsa_jax.encoders.interface import encoder_of
 from haemsa_jax.errors import InputError
-from haemsa_jax.models import build, init_variables, variables_of
+from haemsa_jax.models import fresh_variables, variables_of
 from haemsa_jax.structure import interface
 from haemsa_jax.structure.axes import Axis, Segment
 from haemsa_jax.structure.layout import layout, places
@@ -68,7 +68,7 @@ def take(network: NetworkConfig, config: TrainConfig, trained: Trained) -> WarmS
     given = flatten_dict(_encoders_taken(network, source, variables["params"], structure))
 
     def fresh(key):
-        _, constants = init_variables(build(network), key)
+        _, constants = fresh_variables(network, key)
         return variables_of(init_params(network, config, key), constants)["params"]
 
     shapes = flatten_dict(jax.eval_shape(fresh, jax.random.key(0)))

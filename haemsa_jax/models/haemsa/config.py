@@ -20,18 +20,18 @@ class HaemsaConfig(NetworkConfig):
     searches share them, so that a search's baseline is the network that training has by default.
 
     Attributes:
-      depth: L, local blocks a modality.
-      heads: attention heads; divides `width`.
+      depth: L, blocks of local experts of each modality.
+      heads: attention heads; `width` and `link_width` are multiples of it.
       expansion: hidden width of the pointwise experts, as a multiple of `width`.
       kernel: tokens that the temporal convolution sees; odd.
-      link_width: width of queries, keys and values of a cross-modal link; divided by `heads`.
+      link_width: width of queries, keys and values of a cross-modal link.
       fusion_rank: rank of the tensor-fusion operator.
-      sharing: what a modality sends upward: `whole`, its summary; `split`, a shared part, which the
-        global experts read, and a specific one, which goes past them to the heads; `imputed`, the
-        same, and an absent modality's shared part is imputed from those of the others.
+      sharing: representations of a modality: `whole`, one summary; `split`, a shared one, which the
+        global experts read, and a specific one, which bypasses them; `imputed`, the same, and that
+        an absent modality would share is predicted from the others'.
       experts: local experts of every block, by the names they are registered with.
       operators: global experts, likewise.
-      link: kind of the cross-modal links, likewise.
+      link: kind of the cross-modal links, by its name.
     """
 
     depth: int = 1

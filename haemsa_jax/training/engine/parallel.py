@@ -117,26 +117,26 @@ def map_members(generation: Callable[..., Any], devices: list[jax.Device]) -> Ca
     """Generations of a search, its population spread over the devices, in one call.
 
     Args:
-      generation: (state, key, data) -> state. What is `SPREAD` of the state has leaves
+      generation: (state, key, data, most) -> state. What is `SPREAD` of the state has leaves
         [P / devices, ...] on each device; all else is the same everywhere.
       devices: the axis.
 
     Returns:
-      run(state, key, data, count) -> state, `count` generations later; those leaves are
+      run(state, key, data, most, count) -> state, `count` generations later; those leaves are
       [devices, P / devices, ...].
     """
 
-    def block(spread, state, key, data, count):
+    def block(spread, state, key, data, most, count):
         def body(_, state):
-            return generation(state, key, data)
+            return generation(state, key, data, most)
 
         state = jax.lax.fori_loop(0, count, body, state.replace(**spread))
         return _split(state)
 
-    mapped = spread(block, devices, in_axes=(0, None, None, None, None), out_axes=(0, None))
+    mapped = spread(block, devices, in_axes=(0, *[None] * 5), out_axes=(0, None))
 
-    def run(state, key, data, count):
-        spread, rest = mapped(*_split(state), key, data, count)
+    def run(state, key, data, most, count):
+        spread, rest = mapped(*_split(state), key, data, most, count)
         return rest.replace(**spread)
 
     return run

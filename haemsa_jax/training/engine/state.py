@@ -9,7 +9,7 @@ import optax
 from flax import struct
 
 from haemsa_jax.config import OPTIONS, NetworkConfig, TrainConfig
-from haemsa_jax.models import build, init_variables, overlaid
+from haemsa_jax.models import fresh_variables, overlaid
 from haemsa_jax.training.engine.optimizer import make_optimizer
 from haemsa_jax.training.objective.representation_losses import init_companion
 from haemsa_jax.training.objective.task_weighting import UNCERTAINTY
@@ -113,7 +113,7 @@ def init_params(
       key: of the random ones.
       given: some of the tree's leaves.
     """
-    params = dict(init_variables(build(network), key)[0])
+    params = dict(fresh_variables(network, key)[0])
     if config.task_weighting == UNCERTAINTY:
         params[UNCERTAINTY] = jnp.zeros(len(network.tasks))
     params |= init_companion(network, config, jax.random.fold_in(key, 1))

@@ -11,10 +11,9 @@ import jax
 from haemsa_jax.config import is_encoder
 from haemsa_jax.errors import InputError
 from haemsa_jax.models import (
-    build,
     constants_at,
     default_structure,
-    init_variables,
+    fresh_variables,
     variables_of,
 )
 from haemsa_jax.training.engine.state import TrainState, init_params, init_state, stack
@@ -88,7 +87,7 @@ def abstract_trees(
     count = (count or experiment.train.seeds) * experiment.train.networks
 
     def make(key):
-        _, constants = init_variables(build(network), key)
+        _, constants = fresh_variables(network, key)
         params = init_params(network, experiment.train, key)
         member, structure = (
             init_state(network, experiment.train, params),
