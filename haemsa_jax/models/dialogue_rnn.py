@@ -74,7 +74,7 @@ class Direction(nn.Module):
         reverse: bool,
     ) -> Float[Array, "*batch utterances width"]:
         """float[..., U, D], bool[..., U] -> emotions float[..., U, D]."""
-        width, start = self.width, nn.initializers.orthogonal()
+        width, start = self.width, Dense.kernel_init
         kernel = {name: self.param(name, start, (width, 3 * width)) for name in KERNELS}
         zeros = nn.initializers.zeros
         bias = {name: self.param(name, zeros, (width,)) for name in BIASES}
