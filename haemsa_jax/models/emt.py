@@ -244,5 +244,6 @@ class Pool(nn.Module):
         """float[..., M, M, D], bool[..., M] over the first of both -> float[..., M, D]."""
         flat = x.reshape(*x.shape[:-2], -1)
         hidden = jnp.tanh(Dense(flat.shape[-1], name="hidden")(flat))
-        weights = masked_softmax(Dense(1, name="score")(hidden)[..., 0], there)
+        scores = Dense(1, use_bias=False, name="score")(hidden)[..., 0]
+        weights = masked_softmax(scores, there)
         return jnp.sum(weights[..., None, None] * x, axis=-3)

@@ -132,7 +132,7 @@ class Attention(nn.Module):
       inner: width of queries, keys and values, over all heads.
       heads: number of heads.
       over: segments of the tokens, where they are an axis of parts.
-      biased: whether its projections have biases.
+      biased: whether its projections have biases, but for keys.
     """
 
     width: int
@@ -169,7 +169,9 @@ class Attention(nn.Module):
             )
 
         def project(name, x, over=()):
-            x = Dense(self.inner, use_bias=self.biased, name=name, over=over)(x)
+            # No bias of keys: a softmax does not change by it, and its gradient would be noise.
+            bias = self.biased and name != "key"
+            x = Dense(self.inner, use_bias=bias, name=name, over=over)(x)
             return x.reshape(*x.shape[:-1], self.heads, self.inner // self.heads)
 
         query, key, value = (

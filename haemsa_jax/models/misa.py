@@ -144,18 +144,20 @@ class Misa(Joining):
     def join(self, inputs, structure, rates, dataset):
         """What it makes of its inputs; see `Joining`."""
         config, width, rate = self.config, self.config.width, rates.inner
-        built, share = config.built_modalities, Dense(width, name="shared")
+        built = config.built_modalities
         alone: dict[str, dict[str, Array]] = {name: {} for name in config.representations}
         nothing = jnp.zeros((*inputs.presence.shape[:-1], width))
         for m, tokens in inputs.tokens.items():
-            x = Encoder(width, name=f"lstm_{m}")(tokens, inputs.masks[m])
-            alone["summaries"][m] = x
-            alone["shared"][m] = nn.sigmoid(share(x))
+            alone["summaries"][m] = Encoder(width, name=f"lstm_{m}")(tokens, inputs.masks[m])
+        # Over all modalities, built or not, so that places and sizes are those of the whole.
+        whole = jnp.stack([alone["summaries"].get(m, nothing) for m in config.modalities], axis=-2)
+        shared = nn.sigmoid(Dense(width, name="shared")(whole))
+        for m, x in alone["summaries"].items():
+            alone["shared"][m] = shared[..., config.modalities.index(m), :]
             if m in config.labels("specific", built):
                 alone["specific"][m] = nn.sigmoid(Dense(width, name=f"specific_{m}")(x))
             both = alone["shared"][m] + alone["specific"].get(m, 0.0)
             alone["decoded"][m] = Dense(width, name=f"decode_{m}")(both)
-        # Over all modalities, built or not, so that places and sizes are those of the whole.
         everywhere, count = places(built, config.modalities), len(config.modalities)
         stacked, opened = [], []
         for kind in KINDS:
