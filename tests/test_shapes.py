@@ -111,6 +111,11 @@ def test_arrays_are_as_annotated(small, name):
         "mfn": {"Lstm", "Memory"},
         "bc_lstm": {"Bidirectional", "Lstm"},
         "gated_attention": {"Bidirectional", "GatedLink", "Gru"},
+        "mult": {"Attention", "Layer", "Transformer"},
+        "misa": {"Encoder", "PartsLayer"},
+        "dialogue_rnn": {"Direction", "Matching"},
+        "self_mm": {"Classifier", "Lstm"},
+        "emt": {"Pool", "Projection", "Promotion"},
     }.get(name, set())
     assert {"Inputs", "Stem", "Dropout", "Readout", "Head", model_named(name).__name__} <= seen
     assert own <= seen

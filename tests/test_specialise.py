@@ -31,7 +31,8 @@ GENOMES = int(os.environ.get("HAEMSA_GENOMES", "8"))
 # Sizes of its own that a model has in these tests, and how small one of a few genomes is, at most.
 SIZES = {"haemsa": {"depth": 1, "heads": 2, "link_width": 4, "fusion_rank": 2}}
 SIZES |= {name: {} for name in OTHERS} | {"tfn": {"factor": 3}, "mfn": {"utterance_steps": 2}}
-SMALLEST = {"haemsa": 0.3} | dict.fromkeys(OTHERS, 0.6)
+SIZES |= {"mult": {"heads": 2, "layers": 2, "memory": 1}, "emt": {"heads": 2, "layers": 2}}
+SMALLEST = {"haemsa": 0.3} | dict.fromkeys(OTHERS, 0.6) | {"misa": 0.75}
 
 
 @pytest.fixture(scope="module", params=MODELS)

@@ -57,6 +57,8 @@ class NetworkConfig:
     kept: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     model: ClassVar[str] = ""
+    # Whether losses of the model's own compare samples of which some is hidden with all of them.
+    compares_views: ClassVar[bool] = False
 
     def __post_init__(self):
         for field in dataclasses.fields(self):

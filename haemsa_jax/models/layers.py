@@ -77,6 +77,18 @@ def masked_mean(
     return jnp.sum(x * keep, axis=-2) / jnp.maximum(jnp.sum(keep, axis=-2), 1.0)
 
 
+def last_token(
+    x: Float[Array, "*batch tokens width"],
+    mask: Bool[Array, "*batch tokens"],
+    offsets: Int[Array, "*batch tokens"],
+) -> Float[Array, "*batch width"]:
+    """The last token of the target's utterance, or of all where it has none; zeros without any."""
+    target = mask & (offsets == 0)
+    taken = jnp.where(target.any(axis=-1, keepdims=True), target, mask)
+    last = taken & (jnp.cumsum(taken, axis=-1) == taken.sum(axis=-1, keepdims=True))
+    return jnp.sum(jnp.where(last[..., None], x, 0.0), axis=-2)
+
+
 def places(names: tuple[str, ...], all_names: tuple[str, ...]) -> Int[np.ndarray, " names"]:
     """Where `names` stand among `all_names`, int[len(names)]."""
     return np.array([all_names.index(name) for name in names], int)
@@ -120,12 +132,14 @@ class Attention(nn.Module):
       inner: width of queries, keys and values, over all heads.
       heads: number of heads.
       over: segments of the tokens, where they are an axis of parts.
+      biased: whether its projections have biases, but for keys.
     """
 
     width: int
     inner: int
     heads: int
     over: Axis = ()
+    biased: bool = False
 
     def products(
         self,
@@ -155,7 +169,9 @@ class Attention(nn.Module):
             )
 
         def project(name, x, over=()):
-            x = Dense(self.inner, use_bias=False, name=name, over=over)(x)
+            # No bias of keys: a softmax does not change by it, and its gradient would be noise.
+            bias = self.biased and name != "key"
+            x = Dense(self.inner, use_bias=bias, name=name, over=over)(x)
             return x.reshape(*x.shape[:-1], self.heads, self.inner // self.heads)
 
         query, key, value = (
@@ -167,4 +183,5 @@ class Attention(nn.Module):
         weights = masked_softmax(logits, mask[..., None, None, :])
         mixed = jnp.einsum("...hqt,...thd->...qhd", weights, value)
         mixed = mixed.reshape(*mixed.shape[:-2], self.inner)
-        return Dense(self.width, use_bias=False, name="out")(mixed)
+        out = Dense(self.width, use_bias=self.biased, name="out")(mixed)
+        return jnp.where(mask.any(axis=-1)[..., None, None], out, 0.0) if self.biased else out

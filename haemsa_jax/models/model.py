@@ -7,14 +7,18 @@ A model is a Linen module class `M` with one attribute `config`, of a subclass o
 - `M(config)(sample, structure, rates, dataset, longest=None) -> Outputs`, a pure function of
   arrays, on one sample or any leading axes of them;
 - `M.fold(network, small, params) -> params` (static, optional): what a specialised network needs of
-  parameters that it does not have.
+  parameters that it does not have;
+- `M.losses(config, views, truth) -> {name: float[]}` (static, optional): what training minimises
+  beside the tasks' losses, weighed, of a whole batch of one data set. `views` are the `Outputs` of
+  its samples as training hides them and, where the configuration says `compares_views`, of them as
+  they are, last; rows that do not count have no presence.
 """
 
 import dataclasses
 import functools
 import typing
 from collections.abc import Mapping
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import flax.linen as nn
 import jax
@@ -61,6 +65,20 @@ class Outputs(struct.PyTreeNode):
     presence: Bool[Array, "*batch modalities"]
     gates: dict[str, Float[Array, "*batch _parts"]]
     representations: dict[str, Float[Array, "... width"]]
+
+
+class Truth(NamedTuple):
+    """What a batch of one data set is to be, by task id.
+
+    Attributes:
+      labels: [B] or [B, C]; zeros where a row does not count.
+      weights: float[B], 0 where a row does not count for the task.
+      heads: the constants of the task's head, as `TaskKind.head_statistics` gives them.
+    """
+
+    labels: dict[str, Array]
+    weights: dict[str, Array]
+    heads: dict[str, Mapping[str, Array]]
 
 
 class Model(Protocol):

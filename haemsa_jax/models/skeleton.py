@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from haemsa_jax.config import NetworkConfig
 from haemsa_jax.models.heads import Readout
@@ -27,6 +28,25 @@ class JoiningConfig(NetworkConfig):
         return ("summaries",)
 
 
+class Joined(NamedTuple):
+    """What a model makes of its inputs.
+
+    Attributes:
+      joined: float[..., D], what the heads read.
+      summaries: by modality that is built float[..., U, E], zeros where absent, which heads of
+        single modalities read.
+      gates: those that the model declares, float[..., parts].
+      alike: other representations by name, of modalities as summaries are.
+      others: representations by name that are of no single modality.
+    """
+
+    joined: Array
+    summaries: Array
+    gates: Mapping[str, Array] = {}
+    alike: Mapping[str, Array] = {}
+    others: Mapping[str, Array] = {}
+
+
 class Joining(nn.Module):
     """A model; what derives from it declares its parts and says how modalities are joined."""
 
@@ -34,13 +54,8 @@ class Joining(nn.Module):
 
     def join(
         self, inputs: Tokens, structure: Mapping[str, Array], rates: Rates, dataset: str
-    ) -> tuple[Array, Array, dict[str, Array]]:
-        """Of one data set's samples what the heads read, summaries and gates.
-
-        Returns:
-          float[..., D]; by modality that is built float[..., U, E], zeros where absent, which heads
-          of single modalities read; and the gates that the model declares, float[..., parts].
-        """
+    ) -> Joined | tuple:
+        """`Joined`, or the first of it, of one data set's samples."""
         raise NotImplementedError
 
     @nn.compact
@@ -58,10 +73,20 @@ class Joining(nn.Module):
         nn.share_scope(self, reader)
         nn.share_scope(self, readout)
         inputs = reader(sample, chosen, rates, dataset, longest)
-        joined, summaries, gates = self.join(inputs, chosen, rates, dataset)
-        joined = Dropout()(joined, rates.inner)
-        representations = {"summaries": summaries}
-        return readout(joined, representations, inputs.presence, gates, rates.inner, dataset)
+        own = Joined(*self.join(inputs, chosen, rates, dataset))
+        joined = Dropout()(own.joined, rates.inner)
+        alike = {"summaries": own.summaries, **own.alike}
+        out = readout(joined, alike, inputs.presence, dict(own.gates), rates.inner, dataset)
+        return out.replace(representations={**out.representations, **own.others})
+
+
+def by_modality(
+    inputs: Tokens, config: NetworkConfig, of: Mapping[str, Float[Array, "*batch width"]]
+) -> Float[Array, "*batch modalities width"]:
+    """Vectors of the modalities that are built, side by side; zeros where absent."""
+    empty = jnp.zeros((*inputs.presence.shape[:-1], config.width))
+    rows = [of.get(m, empty) for m in config.built_modalities]
+    return jnp.where(inputs.presence[..., None], jnp.stack(rows, axis=-2), 0.0)
 
 
 def powers_of_two(most: int) -> tuple[str, ...]:

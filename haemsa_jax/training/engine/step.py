@@ -96,7 +96,7 @@ def _make_gradients(
             if config.distillation:
                 each += settings.distillation * losses.distillation
             weights = losses.drawn * settings.task_weights / settings.task_weights.sum()
-            return combined(each, weights, params) + losses.representation, losses
+            return combined(each, weights, params) + losses.whole, losses
 
         result = jax.grad(objective, has_aux=True)(state.params)
         # The mean over devices of each one's losses and gradients is that of the whole batch.

@@ -11,6 +11,7 @@ from flax import struct
 
 from haemsa_jax.config import SHARING_LOSSES, NetworkConfig, TrainConfig, head_name
 from haemsa_jax.models import Outputs, Rates, build, variables_of
+from haemsa_jax.models.model import Truth, model_of
 from haemsa_jax.sample import Sample
 from haemsa_jax.tasks import kind_of
 from haemsa_jax.training.objective.representation_losses import make_representation_losses
@@ -27,7 +28,8 @@ class Losses:
       main: float[K], weighted means over each task's samples of the loss of its predictions.
       auxiliary: float[K], of the predictions from single modalities.
       distillation: float[K], between both views of a sample.
-      representation: float[], weighed sum of the losses on shared and specific parts.
+      whole: float[], weighed sum of the losses that compare samples: those on shared and specific
+        parts, and the model's own.
       drawn: float[K], 1 where a task has any weight in the batch.
       rightness: float[M] twice: summed over the samples that have a modality, how right it is
         alone, and their number.
@@ -36,7 +38,7 @@ class Losses:
     main: Array
     auxiliary: Array
     distillation: Array
-    representation: Array
+    whole: Array
     drawn: Array
     rightness: tuple[Array, Array]
 
@@ -54,12 +56,13 @@ def make_losses(
     module = build(network)
     representation_losses = make_representation_losses(network, config)
     compares = any(name in SHARING_LOSSES for name in config.options)
+    own_losses = getattr(model_of(network), "losses", None)
 
     def losses(params, state, batch, views: Mapping[str, tuple[Sample, ...]], rng) -> Losses:
         variables = variables_of(params, state.constants)
         settings = state.settings
         rates = Rates(settings.dropout, settings.input_dropout, config.encoder_dropout)
-        by_task, representation = {}, jnp.zeros(())
+        by_task, compared = {}, jnp.zeros(())
         right = jnp.zeros((2, len(network.modalities)))
         for dataset, seen in views.items():
             longest = (batch.longest or {}).get(dataset)
@@ -76,20 +79,24 @@ def make_losses(
 
             keys = sample_keys(rng, "dropout", batch.place[dataset])
             outputs = _of_views(jax.vmap(forward), seen, keys)
-            if compares:
-                whole, rows = _of_batch(outputs[-1], batch, dataset, network, axis)
-                representation += representation_losses(params, settings, whole, rows) / len(views)
+            if compares or own_losses:
+                whole, rows, truth = _of_batch(outputs, batch, dataset, network, state, axis)
+                if compares:
+                    more = representation_losses(params, settings, whole[-1], rows)
+                    compared += more / len(views)
+                if own_losses:
+                    compared += sum(own_losses(network, whole, truth).values()) / len(views)
             for task_id in network.tasks_of(dataset):
                 if task_id in batch.labels:
                     head = state.constants[head_name(task_id)]
-                    by_task[task_id], more = _of_task(
+                    by_task[task_id], rightness = _of_task(
                         network, config, settings, head, task_id, outputs, batch, axis
                     )
-                    right += more
+                    right += rightness
         nothing = jnp.zeros(4)
         stacked = jnp.stack([by_task.get(task_id, nothing) for task_id in network.tasks], axis=1)
         main, auxiliary, distillation, drawn = stacked
-        return Losses(main, auxiliary, distillation, representation, drawn, (right[0], right[1]))
+        return Losses(main, auxiliary, distillation, compared, drawn, (right[0], right[1]))
 
     return losses
 
@@ -109,9 +116,7 @@ def _of_task(
     `outputs` are those of every view.
     """
     task, weight = network.tasks[task_id], batch.weights[task_id]
-    label = batch.labels[task_id]
-    # Where nothing weighs the label may be anything, NaN too.
-    label = jnp.where(weight.reshape(-1, *[1] * (label.ndim - 1)) > 0, label, 0)
+    label = _label(batch, task_id)
     total = weight.sum() if axis is None else jax.lax.pmean(weight.sum(), axis)
     share = weight / jnp.where(total > 0, total, 1.0)
     kind = kind_of(task.kind)
@@ -148,19 +153,29 @@ def _of_views(forward, views: tuple[Sample, ...], keys: Array) -> list[Outputs]:
 
 
 def _of_batch(
-    outputs: Outputs, batch: Any, dataset: str, network: NetworkConfig, axis: str | None
-) -> tuple[Outputs, Array]:
-    """Outputs and numbers of utterances of all devices, since they are compared within a batch.
+    views: list[Outputs], batch: Any, dataset: str, network: NetworkConfig, state: Any, axis: Any
+) -> tuple[list[Outputs], Array, Truth]:
+    """Outputs, numbers of utterances and labels of all devices: they are compared within a batch.
 
     Rows without any weight, such as those that fill a batch up, count as absent.
     """
-    weights = [batch.weights[t] for t in network.tasks_of(dataset) if t in batch.weights]
-    drawn = (jnp.stack(weights) > 0).any(axis=0)
-    own = outputs.presence & drawn[:, None], outputs.representations, batch.utterance[dataset]
+    tasks = [task_id for task_id in network.tasks_of(dataset) if task_id in batch.labels]
+    labels = {task_id: _label(batch, task_id) for task_id in tasks}
+    weights = {task_id: batch.weights[task_id] for task_id in tasks}
+    own = views, batch.utterance[dataset], labels, weights
     if axis is not None:
         own = jax.lax.all_gather(own, axis, tiled=True)
-    presence, representations, utterance = own
-    return outputs.replace(presence=presence, representations=representations), utterance
+    views, utterance, labels, weights = own
+    drawn = (jnp.stack([*weights.values()]) > 0).any(axis=0)[:, None]
+    heads = {task_id: state.constants[head_name(task_id)] for task_id in tasks}
+    views = [view.replace(presence=view.presence & drawn) for view in views]
+    return views, utterance, Truth(labels, weights, heads)
+
+
+def _label(batch: Any, task_id: str) -> Array:
+    """Labels of a task; where nothing weighs they may be anything, NaN too, and are zeros."""
+    label, weight = batch.labels[task_id], batch.weights[task_id]
+    return jnp.where(weight.reshape(-1, *[1] * (label.ndim - 1)) > 0, label, 0)
 
 
 def _mean(values: list[Array]) -> Array:

@@ -4,9 +4,6 @@ All are pure functions of a batch: parts are float[B, M, D], presence is bool[B,
 modalities take no part; a batch in which nothing can be compared costs nothing.
 """
 
-import functools
-import itertools
-import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -16,9 +13,9 @@ import jax.numpy as jnp
 
 from haemsa_jax.config import SHARING_LOSSES, NetworkConfig, TrainConfig
 from haemsa_jax.models import Outputs
+from haemsa_jax.models.discrepancy import discrepancy, over_pairs
 from haemsa_jax.models.layers import Array, Dense
 
-MOMENTS = 5  # of the discrepancy
 FUNCTIONS = 8  # of each side of a maximal correlation
 TEMPERATURE = 0.1  # of the contrast
 SMALL = 1e-6
@@ -108,33 +105,8 @@ def make_representation_losses(network: NetworkConfig, config: TrainConfig) -> C
 
 
 def moment_discrepancy(shared: Array, presence: Array) -> Array:
-    """Central moment discrepancy (Zellinger et al. 2017, arXiv 1702.08811), mean over pairs.
-
-    Of tanh of the parts, which lies in [-1, 1]: the norm of the difference of means over the width
-    of the interval, plus those of the central moments up to the fifth over its powers.
-
-    Args:
-      shared: float[B, M, D].
-      presence: bool[B, M]; of each modality the samples are taken that have it.
-
-    Returns:
-      float[].
-    """
-    bounded, weight = jnp.tanh(shared), presence.astype(shared.dtype)
-    count = jnp.maximum(weight.sum(axis=0), 1.0)[:, None]
-    mean = (bounded * weight[..., None]).sum(axis=0) / count
-    away = (bounded - mean) * weight[..., None]
-    moments = [mean] + [(away**k).sum(axis=0) / count for k in range(2, MOMENTS + 1)]
-    present = presence.any(axis=0)
-
-    def between(a: int, b: int) -> Array:
-        distances = [
-            jnp.sqrt(((m[a] - m[b]) ** 2).sum() + SMALL**2) / 2.0 ** (k + 1)
-            for k, m in enumerate(moments)
-        ]
-        return jnp.where(present[a] & present[b], sum(distances), 0.0)
-
-    return _over_pairs(between, present[:, None] & present[None])
+    """That of tanh of the parts, float[B, M, D], which lies in [-1, 1]; presence is bool[B, M]."""
+    return discrepancy(jnp.tanh(shared), presence, 2.0)
 
 
 def contrast(shared: Array, presence: Array, utterance: Array | None = None) -> Array:
@@ -167,7 +139,7 @@ def contrast(shared: Array, presence: Array, utterance: Array | None = None) -> 
         each = jnp.where(present, 0.5 * (lost[0] + lost[1]), 0.0)
         return each.sum() / jnp.maximum(present.sum(), 1)
 
-    return _over_pairs(between, both.any(axis=0))
+    return over_pairs(between, both.any(axis=0))
 
 
 def lack_of_correlation(own: Array, others: Array, presence: Array) -> Array:
@@ -252,13 +224,3 @@ def relative_error(estimate: Array, target: Array, wanted: Array) -> Array:
 def _unit(x: Array) -> Array:
     """Vectors of length 1; zeros, and their gradient, stay."""
     return x * jax.lax.rsqrt((x**2).sum(axis=-1, keepdims=True) + SMALL)
-
-
-def _over_pairs(between: Callable[[int, int], Array], valid: Array) -> Array:
-    """Mean of a loss over the pairs of modalities that are `there`, bool[M, M]."""
-    pairs = list(itertools.combinations(range(len(valid)), 2))
-    if not pairs:
-        return jnp.zeros(())
-    total = functools.reduce(operator.add, [between(a, b) for a, b in pairs])
-    counted = [valid[a, b].astype(total.dtype) for a, b in pairs]
-    return total / jnp.maximum(functools.reduce(operator.add, counted), 1)

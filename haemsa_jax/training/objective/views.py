@@ -22,8 +22,8 @@ def make_views(network: NetworkConfig, config: TrainConfig) -> Callable[..., tup
 
     Returns:
       views(dataset, samples, place, rng, structure, settings, ratio) -> the samples with modalities
-      hidden and, where the hidden ones learn from them, as they are. `place` is int[B], `rng` the
-      key of the step, `ratio` float[M], how far modalities are ahead.
+      hidden and, where the hidden ones learn from them or are compared with them, as they are.
+      `place` is int[B], `rng` the key of the step, `ratio` float[M], how far modalities are ahead.
     """
 
     def views(
@@ -51,7 +51,7 @@ def make_views(network: NetworkConfig, config: TrainConfig) -> Callable[..., tup
         if config.frame_dropout:
             drop = functools.partial(drop_frames, rate=settings.frame_dropout, context=context)
             hidden = jax.vmap(drop)(sample_keys(rng, "frames", place), hidden)
-        return (hidden, samples) if config.distillation else (hidden,)
+        return (hidden, samples) if config.distillation or network.compares_views else (hidden,)
 
     return views
 
