@@ -95,6 +95,10 @@ def test_a_folder_is_all_it_takes(tiny, splits, tmp_path):
 
 def test_the_data_sets_of_the_project():
     assert [name for name in haemsa_datasets.names() if name != "tiny"] == [
+        "ch_sims/standard",
+        "ch_sims/standard_english",
+        "ch_sims/v2",
+        "ch_sims/v2_english",
         "cmu_mosei/standard",
         "cmu_mosei/mmsa_aligned",
         "cmu_mosei/mmsa_aligned_emotions",
@@ -107,6 +111,7 @@ def test_the_data_sets_of_the_project():
         "cmu_mosi/mmsa_unaligned",
         "echoed",
         "hazumi",
+        "iemocap/release",
         "iemocap/utterances",
         "iemocap/mmgcn",
         "iemocap/dialoguernn",
@@ -411,7 +416,7 @@ def test_unknown_names():
     with pytest.raises(InputError) as caught:
         haemsa_datasets.load("cmu_mosi", "nowhere")
     assert str(caught.value).startswith(
-        "data set 'cmu_mosi' is unknown; choose from cmu_mosei/standard, cmu_mosei/mmsa_aligned"
+        "data set 'cmu_mosi' is unknown; choose from ch_sims/standard, ch_sims/standard_english"
     )
 
 
