@@ -105,10 +105,10 @@ class BcLstm(Joining):
         for place, m in enumerate(config.contextual):
             if m in inputs.tokens:
                 lstm = lstms(activation=jnp.tanh, name=f"contextual_{m}")
-                said = lstm(vectors[m], known[m], structure["directions"])
-                said = said * inputs.presence[..., built.index(m), None, None]
-                said = Dropout()(said, rates.inner)
-                vectors[m] = jnp.where(structure["contextual"][place] > 0, said, vectors[m])
+                hidden = lstm(vectors[m], known[m], structure["directions"])
+                hidden = hidden * inputs.presence[..., built.index(m), None, None]
+                hidden = Dropout()(hidden, rates.inner)
+                vectors[m] = jnp.where(structure["contextual"][place] > 0, hidden, vectors[m])
         rows = each(map(modality, built), width)
         together = jnp.concatenate([vectors[m] for m in built], axis=-1)
         present = jnp.stack([known[m] for m in built]).any(axis=0)

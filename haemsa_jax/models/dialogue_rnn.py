@@ -89,7 +89,7 @@ class Direction(nn.Module):
             return update * state + (1.0 - update) * new
 
         def step(carry, now):
-            (history, known, states), (given, query, there, place) = carry, now
+            (history, known, states), (given, query, present, place) = carry, now
             to_global, to_party = jnp.split(given, 2, axis=-1)
             weights = masked_softmax(jnp.einsum("...ud,...d->...u", history, query), known)
             context = jnp.einsum("...u,...ud->...d", weights, history)
@@ -98,12 +98,12 @@ class Direction(nn.Module):
             party = gru(to_party + context @ kernel["global_to_party"], party, "party")
             emotion = gru(of_party + party @ kernel["party_to_emotion"], emotion, "emotion")
             after = jax.tree.map(
-                lambda new, old: jnp.where(there[..., None], new, old),
+                lambda new, old: jnp.where(present[..., None], new, old),
                 (whole, party, emotion),
                 states,
             )
             history = history.at[..., place, :].set(after[0])
-            return (history, known.at[..., place].set(there), after), after[2]
+            return (history, known.at[..., place].set(present), after), after[2]
 
         nothing = jnp.zeros_like(x[..., 0, :])
         first = jnp.zeros_like(x), jnp.zeros_like(present), (nothing,) * 3

@@ -74,8 +74,8 @@ class GatedLink(nn.Module):
         """P float[..., D], H_s float[..., U, D], bool[..., U] -> X and g, float[..., D] each."""
         query = Dense(self.width, use_bias=False, name="query")(target)
         scores = jnp.einsum("...d,...ud->...u", query, source)
-        said = jnp.einsum("...u,...ud->...d", masked_softmax(scores, known), source)
-        view = jnp.concatenate([target, said, target - said, target * said], axis=-1)
+        attended = jnp.einsum("...u,...ud->...d", masked_softmax(scores, known), source)
+        view = jnp.concatenate([target, attended, target - attended, target * attended], axis=-1)
         gate = nn.sigmoid(Dense(self.width, name="gate")(view))
         fused = jnp.tanh(Dense(self.width, name="fused")(view))
         return gate * fused + (1.0 - gate) * target, gate
@@ -115,24 +115,24 @@ class GatedAttention(Joining):
         config, built, width = self.config, self.config.built_modalities, self.config.width
         vectors, known = utterances(inputs, config, dataset)
         past, _ = config.context_of(dataset)
-        there = {m: inputs.presence[..., place] for place, m in enumerate(built)}
+        presence = {m: inputs.presence[..., place] for place, m in enumerate(built)}
         for m in inputs.tokens:
-            said = Bidirectional(width, Gru, jnp.tanh, name=f"gru_{m}")(vectors[m], known[m])
-            vectors[m] = Dropout()(said * there[m][..., None, None], rates.inner)
+            hidden = Bidirectional(width, Gru, jnp.tanh, name=f"gru_{m}")(vectors[m], known[m])
+            vectors[m] = Dropout()(hidden * presence[m][..., None, None], rates.inner)
         rows, weights = each(map(modality, built), width), []
-        heard = [vectors[m][..., past, :] for m in built]
-        alone = jnp.stack(heard, axis=-2)
+        read = [vectors[m][..., past, :] for m in built]
+        alone = jnp.stack(read, axis=-2)
         for place, label in enumerate(config.links):
             source, target = label.split(">")
             gate = fused = jnp.zeros_like(alone[..., 0, :])
             if source in inputs.tokens and target in inputs.tokens:
                 link = GatedLink(width, name=f"link_{source}_to_{target}")
                 fused, gate = link(vectors[target][..., past, :], vectors[source], known[source])
-                open_ = structure["links"][place] * there[source] * there[target]
+                open_ = structure["links"][place] * presence[source] * presence[target]
                 fused, gate = (x * open_[..., None] for x in (fused, gate))
-            heard.append(fused)
+            read.append(fused)
             weights.append(gate.mean(axis=-1))
         rows += each((f"links/{label}" for label in config.links), width)
-        joined = nn.relu(Dense(width, rows=rows, name="joint")(jnp.concatenate(heard, axis=-1)))
+        joined = nn.relu(Dense(width, rows=rows, name="joint")(jnp.concatenate(read, axis=-1)))
         gates = {"links": jnp.stack(weights, axis=-1)} if weights else {}
         return joined, alone, gates

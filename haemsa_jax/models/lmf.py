@@ -136,6 +136,6 @@ class Lmf(Joining):
         allowed = 1.0 * inputs.presence[..., places(config.factors, built)]
         if config.factors:
             allowed = allowed * structure["factors"]
-        heard = {m: z[m] for m in inputs.tokens}
-        joined = LowRank(config, name="fusion")(heard, allowed, ranks)
+        read = {m: z[m] for m in inputs.tokens}
+        joined = LowRank(config, name="fusion")(read, allowed, ranks)
         return joined, summaries, {}

@@ -177,7 +177,7 @@ class Mfn(Joining):
             cells[m] = both[..., width:]
             alone = alone.at[..., built.index(m), :].set(both[..., -1, :width])
         rows = each(map(modality, built), width)
-        heard = [alone.reshape(*alone.shape[:-2], -1)]
+        read = [alone.reshape(*alone.shape[:-2], -1)]
         if config.remembered:
             names, rows = config.remembered, rows + each(["memory"], width)
             memory = jnp.zeros((*alone.shape[:-2], width))
@@ -187,6 +187,6 @@ class Mfn(Joining):
                 shown = shown * structure["memory"][:, None]
                 parts = tuple(f"memory/{m}" for m in names)
                 memory = Memory(width, parts, config.over, name="memory")(shown, seen, rates.inner)
-            heard.append(memory)
-        joined = nn.relu(Dense(width, rows=rows, name="joint")(jnp.concatenate(heard, axis=-1)))
+            read.append(memory)
+        joined = nn.relu(Dense(width, rows=rows, name="joint")(jnp.concatenate(read, axis=-1)))
         return joined, alone, {}

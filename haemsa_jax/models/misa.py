@@ -175,24 +175,24 @@ class Misa(Joining):
     @staticmethod
     def losses(config: MisaConfig, views: list[Outputs], truth: Truth) -> dict[str, Array]:
         """Of shared parts alike, of parts that differ, and of what they say together."""
-        parts, there = views[-1].representations, views[-1].presence
-        shared, specific, count = parts["shared"], parts["specific"], there.shape[-1]
+        parts, presence = views[-1].representations, views[-1].presence
+        shared, specific, count = parts["shared"], parts["specific"], presence.shape[-1]
         error = (parts["decoded"] - parts["summaries"]) ** 2
-        each = (error.mean(axis=-1) * there).sum(axis=0) / jnp.maximum(there.sum(axis=0), 1)
-        pairs = [(specific[:, k], shared[:, k], there[:, k]) for k in range(count)]
+        each = (error.mean(axis=-1) * presence).sum(axis=0) / jnp.maximum(presence.sum(axis=0), 1)
+        pairs = [(specific[:, k], shared[:, k], presence[:, k]) for k in range(count)]
         for a, b in itertools.combinations(range(count), 2):
-            pairs.append((specific[:, a], specific[:, b], there[:, a] & there[:, b]))
-        twice = [_said_twice(*pair) for pair in pairs]
+            pairs.append((specific[:, a], specific[:, b], presence[:, a] & presence[:, b]))
+        twice = [_redundancy(*pair) for pair in pairs]
         return {
-            "similarity": config.similarity * discrepancy(shared, there, 1.0),
+            "similarity": config.similarity * discrepancy(shared, presence, 1.0),
             "difference": config.difference * jnp.stack(twice).sum(),
-            "decoding": config.decoding * each.sum() / jnp.maximum(there.any(axis=0).sum(), 1),
+            "decoding": config.decoding * each.sum() / jnp.maximum(presence.any(axis=0).sum(), 1),
         }
 
 
-def _said_twice(left: Array, right: Array, there: Array) -> Array:
+def _redundancy(left: Array, right: Array, presence: Array) -> Array:
     """Mean square of what float[B, D] twice have in common, over the samples bool[B]."""
-    weight = there[:, None].astype(left.dtype)
+    weight = presence[:, None].astype(left.dtype)
 
     def ready(x):
         x = (x - (x * weight).sum(axis=0) / jnp.maximum(weight.sum(), 1.0)) * weight

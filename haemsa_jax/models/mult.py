@@ -107,13 +107,15 @@ class Transformer(nn.Module):
         x: Float[Array, "*batch targets width"],
         mask: Bool[Array, "*batch targets"],
         source: Float[Array, "*batch sources width"] | None,
-        there: Bool[Array, "*batch sources"] | None,
+        source_mask: Bool[Array, "*batch sources"] | None,
         used: Float[Array, ""],
         rate: Scalar,
     ) -> Float[Array, "*batch targets width"]:
         """float[..., T, D]; `used` is how many of the layers count."""
         x = placed(x, mask)
-        given = None if source is None or there is None else (placed(source, there), there)
+        given = None
+        if source is not None and source_mask is not None:
+            given = placed(source, source_mask), source_mask
         for n in range(self.layers):
             layer = Layer(self.width, self.heads, name=f"layer_{n}")
             x = jnp.where(used > n, layer(x, *(given or (x, mask)), rate), x)
@@ -175,25 +177,25 @@ class Mult(Joining):
         lasts = {m: jnp.zeros((*leading, slots * width)) for m in config.modalities}
         means = {}
 
-        def transformer(gene, name, x, mask, source=None, there=None):
+        def transformer(gene, name, x, mask, source=None, source_mask=None):
             counts = config.counts(gene)
             used = jnp.asarray([float(n) for n in counts])[structure[gene]]
             size = width if gene == "layers" else slots * width
             layers = int(counts[-1])
             transform = Transformer(size, config.heads, layers, name=name)
-            return transform(x, mask, source, there, used, rate)
+            return transform(x, mask, source, source_mask, used, rate)
 
         for target, own in inputs.tokens.items():
-            mask, told = inputs.masks[target], []
+            mask, streams = inputs.masks[target], []
             for source in [m for m in config.modalities if m != target]:
-                name, heard = f"{source}>{target}", own
+                name, attended = f"{source}>{target}", own
                 if name in config.links and source in inputs.tokens:
                     given = inputs.tokens[source], inputs.masks[source]
                     read = transformer("layers", _link(name), own, mask, *given)
-                    heard = structure["links"][config.links.index(name)] * given[1].any(axis=-1)
-                    heard = jnp.where(heard[..., None, None] > 0, read, own)
-                told.append(heard)
-            beside = jnp.concatenate(told or [own], axis=-1)
+                    attended = structure["links"][config.links.index(name)] * given[1].any(axis=-1)
+                    attended = jnp.where(attended[..., None, None] > 0, read, own)
+                streams.append(attended)
+            beside = jnp.concatenate(streams or [own], axis=-1)
             x = transformer("memory", f"memory_{target}", beside, mask)
             lasts[target] = last_token(x, mask, inputs.offsets[target])
             means[target] = masked_mean(own, mask)

@@ -34,8 +34,8 @@ def states(
 
     def once(state, now):
         given, present = now
-        there = present[..., None]
-        state = jax.tree.map(lambda new, old: jnp.where(there, new, old), step(state, given), state)
+        known = present[..., None]
+        state = jax.tree.map(lambda new, old: jnp.where(known, new, old), step(state, given), state)
         return state, state
 
     first = jax.tree.map(lambda x: jnp.moveaxis(x, -2, 0), given), jnp.moveaxis(present, -1, 0)
@@ -158,10 +158,10 @@ class Bidirectional(nn.Module):
         used: Float[Array, " directions"] | None = None,
     ) -> Float[Array, "*batch steps width"]:
         """float[..., T, E], bool[..., T], {0, 1}[directions] -> float[..., T, D]."""
-        said = []
+        outputs = []
         for place, name in enumerate(self.directions):
             hidden = self.cell(self.width, self.rows, name=name)(x, present, name == DIRECTIONS[1])
             hidden = hidden[..., : self.width]
-            said.append(hidden if used is None else used[place] * hidden)
+            outputs.append(hidden if used is None else used[place] * hidden)
         dense = Dense(self.width, rows=each(self.parts, self.width), name="out")
-        return self.activation(dense(jnp.concatenate(said, axis=-1)))
+        return self.activation(dense(jnp.concatenate(outputs, axis=-1)))

@@ -136,21 +136,21 @@ class SelfMm(Joining):
                 continue
             label, low, high = ((x - head["offset"]) / head["scale"] for x in (label, *task.range))
             alone = (out.auxiliary[task_id][..., 0] - head["offset"]) / head["scale"]
-            there = out.presence & (weight > 0)[:, None]
+            present = out.presence & (weight > 0)[:, None]
             features = jax.lax.stop_gradient(out.representations["features"])
             fused = jax.lax.stop_gradient(out.representations["fused"])[:, None]
             counts = (weight > 0)[:, None]
-            own = generated(label, features, there, fused, counts, low, high)
+            own = generated(label, features, present, fused, counts, low, high)
             error = jnp.tanh(jnp.abs(own - label[:, None])) * jnp.abs(alone - own)
             share = weight / jnp.where(weight.sum() > 0, weight.sum(), 1.0)
-            total += (share @ jnp.where(there, error, 0.0)).sum()
+            total += (share @ jnp.where(present, error, 0.0)).sum()
         return {"generated": config.generated * total / max(len(truth.labels), 1)}
 
 
 def generated(
     label: Array,
     features: Array,
-    there: Array,
+    present: Array,
     fused: Array,
     counts: Array,
     low: Array,
@@ -169,17 +169,17 @@ def generated(
     """
     positive = (label >= 0)[:, None]
 
-    def relative(x, there):
+    def relative(x, present):
         def distance(taken):
             weight = taken[..., None].astype(x.dtype)
             mean = (x * weight).sum(axis=0) / jnp.maximum(weight.sum(axis=0), 1.0)
             return jnp.linalg.norm(x - mean, axis=-1)
 
-        near, far = distance(there & positive), distance(there & ~positive)
-        both = (there & positive).any(axis=0) & (there & ~positive).any(axis=0)
+        near, far = distance(present & positive), distance(present & ~positive)
+        both = (present & positive).any(axis=0) & (present & ~positive).any(axis=0)
         return (far - near) / (near + SMALL), both
 
-    (alone, enough), (whole, enough_whole) = relative(features, there), relative(fused, counts)
+    (alone, enough), (whole, enough_whole) = relative(features, present), relative(fused, counts)
     label = label[:, None]
     own = 0.5 * alone / (whole + SMALL) * label + 0.5 * (label + alone - whole)
     return jnp.where(enough & enough_whole, jnp.clip(own, low, high), label)

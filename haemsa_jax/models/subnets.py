@@ -58,12 +58,12 @@ def subnets(
       By modality float[..., size], and of the layers before the last float[..., U, D].
     """
     sizes, leading = (config.width, config.width, size), inputs.presence.shape[:-1]
-    said, summaries = {}, jnp.zeros((*inputs.presence.shape, config.width))
+    vectors, summaries = {}, jnp.zeros((*inputs.presence.shape, config.width))
     for place, m in enumerate(config.built_modalities):
-        said[m] = jnp.zeros((*leading, size))
+        vectors[m] = jnp.zeros((*leading, size))
         if m in inputs.tokens:
-            there = inputs.presence[..., place, None]
+            present = inputs.presence[..., place, None]
             z, before = Perceptron(sizes, name=f"subnet_{m}")(pooled(inputs, m), rate)
-            said[m] = jnp.where(there, z, 0.0)
-            summaries = summaries.at[..., place, :].set(jnp.where(there, before, 0.0))
-    return said, summaries
+            vectors[m] = jnp.where(present, z, 0.0)
+            summaries = summaries.at[..., place, :].set(jnp.where(present, before, 0.0))
+    return vectors, summaries
