@@ -119,7 +119,9 @@ class Lstm(nn.Module):
 
         dense = Dense(4 * width, rows=self.rows, over=self.over, bias_init=start_bias, name="input")
         given = dense(x)
-        kernel = self.param("recurrent", nn.initializers.orthogonal(), (width, 4 * width))
+        # As PyTorch begins; an orthogonal start compiles a decomposition for every LSTM.
+        begin = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+        kernel = self.param("recurrent", begin, (width, 4 * width))
 
         def step(state, given):
             hidden, cell = state
