@@ -55,7 +55,9 @@ def main() -> None:
                          f"{len(clips) - 1} clips of the table no recording is there")  # fmt: skip
     heard: dict[int, Heard] = {}
     with tqdm(total=len(found), desc=name, unit="clip", dynamic_ncols=True) as bar:
-        for row, one in hear_all([p for _, p in found], recipe, data_dir / "extracted", _JOBS.value):
+        for row, one in hear_all(
+            [p for _, p in found], recipe, data_dir / "extracted", _JOBS.value
+        ):
             if isinstance(one, Heard) and not (len(one.audio) or one.words or found[row][0].words):
                 one = f"{found[row][1]}: nobody speaks, and no audio is wanted; leave it out"
             if isinstance(one, str):

@@ -60,7 +60,12 @@ class Recipe:
         """
         silent = True
         for start, samples in media.stretches(path):
-            end, audio, words, language = start + len(samples) / media.RATE, np.zeros((0, 0)), "", ""
+            end, audio, words, language = (
+                start + len(samples) / media.RATE,
+                np.zeros((0, 0)),
+                "",
+                "",
+            )
             if not media.is_silent(samples):
                 silent = False
                 if self.audio:

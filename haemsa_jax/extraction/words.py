@@ -101,7 +101,13 @@ class Recogniser:
             for name, parts in files_of(self.name).items()
         }
         try:
-            return WhisperModel(self.name, device="cpu", cpu_threads=self.threads, files=content)
+            return WhisperModel(
+                self.name,
+                device="cpu",
+                compute_type="float32",
+                cpu_threads=self.threads,
+                files=content,
+            )
         except (RuntimeError, ValueError) as error:
             raise InputError(f"the speech model {self.name} cannot be read: {error}") from error
 

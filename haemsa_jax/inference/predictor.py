@@ -22,6 +22,7 @@ from haemsa_jax.inference.forward import (
 )
 from haemsa_jax.inference.inputs import Raw, Reader, Utterance, power_of_two
 from haemsa_jax.inference.memory import Capacity
+from haemsa_jax.inference.packed import unpack
 from haemsa_jax.inference.results import Prediction, gate_columns, task_prediction
 from haemsa_jax.structure.parts import declare
 from haemsa_jax.tasks import kind_of
@@ -94,6 +95,16 @@ class Predictor:
         """
         return cls(load_trained(path), dataset, networks, encoder)
 
+    @classmethod
+    def pretrained(cls, name: str | os.PathLike, encoder: EncoderFolders = None) -> "Predictor":
+        """A network that comes trained: `sentiment`, or a folder that `packed.pack` wrote.
+
+        Raises:
+          InputError: there is none, it is damaged, or its encoder is not there.
+        """
+        trained, about = unpack(name, encoder)
+        return cls(trained, about["dataset"], encoder=encoder)
+
     @property
     def modalities(self) -> dict[str, int]:
         """What any task reads, with the width of its features."""
@@ -103,6 +114,16 @@ class Predictor:
     def widths(self) -> dict[str, int]:
         """All that the data set has; what of it no task reads is ignored where it is given."""
         return dict(self._reader.widths)
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """Where the features and words come from that the networks were trained on."""
+        return dict(self._reader.provenance)
+
+    @property
+    def encoded(self) -> tuple[str, ...]:
+        """Modalities of which raw input, such as words, may be given."""
+        return tuple(self._reader.encoders)
 
     @functools.cached_property
     def tasks(self) -> dict[str, TaskSpec]:
