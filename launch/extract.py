@@ -4,10 +4,11 @@
   python -m launch.train --tasks=mmsa/mine --text=minilm --run_dir=runs/mine
 
 INPUT is a folder with a recording for each row of LABELS, `VIDEO/CLIP.mp4` or `VIDEO_CLIP.wav`, in
-any container. LABELS has MMSA's columns: video_id, clip_id (or id), text, label, mode (train, valid,
-test), and label_T, label_A, label_V where they are known. Words are those of the column text, or,
-with --words, what a speech model hears. Recordings that cannot be read are reported, left out and
-counted. What is made of each is kept under DATA_DIR/extracted: a command that was stopped goes on.
+any container. LABELS has MMSA's columns: video_id, clip_id (or id), text, label, mode (train,
+valid, test), and label_T, label_A, label_V where they are known. Words are those of the column
+text, or, with --words, what a speech model hears. Recordings that cannot be read are reported, left
+out and counted. What is made of each is kept under DATA_DIR/extracted: a command that was stopped
+goes on.
 """
 
 import os

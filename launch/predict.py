@@ -5,20 +5,22 @@
   python -m launch.predict --run_dir=runs/tuned --input=reviews.csv --output=predictions.csv
   python -m launch.predict --run_dir=runs/hazumi --input=clips.jsonl --output=predictions.jsonl
 
-INPUT is a recording (.mp4, .wav and so on), a folder of them, or a table: `.jsonl` (an object a line: `text` as words or numbers, `audio`, `vision` as numbers
-[tokens][width], any of them; `id`, `speaker`), `.csv` (`text`, `audio`, `id`, `speaker`) or `.npz`
-(an array [samples, tokens, width] by modality, with `MODALITY_mask`). Of a network whose audio was
-made by openSMILE, `audio` may name a recording; `transcript` may name a file with the words, and
-`recording` one of which words and audio are made as the network was trained on them: files beside
-INPUT or below, or where --files_from says. A recording longer than 30 s is a dialogue of rows. Rows next to each other with the same `dialogue`
-are each other's context. A row that cannot be predicted, also because it has more tokens than
-memory is used for, is reported with its place, left out and counted; the others are predicted as if
-nothing were known of it, and the exit status is 1.
+INPUT is a recording (.mp4, .wav and so on), a folder of them, or a table: `.jsonl` (an object a
+line: `text` as words or numbers, `audio`, `vision` as numbers [tokens][width], any of them; `id`,
+`speaker`), `.csv` (`text`, `audio`, `id`, `speaker`) or `.npz` (an array [samples, tokens, width]
+by modality, with `MODALITY_mask`). Of a network whose audio was made by openSMILE, `audio` may name
+a recording; `transcript` may name a file with the words, and `recording` one of which words and
+audio are made, as the network was trained on them: files beside INPUT or below, or where
+--files_from says. A recording longer than 30 s is a dialogue of rows. Rows next to each other with
+the same `dialogue` are each other's context. A row that cannot be predicted, also because it has
+more tokens than memory is used for, is reported with its place, left out and counted; the others
+are predicted as if nothing were known of it, and the exit status is 1.
 
-OUTPUT is `.jsonl` (value, probabilities, spread over networks where there are several, and gate
-weights of each level; what was heard) or `.csv` (value, with the spread of a regression and the probabilities of
-classes). A task that reads nothing of what a row has is left out of it. It takes its place when all
-rows are predicted: what stood there before stays until then. Without --output values are printed.
+OUTPUT is `.jsonl` (value, probabilities, spread over networks where there are several, gate weights
+of each level, and what was heard) or `.csv` (value, with the spread of a regression and the
+probabilities of classes). A task that reads nothing of what a row has is left out of it. It takes
+its place when all rows are predicted: what stood there before stays until then. Without --output
+values are printed.
 """
 
 import contextlib

@@ -33,12 +33,13 @@ def recipe_for(
     """
     origin, reads = predictor.provenance, predictor.modalities
     listens = TEXT in reads and TEXT in predictor.encoded
-    if listens and recogniser and (wanted := origin.get("words", "")) != recogniser.origin:
-        if words.ORIGIN.fullmatch(wanted):
-            raise InputError(
-                f"the network was trained on {wanted!r}, not on {recogniser.origin!r}; name that "
-                "model by --words, and --language as it was"
-            )
+    wanted = origin.get("words", "")
+    # Words that people wrote down are not refused: there is no other way to predict a recording.
+    if listens and recogniser and wanted != recogniser.origin and words.ORIGIN.fullmatch(wanted):
+        raise InputError(
+            f"the network was trained on {wanted!r}, not on {recogniser.origin!r}; name that model "
+            "by --words, and --language as it was"
+        )
     audio = origin.get(AUDIO) if AUDIO in reads else None
     named = recordings.NAMED.fullmatch(audio or "")
     made: dict[str, object] = {TEXT: listens and recogniser, AUDIO: named}
