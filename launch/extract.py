@@ -55,12 +55,17 @@ def main() -> None:
         raise InputError(f"--input={folder}: of {clips[0].id.replace('$_$', '/')} and all other "
                          f"{len(clips) - 1} clips of the table no recording is there")  # fmt: skip
     heard: dict[int, Heard] = {}
+
+    def readable(clip: extracting.Clip, one: Heard) -> bool:
+        """Of a data set with features each sample has some."""
+        return bool(len(one.audio) if recipe.audio else one.words or clip.words)
+
     with tqdm(total=len(found), desc=name, unit="clip", dynamic_ncols=True) as bar:
         for row, one in hear_all(
             [p for _, p in found], recipe, data_dir / "extracted", _JOBS.value
         ):
-            if isinstance(one, Heard) and not (len(one.audio) or one.words or found[row][0].words):
-                one = f"{found[row][1]}: nobody speaks, and no audio is wanted; leave it out"
+            if isinstance(one, Heard) and not readable(found[row][0], one):
+                one = f"{found[row][1]}: it is too short, or nobody speaks; leave it out"
             if isinstance(one, str):
                 tqdm.write(f"left out: {one}", file=sys.stderr)
             else:

@@ -52,6 +52,17 @@ class Recipe:
         words = {"words": self.recogniser.origin} if self.recogniser else {}
         return words | ({"audio": self.audio} if self.audio else {})
 
+    def check(self) -> None:
+        """Refuses what cannot be made of any recording here.
+
+        Raises:
+          InputError: a package or a model is missing.
+        """
+        media.decoder()
+        if self.recogniser:
+            self.recogniser.package()
+            _ = self.provenance
+
     def stretches(self, path: Path) -> Iterator[Heard]:
         """A recording piece by piece; each is made when it is asked for.
 

@@ -27,7 +27,7 @@ def hear_all(
     Raises:
       InputError: the recipe cannot be followed here, or a process died.
     """
-    _ = recipe.provenance  # of a model or package that is not there
+    recipe.check()
     jobs = min(jobs, len(paths))
     if jobs <= 1:
         _begin(recipe, cache)

@@ -3,10 +3,11 @@
 Needs the package `av` (the extra `media`) or the program `ffmpeg`.
 """
 
+import functools
 import importlib.util
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -73,15 +74,22 @@ def _blocks(path: Path) -> Iterator[np.ndarray]:
     """float32[samples] one after the other, of 16 bits."""
     if not path.is_file():
         raise InputError(f"there is no recording {path}")
+    yield from decoder()(path)
+
+
+def decoder() -> Callable[[Path], Iterator[np.ndarray]]:
+    """What decodes here.
+
+    Raises:
+      InputError: neither the package nor the program is installed.
+    """
     if importlib.util.find_spec("av") is not None:
-        yield from _by_av(path)
-    elif program := shutil.which("ffmpeg"):
-        yield from _by_ffmpeg(program, path)
-    else:
-        raise InputError(
-            f"{path}: recordings need the package av (pip install av, the extra `media`) or the "
-            "program ffmpeg"
-        )
+        return _by_av
+    if program := shutil.which("ffmpeg"):
+        return functools.partial(_by_ffmpeg, program)
+    raise InputError(
+        "recordings need the package av (pip install av, the extra `media`) or the program ffmpeg"
+    )
 
 
 def _by_av(path: Path) -> Iterator[np.ndarray]:

@@ -87,21 +87,31 @@ class Recogniser:
             raise InputError(f"language={self.language!r}: {error}") from error
         return Words(text, about.language if text else "")
 
-    @functools.cached_property
-    def _model(self):
+    @staticmethod
+    def package():
+        """faster-whisper.
+
+        Raises:
+          InputError: it is not installed.
+        """
         try:
-            from faster_whisper import WhisperModel
+            import faster_whisper
         except ImportError as error:
             raise InputError(
                 "words of recordings need the package faster-whisper: pip install faster-whisper "
-                "(the extra `speech`); or give words yourself"
+                "(the extra `speech`); or leave words out by --words="
             ) from error
+        return faster_whisper
+
+    @functools.cached_property
+    def _model(self):
+        package = self.package()
         content = {
             name: b"".join(path.read_bytes() for path in parts)
             for name, parts in files_of(self.name).items()
         }
         try:
-            return WhisperModel(
+            return package.WhisperModel(
                 self.name,
                 device="cpu",
                 compute_type="float32",

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from haemsa_jax.data import recordings
 from haemsa_jax.encoders.text.config import MODALITY as TEXT
@@ -77,7 +78,7 @@ def expanded(rows: Iterator[Row], recipe: Recipe) -> Iterator[Row]:
             if given and not whole:
                 raise InputError(f"it is longer than {LONGEST} s; leave out all beside it")
             for heard in itertools.chain(first, stretches):
-                made = {TEXT: heard.words} if heard.words else {}
+                made: dict[str, Any] = {TEXT: heard.words} if heard.words else {}
                 made |= {AUDIO: heard.audio} if len(heard.audio) else {}
                 yield dataclasses.replace(
                     row,

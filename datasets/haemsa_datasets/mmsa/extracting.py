@@ -91,7 +91,7 @@ def write_pickle(
 
     Args:
       path: the file.
-      heard: clips with what was heard; where a recogniser listened, its words stand in place of
+      heard: clips with what was heard, of each some audio or of none; where a recogniser listened, its words stand in place of
         the table's.
       provenance: as `Recipe` says it.
 
@@ -121,8 +121,7 @@ def _fields(
         if any(field in clip.labels for clip in clips):
             yield field, np.array([clip.labels.get(field, np.nan) for clip in clips])
     if with_audio:
-        lengths = [len(one.audio) for _, one in heard]
-        width = max(one.audio.shape[1] for _, one in heard)
+        lengths, width = [len(one.audio) for _, one in heard], heard[0][1].audio.shape[1]
         audio = np.zeros((len(heard), max([1, *lengths]), width), np.float32)
         for row, (_, one) in zip(audio, heard, strict=True):
             row[: len(one.audio)] = one.audio
