@@ -179,7 +179,7 @@ def table(path, rows, header="video_id,clip_id,text,label,label_A,mode"):
 
 
 def test_a_table_and_what_was_heard_become_a_data_set(tmp_path):
-    rows = ["v1,1,so good,1.5,,train", "v2,1,bad,-1,-0.5,valid", "v3,7,,0,1,test"]
+    rows = ["v1,1,so good,1.5,0.5,train", "v2,1,bad,-1,-0.5,valid", "v3,7,,0,1,test"]
     clips = extracting.read_clips(table(tmp_path / "label.csv", rows))
     folder = tmp_path / "clips"
     for name in ("v1/1.mp4", "v1/1.wav", "v2_1.mkv", "v3/other.mp4", "v3/7.txt"):
@@ -195,7 +195,7 @@ def test_a_table_and_what_was_heard_become_a_data_set(tmp_path):
     assert data.provenance == provenance and {*data.tasks} == {"sentiment", "sentiment_audio"}
     assert [split.words for split in data.splits.values()] == [["well"], ["no"], ["hm"]]
     assert [split.masks["audio"].sum() for split in data.splits.values()] == [2, 1, 1]
-    assert not data.splits["train"].labelled["sentiment_audio"][0]
+    assert data.splits["train"].labels["sentiment_audio"] == [0.5]
     with pytest.raises(InputError, match="of the split 'test' no clip could be read"):
         extracting.write_pickle(tmp_path / "y.pkl", list(zip(clips[:2], said, strict=False)), {})
     with pytest.raises(InputError, match="mode 'dev2' is none of"):

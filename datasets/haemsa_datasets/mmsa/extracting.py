@@ -91,8 +91,8 @@ def write_pickle(
 
     Args:
       path: the file.
-      heard: clips with what was heard, of each some audio or of none; where a recogniser listened, its words stand in place of
-        the table's.
+      heard: clips with what was heard, of each audio or of none; where a recogniser listened, its
+        words stand in place of the table's.
       provenance: as `Recipe` says it.
 
     Raises:
