@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 
 from haemsa_datasets.mmsa import extracting
 from haemsa_jax.extraction import media
@@ -47,6 +47,7 @@ def main(_) -> None:
     find = extracting.find_recordings(Path(_INPUT.value).expanduser())
     clips = extracting.read_clips(Path(_LABELS.value).expanduser())
     recogniser = Recogniser(_WORDS.value, _LANGUAGE.value)
+    logging.set_verbosity(logging.WARNING)  # faster-whisper tells of every clip
     begin, errors, total, seconds, exact, count = time.monotonic(), 0, 0, 0.0, 0, 0
     for clip in clips:
         if (path := find(clip)) is None:
