@@ -26,6 +26,8 @@ from haemsa_jax.data import recordings
 from haemsa_jax.errors import InputError
 from haemsa_jax.extraction.clips import Heard, Recipe
 from haemsa_jax.extraction.many import hear_all
+from haemsa_jax.extraction.vectors import Vectors
+from haemsa_jax.extraction.words import PACKAGES
 
 from . import hearing, program
 
@@ -34,7 +36,10 @@ _LABELS = flags.DEFINE_string("labels", None, "Table of labels; by default INPUT
 _NAME = flags.DEFINE_string("name", None, "The data set becomes mmsa/NAME.", required=True)
 _DATA_DIR = flags.DEFINE_string("data_dir", "data", "Directory for prepared data sets.")
 _AUDIO = flags.DEFINE_string(
-    "audio", "eGeMAPSv02", "Feature set of openSMILE whose functionals are made; none for none."
+    "audio",
+    "eGeMAPSv02",
+    "Feature set of openSMILE whose functionals are made; whisper, or the folder of a Whisper "
+    "model, of whose encoder five vectors a second are made; none for none.",
 )
 _JOBS = flags.DEFINE_integer("jobs", os.cpu_count(), "Processes.", lower_bound=1)
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Build again what is already prepared.")
@@ -46,10 +51,7 @@ def main() -> None:
     path = prepared_path(name, data_dir)
     clips = extracting.read_clips(Path(_LABELS.value or folder / "label.csv"))
     find = extracting.find_recordings(folder)
-    recipe = Recipe(
-        hearing.recogniser(threads=0 if _JOBS.value == 1 else 1),
-        None if _AUDIO.value == "none" else recordings.provenance(_AUDIO.value, resampled=True),
-    )
+    recipe = Recipe(hearing.recogniser(threads=0 if _JOBS.value == 1 else 1), _audio())
     found = [(clip, place) for clip in clips if (place := find(clip))]
     if not found:
         raise InputError(f"--input={folder}: of {clips[0].id.replace('$_$', '/')} and all other "
@@ -82,6 +84,15 @@ def main() -> None:
     extracting.write_pickle(pickle, rows, recipe.provenance)
     summary = haemsa_datasets.prepare(name, pickle, data_dir, _OVERWRITE.value, report=print)
     print(to_table(name, summary, path))
+
+
+def _audio() -> str | Vectors | None:
+    name = _AUDIO.value
+    if name == "none":
+        return None
+    if name in PACKAGES or Path(name).is_dir():
+        return Vectors(name)
+    return recordings.provenance(name, resampled=True)
 
 
 def run() -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from haemsa_jax.data import recordings
 from haemsa_jax.errors import InputError
 from haemsa_jax.extraction import media
+from haemsa_jax.extraction.vectors import Vectors
 from haemsa_jax.extraction.words import Recogniser
 from haemsa_jax.writing import draft_of
 
@@ -40,17 +41,18 @@ class Recipe:
 
     Attributes:
       recogniser: of the words; None for none.
-      audio: features as `recordings.provenance` says them; None for none.
+      audio: features as `recordings.provenance` says them, or what makes vectors; None for none.
     """
 
     recogniser: Recogniser | None = None
-    audio: str | None = None
+    audio: str | Vectors | None = None
 
     @property
     def provenance(self) -> dict[str, str]:
         """What a data set says of what was made."""
         words = {"words": self.recogniser.origin} if self.recogniser else {}
-        return words | ({"audio": self.audio} if self.audio else {})
+        made = self.audio.origin if isinstance(self.audio, Vectors) else self.audio
+        return words | ({"audio": made} if made else {})
 
     def check(self) -> None:
         """Refuses what cannot be made of any recording here.
@@ -59,9 +61,9 @@ class Recipe:
           InputError: a package or a model is missing.
         """
         media.decoder()
+        _ = self.provenance
         if self.recogniser:
             self.recogniser.package()
-            _ = self.provenance
 
     def stretches(self, path: Path) -> Iterator[Heard]:
         """A recording piece by piece; each is made when it is asked for.
@@ -79,7 +81,9 @@ class Recipe:
             )
             if not media.is_silent(samples):
                 silent = False
-                if self.audio:
+                if isinstance(self.audio, Vectors):
+                    audio = self.audio.of(samples)
+                elif self.audio:
                     audio = recordings.features(samples, media.RATE, self.audio, str(path))
                 if self.recogniser:
                     said = self.recogniser.transcribe(samples)
@@ -101,7 +105,7 @@ class Recipe:
         kept = cache and path.is_file() and cache / self._key / f"{_digest(path)}.npz"
         if kept and (heard := _read(kept)):
             return heard
-        heard = _joined(self.stretches(path), self.audio or "")
+        heard = _joined(self.stretches(path), self.provenance.get("audio", ""))
         if kept:
             kept.parent.mkdir(parents=True, exist_ok=True)
             with draft_of(kept) as draft:

