@@ -84,7 +84,7 @@ def main() -> None:
     good, bad = 0, 0
 
     def report(row: Row, error: str) -> None:
-        tqdm.write(f"{source or ''}, {row.place}: {error}", file=sys.stderr)
+        tqdm.write(f"{source}, {row.place}: {error}" if source else error, file=sys.stderr)
 
     with contextlib.ExitStack() as stack:
         writer = None
@@ -100,7 +100,8 @@ def main() -> None:
             bar.update()
         if not good:
             left = f"; {target} is left as it was" if target else ""
-            raise InputError(f"--input={source}: of its {bad} rows none can be predicted{left}")
+            whose = f"--input={source}: of its {bad} rows" if source else "--text: of its sentences"
+            raise InputError(f"{whose} none can be predicted{left}")
     if target:
         print(f"written: {target}, {good} row{'s' * (good > 1)}" + (f"; {bad} left out" if bad else ""))
     if bad:

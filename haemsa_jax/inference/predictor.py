@@ -87,8 +87,7 @@ class Predictor:
           dataset: as which data set samples are read, where the network was trained on several.
           networks: how many networks' predictions are averaged; by default all seeds of a training,
             the best of a search.
-          encoder: where the encoder of raw input lies now, if not where it was in training; of
-            several, by modality.
+          encoder: where that of raw input lies now, if not where it was; of several, by modality.
 
         Raises:
           InputError: there is no such run, or an encoder is not there.
@@ -97,17 +96,13 @@ class Predictor:
 
     @classmethod
     def pretrained(cls, name: str | os.PathLike, encoder: EncoderFolders = None) -> "Predictor":
-        """A network that comes trained: `sentiment`, or a folder that `packed.pack` wrote.
-
-        Raises:
-          InputError: there is none, it is damaged, or its encoder is not there.
-        """
+        """A network that comes trained: `sentiment`, or a folder that `packed.pack` wrote."""
         trained, about = unpack(name, encoder)
         return cls(trained, about["dataset"], encoder=encoder)
 
     @property
     def modalities(self) -> dict[str, int]:
-        """What any task reads, with the width of its features."""
+        """What any task reads, with its width."""
         return {m: self._reader.widths[m] for m in self._reader.modalities}
 
     @property
@@ -117,12 +112,12 @@ class Predictor:
 
     @property
     def provenance(self) -> dict[str, str]:
-        """Where the features and words come from that the networks were trained on."""
+        """Where features and words of the training come from."""
         return dict(self._reader.provenance)
 
     @property
     def encoded(self) -> tuple[str, ...]:
-        """Modalities of which raw input, such as words, may be given."""
+        """Modalities of which raw input may be given."""
         return tuple(self._reader.encoders)
 
     @functools.cached_property
@@ -137,10 +132,9 @@ class Predictor:
         """One sample, or a batch of samples that are not each other's context.
 
         Args:
-          modalities: by name, such as `text`, `audio`, `vision`; any subset. Of one sample an array
-            float[T, d] or float[d], words, or the path of a recording of which openSMILE makes the
-            audio; of a batch a list of these, None where a sample lacks the modality, or an array
-            float[B, T, d]. `speaker` may say who speaks.
+          modalities: by name, such as `text`, `audio`, `vision`; any subset. Of one sample float[T,
+            d] or float[d], words, or a recording of which openSMILE makes the audio; of a batch a
+            list of these, None for what is absent, or float[B, T, d]. `speaker` may say who speaks.
 
         Returns:
           A prediction, or of a batch a list of them.
@@ -169,7 +163,7 @@ class Predictor:
     def predict_many(self, utterances: Sequence[Utterance | None]) -> list[Prediction | None]:
         """Samples that are not each other's context, each a mapping as `predict` takes of one.
 
-        One of which nothing is known is None, and None is said of it.
+        Of one that is None, as nothing is known of it, None is said.
         """
         read = self._read(utterances)
         predictions: list[Prediction | None] = [None] * len(read)
