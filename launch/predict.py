@@ -129,6 +129,7 @@ def _with_recordings(rows: Iterator[Row], predictor: Predictor) -> Iterator[Row]
     for row in rows:
         if row.utterance and row.utterance.get(RECORDING) is not None:
             recipe = recipe_for(predictor, hearing.recogniser(), _told)
+            recipe.check()
             yield from expanded(itertools.chain([row], rows), recipe)
         else:
             yield row

@@ -383,3 +383,16 @@ def test_raw_clips_go_all_the_way(launch, tmp_path):
     (line,) = map(json.loads, out.read_text().splitlines())
     assert line["modalities"] == ["audio"] and -3 <= line["tasks"]["sentiment"]["value"] <= 3
     assert "text (12 columns" in done.stderr and "left out" in done.stderr
+    packed = tmp_path / "packed"
+    done = launch("export", run, "--packed", "--language=en", f"--output={packed}")
+    assert done.returncode == 0 and (packed / "MODEL_CARD.md").is_file(), done.stderr
+    said = [
+        launch("predict", network, "--text=so good", "--text=bad")
+        for network in (run, f"--pretrained={packed}")
+    ]
+    for done in said:
+        lines = done.stdout.splitlines()
+        assert [line.partition(" | ")[2] for line in lines] == ["so good", "bad"], done.stderr
+        assert all(line.startswith("sentiment ") for line in lines)
+    done = launch("predict", run, f"--pretrained={packed}", "--text=x")
+    assert done.returncode == 2 and "and not both" in done.stderr
