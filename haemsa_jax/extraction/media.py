@@ -7,6 +7,7 @@ import functools
 import importlib.util
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,7 +24,7 @@ SUFFIXES = (
     ".mp3", ".ogg", ".opus", ".aac", ".wma",
 )  # fmt: skip
 _BLOCK = 1 << 16  # bytes that are read from ffmpeg at once
-_SILENT = 2.0**-12  # of full scale: an eighth of what the quietest voice reaches
+_SILENT = 2.0**-12  # of full scale: eight steps of 16 bits
 
 
 def is_recording(path: Path) -> bool:
@@ -118,11 +119,16 @@ def _floats(frame) -> np.ndarray:
 def _by_ffmpeg(program: str, path: Path) -> Iterator[np.ndarray]:
     out = ["-map", "0:a:0", "-f", "s16le", "-ac", "1", "-ar", str(RATE), "-"]
     command = [program, "-nostdin", "-v", "error", "-i", f"file:{path}", *out]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stdout and process.stderr
+    with (
+        tempfile.TemporaryFile() as errors,  # a pipe that nobody reads fills up
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors) as process,
+    ):
+        assert process.stdout
         while block := process.stdout.read(_BLOCK):
             yield np.frombuffer(block[: len(block) // 2 * 2], "<i2").astype(np.float32) / 2**15
-        said = process.stderr.read().decode(errors="replace").strip()
+        process.wait()
+        errors.seek(0)
+        said = errors.read().decode(errors="replace").strip()
     if "matches no streams" in said:
         raise InputError(f"{path} has no sound: there is no audio stream; leave it out")
     if process.returncode:
