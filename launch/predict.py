@@ -103,7 +103,10 @@ def main() -> None:
             whose = f"--input={source}: of its {bad} rows" if source else "--text: of its sentences"
             raise InputError(f"{whose} none can be predicted{left}")
     if target:
-        print(f"written: {target}, {good} row{'s' * (good > 1)}" + (f"; {bad} left out" if bad else ""))
+        print(
+            f"written: {target}, {good} row{'s' * (good > 1)}"
+            + (f"; {bad} left out" if bad else "")
+        )
     if bad:
         sys.exit(1)
 
