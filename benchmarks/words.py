@@ -25,7 +25,8 @@ _INPUT = flags.DEFINE_string("input", None, "Folder of recordings.", required=Tr
 _LABELS = flags.DEFINE_string("labels", None, "Table of their words.", required=True)
 _WORDS = flags.DEFINE_string("words", "whisper", "Speech model, as launch.extract takes it.")
 _LANGUAGE = flags.DEFINE_string("language", None, "Language that is spoken.")
-_RECORD = flags.DEFINE_string("record", None, "Name of a result to write into results/.")
+_RESULTS = flags.DEFINE_string("results_dir", "results", "Where results are kept.")
+_RECORD = flags.DEFINE_string("record", None, "Name of a result to write there.")
 
 
 def plain(text: str) -> list[str]:
@@ -72,7 +73,7 @@ def main(_) -> None:
             rows={"words": {recogniser.origin: row}}, commands=[" ".join(cli.command())],
             seconds=took,
         )  # fmt: skip
-        print(record.write(Path("results"), made))
+        print(record.write(Path(_RESULTS.value), made))
 
 
 if __name__ == "__main__":
