@@ -1,5 +1,5 @@
 # make demo   set up, prepare the embedded data, evolve, train what was found, evaluate: tables and
-#             pictures in demo/
+#             pictures in demo/; at the end, what a pretrained network says of three sentences
 # make test   set up and run all tests; from Python 3.12 on with the share of the library they run
 # make lint   style and types
 # make docs   set up and build the site of README, docs and docstrings: site/index.html
@@ -37,6 +37,8 @@ demo: $(READY)
 	$(RUN) -m launch.evaluate --run_dir=demo/trained --data_dir=demo/data --baselines
 	$(RUN) -m launch.report --run_dir=demo/evolved
 	$(RUN) -m launch.report --run_dir=demo/trained
+	$(RUN) -m launch.predict --pretrained=sentiment --text="I would see it again tomorrow." \
+	  --text="It is a film about a bakery." --text="What a waste of an evening."
 
 # Before Python 3.12 counting costs a third of the time, and is left out.
 test: $(READY)

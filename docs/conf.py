@@ -21,7 +21,7 @@ napoleon_attr_annotations = False
 # Where the sidebar's entries come from: GitHub would show them as code, so pages have none.
 CONTENTS = {
     "README": {
-        "Use": "data words tasks partial evolution comparing embedding devices faults",
+        "Use": "data words tasks partial evolution comparing embedding recordings devices faults",
         "Evidence": "results limits glossary ../BUILD_NOTES ../CHANGELOG",
         "Extend": "../CONTRIBUTING api/index",
     },

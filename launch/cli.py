@@ -237,9 +237,9 @@ def define_training_flags() -> None:
     define_flags(TrainConfig)
 
 
-def define_trained_flags() -> None:
-    """Which networks of a run are used, and on what."""
-    flags.DEFINE_string("run_dir", None, "Directory of a trained run.", required=True)
+def define_trained_flags(required: bool = True) -> None:
+    """Which networks of a run are used, and on what; `required` where a run must be named."""
+    flags.DEFINE_string("run_dir", None, "Directory of a trained run.", required=required)
     flags.DEFINE_string(
         "dataset", None, "Data set as whose samples are read, of a network trained on several."
     )

@@ -23,8 +23,8 @@ def test_its_commands_name_programs_and_flags_that_exist(launch):
     commands = re.findall(r"python -m (launch\.\w+)((?:[ \\\n]+--[\w]+(?:=\S+)?)*)", TEXT)
     assert {program for program, _ in commands} == {
         "launch.prepare_data", "launch.train", "launch.evaluate", "launch.evolve", "launch.ablate",
-        "launch.predict", "launch.export", "launch.export_encoder", "launch.report",
-        "launch.reproduce", "launch.compare",
+        "launch.predict", "launch.export", "launch.extract", "launch.export_encoder",
+        "launch.report", "launch.reproduce", "launch.compare",
     }  # fmt: skip
     for program in {program for program, _ in commands}:
         done = launch(program.removeprefix("launch."), "--help")

@@ -30,7 +30,7 @@ SENTIMENT = TaskSpec(
 # As MMSA reports CH-SIMS, whose labels lie in [-1, 1].
 SIMS_METRICS = ("mae", "corr", "sims_acc2", "sims_acc3", "sims_acc5", "sims_f1")
 
-_MODES = {"train": "train", "dev": "validation", "valid": "validation", "test": "test"}
+MODES = {"train": "train", "dev": "validation", "valid": "validation", "test": "test"}
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,8 @@ def read_labels(
     rows = []
     rest = (words, "label", "mode")
     for origin, row in read_table(path, ("id", *rest), ("video_id", "clip_id", *rest)):
-        if row["mode"] not in _MODES:
-            raise InputError(f"{origin}: mode {row['mode']!r} is none of {', '.join(_MODES)}")
+        if row["mode"] not in MODES:
+            raise InputError(f"{origin}: mode {row['mode']!r} is none of {', '.join(MODES)}")
         label = decimal(row["label"], origin, "label")
         if "id" in row:
             video, _, clip = row["id"].rpartition("_")
@@ -94,6 +94,6 @@ def read_labels(
                 raise InputError(f"{origin}: id {row['id']!r} is not of the form VIDEO_CLIP")
         else:
             video, clip = (identifier(row[name], origin, name) for name in ("video_id", "clip_id"))
-        mode = _MODES[row["mode"]]
+        mode = MODES[row["mode"]]
         rows.append(Labelled(video, clip, row[words].strip(whitespace), label, mode, origin))
     return rows

@@ -191,7 +191,8 @@ def encoder_named(family: str) -> Encoder:
     Raises:
       InputError: there is none of that name.
     """
-    import haemsa_jax.encoders.text  # noqa: F401  (registers that of the library)
+    import haemsa_jax.encoders.speech
+    import haemsa_jax.encoders.text  # noqa: F401  (both register those of the library)
 
     if family not in ENCODERS:
         raise InputError(

@@ -5,7 +5,7 @@ import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from haemsa_jax.data.arrays import read_arrays
 from haemsa_jax.data.values import identifier, mask, printable, text
 from haemsa_jax.encoders.text.config import MODALITY as TEXT
 from haemsa_jax.errors import InputError
+from haemsa_jax.extraction.media import is_recording
 from haemsa_jax.inference.inputs import SPEAKER, Utterance
 from haemsa_jax.inference.results import Prediction
 from haemsa_jax.regular import regular
@@ -24,7 +25,8 @@ from haemsa_jax.spreadsheet import safe_cell
 from haemsa_jax.writing import draft_of
 
 Reader = Callable[[Path, Mapping[str, int], Path], Iterator["Row"]]
-ID, DIALOGUE, TRANSCRIPT = "id", "dialogue", "transcript"
+ID, DIALOGUE, TRANSCRIPT, RECORDING = "id", "dialogue", "transcript", "recording"
+HEARD = "start", "end", "words", "language"
 MASK = "_mask"
 
 
@@ -38,6 +40,8 @@ class Row:
       dialogue: rows next to each other with the same one are each other's context; None for none.
       utterance: what `Predictor` takes; None where the row could not be read.
       error: why.
+      heard: what was heard in a recording, as JSON values: `words`, `language`, `start` and `end`
+        in seconds; empty of other rows.
     """
 
     place: str
@@ -45,6 +49,7 @@ class Row:
     dialogue: str | None
     utterance: Utterance | None
     error: str = ""
+    heard: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_rows(
@@ -58,6 +63,8 @@ def read_rows(
       `dialogue`, `speaker`.
     - In both `transcript` may name a text file with the words. Files that are named must lie in one
       folder or below it, whatever path or link leads to them.
+    - In both `recording` may name a file with sound, of which `recorded.expanded` makes the rest; a
+      recording in place of a table is a row, and a folder of them as many.
     - What is null or empty in a column beside the modalities is not there.
     - `.npz`: by modality float[N, T, d] with, if wanted, `MODALITY_mask` bool[N, T], and `id`,
       `dialogue`. A modality without a token in its mask is absent. Pickled objects are refused.
@@ -71,6 +78,8 @@ def read_rows(
       InputError: `files_from` is no folder, or the file cannot be read, or is of another format: at
         once where its beginning says so.
     """
+    if path.is_dir() or is_recording(path):
+        return _recordings(path)
     readers: dict[str, Reader] = {".jsonl": _json_lines, ".csv": _csv, ".npz": _npz}
     if path.suffix not in readers:
         raise InputError(f"{path}: {path.suffix!r} is unknown; give {', '.join(readers)}")
@@ -81,6 +90,16 @@ def read_rows(
         raise InputError(f"there is no folder {folder}; name the one that holds the files")
     rows = readers[path.suffix](path, modalities, folder)
     return itertools.chain(list(itertools.islice(rows, 1)), rows)
+
+
+def _recordings(path: Path) -> Iterator[Row]:
+    paths = sorted(filter(is_recording, path.rglob("*"))) if path.is_dir() else [path]
+    if not paths:
+        raise InputError(f"{path} holds no recording, such as .mp4 or .wav; name their folder")
+    names = [str(each.relative_to(path)) if path.is_dir() else each.name for each in paths]
+    return (
+        Row(name, name, None, {RECORDING: each}) for name, each in zip(names, paths, strict=True)
+    )
 
 
 def _json_lines(path: Path, modalities: Mapping[str, int], folder: Path) -> Iterator[Row]:
@@ -108,8 +127,9 @@ def _row(place: str, number: int, values: dict[str, Any], folder: Path) -> Row:
         for key, value in utterance.items():
             if isinstance(value, bytes):
                 utterance[key] = text(value, "the row", key)
-        if isinstance(utterance.get("audio"), str):
-            utterance["audio"] = _within(folder, utterance["audio"])
+        for key in ("audio", RECORDING):
+            if isinstance(utterance.get(key), str):
+                utterance[key] = _within(folder, utterance[key])
         if transcript is not None:
             if utterance.get(TEXT) is not None:
                 raise InputError("it has a text and a transcript; give one of them")
@@ -148,12 +168,12 @@ def _within(folder: Path, name: str) -> Path:
 
 
 def _csv(path: Path, modalities: Mapping[str, int], folder: Path) -> Iterator[Row]:
-    spoken, about = {TEXT, "audio", TRANSCRIPT}, {ID, DIALOGUE, SPEAKER}
+    spoken, about = {TEXT, "audio", TRANSCRIPT, RECORDING}, {ID, DIALOGUE, SPEAKER}
     columns, rows = csv_rows.read_named(path)
     if not spoken & {*columns} or not {*columns} <= spoken | about:
         raise InputError(
-            f"{path} has the columns {', '.join(columns) or 'none'}; expected text, transcript or "
-            "audio, and any of id, dialogue, speaker (features come as .jsonl or .npz)"
+            f"{path} has the columns {', '.join(columns) or 'none'}; expected text, transcript, "
+            "audio or recording, and any of id, dialogue, speaker (features come as .jsonl or .npz)"
         )
     for number, (row, cells) in enumerate(rows, start=1):
         place, error = f"line {row.line}", row.error
@@ -234,14 +254,16 @@ class Writer:
     Args:
       path: the file.
       tasks: what is predicted, by name.
+      heard: whether a `.csv` has what `Row.heard` says as columns.
     """
 
     FORMATS = (".jsonl", ".csv")
 
-    def __init__(self, path: Path, tasks: Mapping[str, TaskSpec]):
+    def __init__(self, path: Path, tasks: Mapping[str, TaskSpec], heard: bool = False):
         if path.suffix not in self.FORMATS:
             raise InputError(f"{path}: {path.suffix!r} is unknown; give {', '.join(self.FORMATS)}")
         self.path, self.tasks, self.table = path, tasks, path.suffix == ".csv"
+        self.heard = HEARD if heard else ()
 
     def __enter__(self):
         with ExitStack() as stack:
@@ -250,7 +272,7 @@ class Writer:
             self.csv = csv.writer(self.file)
             if self.table:
                 columns = (column for task in self.tasks.values() for column in _columns(task))
-                self.csv.writerow(map(safe_cell, [ID, *columns]))
+                self.csv.writerow(map(safe_cell, [ID, *self.heard, *columns]))
             self._stack = stack.pop_all()
         return self
 
@@ -260,9 +282,10 @@ class Writer:
     def write(self, row: Row, prediction: Prediction) -> None:
         """One row."""
         if not self.table:
-            self.file.write(json.dumps({ID: row.id, **prediction.to_json()}) + "\n")
+            said = {ID: row.id, **row.heard, **prediction.to_json()}
+            self.file.write(json.dumps(said) + "\n")
             return
-        cells: list[str | float] = [row.id]
+        cells: list[str | float] = [row.id, *(row.heard.get(name, "") for name in self.heard)]
         for name, task in self.tasks.items():
             if name not in prediction.tasks:
                 cells += [""] * len(_columns(task))

@@ -22,6 +22,7 @@ from haemsa_jax.inference.forward import (
 )
 from haemsa_jax.inference.inputs import Raw, Reader, Utterance, power_of_two
 from haemsa_jax.inference.memory import Capacity
+from haemsa_jax.inference.packed import unpack
 from haemsa_jax.inference.results import Prediction, gate_columns, task_prediction
 from haemsa_jax.structure.parts import declare
 from haemsa_jax.tasks import kind_of
@@ -86,23 +87,38 @@ class Predictor:
           dataset: as which data set samples are read, where the network was trained on several.
           networks: how many networks' predictions are averaged; by default all seeds of a training,
             the best of a search.
-          encoder: where the encoder of raw input lies now, if not where it was in training; of
-            several, by modality.
+          encoder: where that of raw input lies now, if not where it was; of several, by modality.
 
         Raises:
           InputError: there is no such run, or an encoder is not there.
         """
         return cls(load_trained(path), dataset, networks, encoder)
 
+    @classmethod
+    def pretrained(cls, name: str | os.PathLike, encoder: EncoderFolders = None) -> "Predictor":
+        """A network that comes trained: `sentiment`, or a folder that `packed.pack` wrote."""
+        trained, about = unpack(name, encoder)
+        return cls(trained, about["dataset"], encoder=encoder)
+
     @property
     def modalities(self) -> dict[str, int]:
-        """What any task reads, with the width of its features."""
+        """What any task reads, with its width."""
         return {m: self._reader.widths[m] for m in self._reader.modalities}
 
     @property
     def widths(self) -> dict[str, int]:
         """All that the data set has; what of it no task reads is ignored where it is given."""
         return dict(self._reader.widths)
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """Where features and words of the training come from."""
+        return dict(self._reader.provenance)
+
+    @property
+    def encoded(self) -> tuple[str, ...]:
+        """Modalities of which raw input may be given."""
+        return tuple(self._reader.encoders)
 
     @functools.cached_property
     def tasks(self) -> dict[str, TaskSpec]:
@@ -116,10 +132,9 @@ class Predictor:
         """One sample, or a batch of samples that are not each other's context.
 
         Args:
-          modalities: by name, such as `text`, `audio`, `vision`; any subset. Of one sample an array
-            float[T, d] or float[d], words, or the path of a recording of which openSMILE makes the
-            audio; of a batch a list of these, None where a sample lacks the modality, or an array
-            float[B, T, d]. `speaker` may say who speaks.
+          modalities: by name, such as `text`, `audio`, `vision`; any subset. Of one sample float[T,
+            d] or float[d], words, or a recording of which openSMILE makes the audio; of a batch a
+            list of these, None for what is absent, or float[B, T, d]. `speaker` may say who speaks.
 
         Returns:
           A prediction, or of a batch a list of them.
@@ -148,7 +163,7 @@ class Predictor:
     def predict_many(self, utterances: Sequence[Utterance | None]) -> list[Prediction | None]:
         """Samples that are not each other's context, each a mapping as `predict` takes of one.
 
-        One of which nothing is known is None, and None is said of it.
+        Of one that is None, as nothing is known of it, None is said.
         """
         read = self._read(utterances)
         predictions: list[Prediction | None] = [None] * len(read)

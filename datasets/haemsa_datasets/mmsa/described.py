@@ -1,7 +1,8 @@
 """A pickle in MMSA's form that describes itself: widths, modalities, tasks and ranges.
 
 Beside the fields of `reading`, `regression_labels_T`, `_A` and `_V` may be there, as CH-SIMS has
-them, or `classification_labels` without `regression_labels`. A label that is NaN is not known.
+them, or `classification_labels` without `regression_labels`. A label that is NaN is not known. A
+dict `provenance` beside the splits, as `launch.extract` writes it, says where features come from.
 """
 
 from collections.abc import Mapping, Sequence
@@ -76,8 +77,24 @@ def fields_of(path: Path, content: Any) -> Fields:
     return fields
 
 
-def describe(path: Path, fields: Fields) -> Card:
+def origins(path: Path, content: Mapping[Any, Any]) -> dict[str, str]:
+    """Where the file says that features and words come from.
+
+    Raises:
+      InputError: it says that in something else than words.
+    """
+    said = values.fields(content, str(path)).get("provenance", {})
+    if not isinstance(said, dict) or not all(isinstance(x, str) for x in (*said, *said.values())):
+        raise InputError(f"{path}: provenance is {values.shown(said)}; expected words by modality")
+    return said
+
+
+def describe(path: Path, fields: Fields, said: Mapping[str, str]) -> Card:
     """The card of a pickle, which claims nothing that the file does not say.
+
+    Args:
+      path, fields: the file.
+      said: as `origins` returns it.
 
     Raises:
       InputError: a modality is no array [N, T, width] or [N, width], or labels are no numbers.
@@ -88,7 +105,7 @@ def describe(path: Path, fields: Fields) -> Card:
         description=f"{path.name}, a pickle in MMSA's form",
         widths=widths,
         tasks=tuple(_tasks(path, fields)),
-        provenance={m: reading.unknown_origin(width) for m, width in widths.items()},
+        provenance={m: reading.unknown_origin(width) for m, width in widths.items()} | {**said},
         conversational=_are_talks(path, fields),
         source=SOURCE,
     )

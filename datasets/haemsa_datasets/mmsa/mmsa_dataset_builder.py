@@ -21,9 +21,10 @@ class Builder(HaemsaBuilder):
     ANY_FILE = True
 
     @functools.cached_property
-    def _content(self) -> tuple[Path, described.Fields]:
+    def _content(self) -> tuple[Path, described.Fields, dict[str, str]]:
         path = described.find_pickle(Path(self.raw_dir))
-        return path, described.fields_of(path, read_pickle(path))
+        content = read_pickle(path)
+        return path, described.fields_of(path, content), described.origins(path, content)
 
     @functools.cached_property
     def card(self) -> Card:
@@ -32,4 +33,4 @@ class Builder(HaemsaBuilder):
         return described.describe(*self._content)
 
     def read(self, raw_dir: Path | None) -> dict[str, list[Sample]]:
-        return described.read(*self._content, self.card)
+        return described.read(*self._content[:2], self.card)

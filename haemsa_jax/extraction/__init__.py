@@ -1,0 +1,1 @@
+"""From a recording to what a network reads of it: sound, words, features."""
