@@ -7,7 +7,7 @@ html_title = project
 html_theme = "furo"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 root_doc = "README"
-include_patterns = ["*.md", "docs/**"]
+include_patterns = ["*.md", "docs/**", "haemsa_jax/pretrained/**/*.md"]
 myst_heading_anchors = 3  # links to headings, as on GitHub
 
 # Single backticks in docstrings hold code, as in Markdown; fields are described by `Attributes:`.
@@ -22,7 +22,7 @@ napoleon_attr_annotations = False
 CONTENTS = {
     "README": {
         "Use": "data words tasks partial evolution comparing embedding recordings devices faults",
-        "Evidence": "results limits glossary ../BUILD_NOTES ../CHANGELOG",
+        "Evidence": "results limits glossary ../haemsa_jax/pretrained/sentiment/MODEL_CARD ../BUILD_NOTES ../CHANGELOG",
         "Extend": "../CONTRIBUTING api/index",
     },
     "BUILD_NOTES": {"Decisions": "decisions/*"},

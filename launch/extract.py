@@ -41,7 +41,9 @@ _AUDIO = flags.DEFINE_string(
     "Feature set of openSMILE whose functionals are made; whisper, or the folder of a Whisper "
     "model, of whose encoder five vectors a second are made; none for none.",
 )
-_JOBS = flags.DEFINE_integer("jobs", os.cpu_count(), "Processes.", lower_bound=1)
+_JOBS = flags.DEFINE_integer(
+    "jobs", os.cpu_count(), "Processes that share the work.", lower_bound=1
+)
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Build again what is already prepared.")
 hearing.define_flags(words="")
 

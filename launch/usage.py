@@ -9,10 +9,11 @@ from absl import app, flags
 WIDTH, COLUMN, MOST = 100, 28, 10
 # Of these a program shows the first that it has, `MOST` at most, before all others.
 FIRST = (
-    "plan", "tasks", "genome", "run_dir", "dataset", "datasets_dir", "raw_dir", "input", "output",
-    "data_dir", "split", "baselines", "ensemble", "beside", "others", "protocol", "diagnose",
-    "out_dir", "ablate", "past", "text", "epochs", "seeds", "model", "init_from", "population",
-    "generations", "steps_total", "patterns", "list", "group", "only", "source_dir",
+    "plan", "pretrained", "tasks", "genome", "run_dir", "dataset", "datasets_dir", "raw_dir",
+    "input", "output", "labels", "name", "data_dir", "split", "baselines", "ensemble", "beside",
+    "others", "protocol", "diagnose", "out_dir", "ablate", "past", "text", "epochs", "seeds",
+    "model", "init_from", "population", "generations", "steps_total", "patterns", "list", "group",
+    "only", "source_dir",
 )  # fmt: skip
 SUBJECTS = {
     "Where things are": (
@@ -22,6 +23,7 @@ SUBJECTS = {
     "What is read": (
         "dataset", "tasks", "split", "modalities", "past", "future", "tokens", "resident_mib",
     ),
+    "Recordings": ("words", "language", "audio", "labels", "name", "jobs"),
     "Words": (
         "text", "text_mode", "adapter_rank", "text_precision", "max_tokens", "encoder",
         "encoder_rate", "layer_decay", "encoder_dropout",
@@ -29,7 +31,8 @@ SUBJECTS = {
     "The network": (
         "model", "width", "depth", "heads", "expansion", "kernel", "link_width", "fusion_rank",
         "sharing", "link", "layers", "max_offset", "clip", "genome", "weights", "init_from",
-        "network", "networks", "platforms",
+        "network", "networks", "platforms", "pretrained", "packed", "rank", "factor", "memory",
+        "utterance_steps",
     ),
     "How long and how many": (
         "epochs", "batch_size", "seeds", "seed", "folds", "evaluate_every", "patience",
@@ -43,6 +46,9 @@ SUBJECTS = {
     ),
     "Losses": (
         "regression_loss", "auxiliary", "class_balance", "focal", "logit_adjustment",
+    ),
+    "Losses of single models": (
+        "similarity", "difference", "decoding", "generated", "attraction", "recovery",
     ),
     "Losses on shared and specific representations (--sharing)": (
         "moments", "contrast", "correlation", "orthogonality", "reconstruction", "imputation",

@@ -28,6 +28,7 @@ SHARED = {
     "cli",
     "compilation",
     "emptying",
+    "hearing",
     "interrupt",
     "processes",
     "program",

@@ -394,7 +394,7 @@ def test_arrays_of_a_file(tmp_path, predictor, talks):
         (
             "in.csv",
             b"words\nhello\n",
-            "has the columns words; expected text, transcript or audio, and any of id",
+            "has the columns words; expected text, transcript, audio or recording, and any of id",
         ),
         ("in.csv", b"te\xfft\nso\n", "is not UTF-8"),
         ("in.npz", b"PK", "cannot read"),

@@ -97,7 +97,7 @@ def joined(parts: Sequence[tuple[float, np.ndarray]], name: str) -> np.ndarray:
     """Features of stretches of one recording as its own: one after the other, or their mean.
 
     Args:
-      parts: of each stretch how long it is, by which functionals weigh, and its features.
+      parts: of each stretch its seconds, by which functionals weigh, and float[T, d], its features.
       name: of the features.
     """
     known = [(length, made) for length, made in parts if len(made)]

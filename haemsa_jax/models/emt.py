@@ -54,8 +54,8 @@ class EmtConfig(JoiningConfig):
     Attributes:
       heads: of each attention; divides `width`.
       layers: in which the whole and modalities promote each other, at most.
-      attraction: weight of both views of a sample being told from each other.
-      recovery: weight of the error of hidden tokens that are told from the others.
+      attraction: weight of the loss that draws complete and incomplete views of a sample together.
+      recovery: weight of the error in reconstructing hidden tokens.
     """
 
     heads: int = 4

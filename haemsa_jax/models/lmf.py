@@ -35,7 +35,7 @@ class LmfConfig(JoiningConfig):
     """Sizes of a low-rank fusion network, besides those of every model.
 
     Attributes:
-      rank: R, of the fusion, at most.
+      rank: rank R of the fusion, at most.
     """
 
     rank: int = 4

@@ -41,8 +41,8 @@ class MfnConfig(JoiningConfig):
     """Sizes of a memory fusion network, besides those of every model.
 
     Attributes:
-      utterance_steps: into which an utterance is cut, at most; 1 is enough, and faster, where
-        features are one vector an utterance.
+      utterance_steps: steps into which an utterance is cut, at most; 1 is enough, and faster,
+        where features are one vector an utterance.
     """
 
     utterance_steps: int = 4

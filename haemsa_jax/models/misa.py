@@ -41,9 +41,9 @@ class MisaConfig(JoiningConfig):
 
     Attributes:
       heads: of the attention over parts; divides `width`.
-      similarity: weight of shared parts differing in their moments.
-      difference: weight of parts saying what others say.
-      decoding: weight of the error of what both parts together say of a modality.
+      similarity: weight of the similarity loss, the discrepancy of shared parts' moments (CMD).
+      difference: weight of the difference loss, the overlap of shared and specific parts.
+      decoding: weight of the reconstruction loss, of a modality from both of its parts.
     """
 
     heads: int = 2

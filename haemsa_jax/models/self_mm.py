@@ -41,7 +41,7 @@ class SelfMmConfig(JoiningConfig):
     """The weight of its loss, beside what every model has.
 
     Attributes:
-      generated: weight of the losses of single modalities on labels of their own.
+      generated: weight of the losses of single modalities on their generated labels.
     """
 
     generated: float = 1.0
