@@ -22,7 +22,8 @@ napoleon_attr_annotations = False
 CONTENTS = {
     "README": {
         "Use": "data words tasks partial evolution comparing embedding recordings devices faults",
-        "Evidence": "results limits glossary ../haemsa_jax/pretrained/sentiment/MODEL_CARD ../BUILD_NOTES ../CHANGELOG",
+        "Evidence": "results limits glossary ../haemsa_jax/pretrained/sentiment/MODEL_CARD "
+        "../BUILD_NOTES ../CHANGELOG",
         "Extend": "../CONTRIBUTING api/index",
     },
     "BUILD_NOTES": {"Decisions": "decisions/*"},
