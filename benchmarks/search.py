@@ -32,6 +32,7 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks.timing import REPEATS, median_seconds
+from benchmarks.torch_fusion import torch_rate
 from haemsa_jax.config import TaskSpec, TrainConfig
 from haemsa_jax.data import Dataset, Split
 from haemsa_jax.data.batches import device_split, gather
@@ -88,7 +89,13 @@ def main(argv: list[str]) -> None:
     except ImportError:
         print("torch is not installed: no comparison\n")
     else:
-        rates[f"(c) late fusion in torch {torch.__version__}"] = torch_rate(torch, count)
+        rates[f"(c) late fusion in torch {torch.__version__}"] = torch_rate(
+            torch,
+            {name: random_split(size, 0) for name, size in SIZES.items()},
+            limit=count,
+            steps=_STEPS.value,
+            batch=_BATCH.value,
+        )
     print(f"{'':44}{'members/s':>12}{'ratio':>9}")
     for name, rate in rates.items():
         print(f"{name:44}{rate:12.3f}{whole / rate:9.2f}")
@@ -261,64 +268,6 @@ def matmul_rate() -> float:
     many = 10
     seconds = median_seconds(lambda: [product(left) for _ in range(many)][-1].block_until_ready())
     return many * 2 * size**3 / seconds
-
-
-def torch_rate(torch, limit: int) -> float:
-    """Members a second of late-fusion networks of at most `limit` parameters, one after another."""
-    nn = torch.nn
-
-    class LateFusion(nn.Module):
-        def __init__(self, hidden):
-            super().__init__()
-            self.towers = nn.ModuleList(
-                nn.Sequential(nn.Linear(w, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU())
-                for w in WIDTHS.values()
-            )
-            self.join = nn.Sequential(nn.Linear(3 * hidden, hidden), nn.ReLU(), nn.Dropout(0.2))
-            self.heads = nn.ModuleList([nn.Linear(hidden, 1), nn.Linear(hidden, 2)])
-
-        def forward(self, tokens):
-            means = [tower(x).mean(1) for tower, x in zip(self.towers, tokens, strict=True)]
-            joined = self.join(torch.cat(means, -1))
-            return [head(joined) for head in self.heads]
-
-    def parameters(model):
-        return sum(p.numel() for p in model.parameters())
-
-    hidden = 8
-    while parameters(LateFusion(hidden + 8)) <= limit:
-        hidden += 8
-    splits = {name: random_split(count, 0) for name, count in SIZES.items()}
-    tensors = {
-        name: (
-            [torch.from_numpy(split.features[m]) for m in WIDTHS],
-            torch.from_numpy(split.labels["score"]),
-            torch.from_numpy(split.labels["mood"]).long(),
-        )
-        for name, split in splits.items()
-    }
-
-    def live():
-        model = LateFusion(hidden)
-        optimiser = torch.optim.AdamW(model.parameters(), 1e-3)
-        features, score, mood = tensors["train"]
-        for step in range(_STEPS.value):
-            # Each task has a batch of its own, as above.
-            rows = torch.arange(step * 2 * _BATCH.value, (step + 1) * 2 * _BATCH.value) % len(score)
-            half = _BATCH.value
-            outputs = model([x[rows] for x in features])
-            optimiser.zero_grad()
-            loss = nn.functional.huber_loss(outputs[0][:half, 0], score[rows[:half]])
-            loss = loss + nn.functional.cross_entropy(outputs[1][half:], mood[rows[half:]])
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimiser.step()
-        model.eval()
-        with torch.no_grad():
-            for _ in TASKS:
-                model(tensors["validation"][0])
-
-    return 1 / median_seconds(live)
 
 
 if __name__ == "__main__":

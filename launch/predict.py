@@ -37,11 +37,12 @@ from haemsa_jax.encoders.places import folders_from
 from haemsa_jax.errors import InputError
 from haemsa_jax.extraction.media import is_recording
 from haemsa_jax.inference import Predictor
-from haemsa_jax.inference.files import RECORDING, Row, Writer, read_rows
+from haemsa_jax.inference.files import RECORDING, Row, read_rows
 from haemsa_jax.inference.packed import unpack
 from haemsa_jax.inference.recorded import expanded, recipe_for
 from haemsa_jax.inference.results import Prediction
 from haemsa_jax.inference.rows import predict_rows
+from haemsa_jax.inference.writer import Writer
 from haemsa_jax.training.persistence.trained import load_trained
 
 from . import cli, hearing, program

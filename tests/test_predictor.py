@@ -17,10 +17,11 @@ from haemsa_jax import InputError, Prediction, Predictor, evaluate
 from haemsa_jax.config import TaskSpec
 from haemsa_jax.encoders import specify, with_tokens, with_vectors
 from haemsa_jax.encoders.text import read_pretrained
-from haemsa_jax.inference.files import Row, Writer, pieces, read_rows
+from haemsa_jax.inference.files import Row, pieces, read_rows
 from haemsa_jax.inference.inputs import Reader
 from haemsa_jax.inference.memory import Capacity
 from haemsa_jax.inference.results import TaskPrediction
+from haemsa_jax.inference.writer import Writer
 from haemsa_jax.structure.parts import shut
 
 

@@ -264,9 +264,8 @@ def lengths(values: Any, where: str, field: str, count: int) -> np.ndarray:
     bad = (read < 0) | (read != np.floor(read))
     if bad.any():
         row = int(np.argmax(bad))
-        raise InputError(
-            f"{where}, sample {row}: {field} is {read[row]:g}; expected a whole number from 0"
-        )
+        known = f"{field} is {read[row]:g}; expected a whole number from 0"
+        raise InputError(f"{where}, sample {row}: {known}")
     return np.minimum(read, np.iinfo(np.int32).max).astype(np.int64)
 
 
@@ -280,10 +279,8 @@ def class_number(value: Any, where: str, field: str, count: int) -> int:
     plain = isinstance(array, int | float | np.number | np.ndarray) and not isinstance(array, bool)
     number = np.asarray(array) if plain else np.empty(0)
     if number.shape != () or number.dtype.kind not in "iuf" or number not in range(count):
-        raise InputError(
-            f"{where}: {field} {shown(value)} is none of 0 to {count - 1}; give the number of the "
-            "class"
-        )
+        known = f"none of 0 to {count - 1}; give the number of the class"
+        raise InputError(f"{where}: {field} {shown(value)} is {known}")
     return int(number)
 
 

@@ -1,10 +1,8 @@
-"""Files of samples to predict, read row by row, and files of predictions."""
+"""Files of samples to predict, read row by row."""
 
-import csv
 import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,17 +10,13 @@ from typing import Any
 import numpy as np
 
 from haemsa_jax import csv_rows
-from haemsa_jax.config import TaskSpec
 from haemsa_jax.data.arrays import read_arrays
 from haemsa_jax.data.values import identifier, mask, printable, text
 from haemsa_jax.encoders.text.config import MODALITY as TEXT
 from haemsa_jax.errors import InputError
 from haemsa_jax.extraction.media import is_recording
 from haemsa_jax.inference.inputs import SPEAKER, Utterance
-from haemsa_jax.inference.results import Prediction
 from haemsa_jax.regular import regular
-from haemsa_jax.spreadsheet import safe_cell
-from haemsa_jax.writing import draft_of
 
 Reader = Callable[[Path, Mapping[str, int], Path], Iterator["Row"]]
 ID, DIALOGUE, TRANSCRIPT, RECORDING = "id", "dialogue", "transcript", "recording"
@@ -240,62 +234,3 @@ def pieces(rows: Iterator[Row], size: int) -> Iterator[tuple[str | None, list[Ro
             continue
         while piece := list(itertools.islice(members, size)):
             yield None, piece
-
-
-class Writer:
-    """Predictions as `.jsonl` (everything) or `.csv` (a value and its spread, or probabilities).
-
-    A context manager. The file takes its place when all is written: what stood there stays where
-    the block raises.
-
-    In a `.csv` a quote stands before words that a spreadsheet would take for a formula, as
-    `haemsa_jax.spreadsheet` says.
-
-    Args:
-      path: the file.
-      tasks: what is predicted, by name.
-      heard: whether a `.csv` has what `Row.heard` says as columns.
-    """
-
-    FORMATS = (".jsonl", ".csv")
-
-    def __init__(self, path: Path, tasks: Mapping[str, TaskSpec], heard: bool = False):
-        if path.suffix not in self.FORMATS:
-            raise InputError(f"{path}: {path.suffix!r} is unknown; give {', '.join(self.FORMATS)}")
-        self.path, self.tasks, self.table = path, tasks, path.suffix == ".csv"
-        self.heard = HEARD if heard else ()
-
-    def __enter__(self):
-        with ExitStack() as stack:
-            draft = stack.enter_context(draft_of(self.path))
-            self.file = stack.enter_context(draft.open("w", newline="", encoding="utf-8"))
-            self.csv = csv.writer(self.file)
-            if self.table:
-                columns = (column for task in self.tasks.values() for column in _columns(task))
-                self.csv.writerow(map(safe_cell, [ID, *self.heard, *columns]))
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(self, *reason):
-        self._stack.__exit__(*reason)
-
-    def write(self, row: Row, prediction: Prediction) -> None:
-        """One row."""
-        if not self.table:
-            said = {ID: row.id, **row.heard, **prediction.to_json()}
-            self.file.write(json.dumps(said) + "\n")
-            return
-        cells: list[str | float] = [row.id, *(row.heard.get(name, "") for name in self.heard)]
-        for name, task in self.tasks.items():
-            if name not in prediction.tasks:
-                cells += [""] * len(_columns(task))
-                continue
-            of = prediction.tasks[name]
-            value = "+".join(of.value) if isinstance(of.value, tuple) else of.value
-            cells += [value, *(of.probabilities.values() if task.classes else [of.spread])]
-        self.csv.writerow(map(safe_cell, cells))
-
-
-def _columns(task: TaskSpec) -> list[str]:
-    shares = [f"{task.name}: {name}" for name in task.classes]
-    return [task.name, *(shares or [f"{task.name}: spread"])]

@@ -1,5 +1,7 @@
 """The forward pass of a run's networks, and which networks, data set and modalities it is of."""
 
+from collections.abc import Callable, Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ from haemsa_jax.config import NetworkConfig
 from haemsa_jax.data.batches import gather
 from haemsa_jax.errors import InputError
 from haemsa_jax.models import Rates, build, constant_axes, variables_of
+from haemsa_jax.structure.parts import declare
 from haemsa_jax.training.engine.members import in_turns
 from haemsa_jax.training.persistence.trained import Trained
 
@@ -45,6 +48,30 @@ def make_forward(network: NetworkConfig, dataset: str):
         return each(params, constants, structures)
 
     return forward
+
+
+def joined(forward: Callable, tasks: Sequence[str], network: NetworkConfig) -> Callable:
+    """What `forward` returns as two arrays, since each costs a copy from the device.
+
+    Args:
+      forward: of `make_forward`.
+      tasks: their names, in order.
+      network: whose gates they are.
+
+    Returns:
+      A function of the same arguments: raw outputs of all tasks, one after the other, float[S, R,
+      ...], and the means over networks of all gates, as declared, float[K, R, ...].
+    """
+
+    def fetched(*arguments):
+        outputs = forward(*arguments)
+        raw = [outputs["predictions"][name] for name in tasks]
+        gates = [outputs["gates"][gating.name] for gating in declare(network).gates]
+        networks, rows, _ = raw[0].shape
+        none = jnp.zeros((networks, len(raw), rows, 0))
+        return jnp.concatenate(raw, -1), jnp.concatenate([none, *gates], -1).mean(0)
+
+    return fetched
 
 
 def chosen_networks(trained: Trained, networks: int | None) -> Trained:

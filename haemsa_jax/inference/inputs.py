@@ -179,13 +179,13 @@ class Reader:
         """
         context, lengths = any(self.network.context_of(self.dataset)), {}
         for m in self.widths:
-            longest = max((len(utterance[m]) for utterance in read if m in utterance), default=0)
+            most = max((len(utterance[m]) for utterance in read if m in utterance), default=0)
             trained = self.tokens.get(m, 0)
-            if context and longest <= trained:
+            if context and most <= trained:
                 lengths[m] = trained
             else:
                 beyond = self.network.reach if context else 0
-                lengths[m] = power_of_two(longest + beyond)
+                lengths[m] = power_of_two(most + beyond)
         return lengths
 
     def usual(self) -> dict[str, int]:
@@ -210,6 +210,18 @@ def array_of_numbers(value: Any, modality: str, width: int) -> np.ndarray:
         return array.astype(np.float32)
 
 
+def longest(read: Sequence[Mapping[str, np.ndarray]]) -> dict[str, int]:
+    """The tokens of the longest utterance by modality."""
+    return {m: max(len(one.get(m, ())) for one in read) for one in read for m in one}
+
+
 def power_of_two(number: int) -> int:
     """The smallest one that is not less."""
     return 1 << (max(1, number) - 1).bit_length()
+
+
+def is_batch(value: Any) -> bool:
+    """Whether a modality's value is of several samples."""
+    if isinstance(value, list | tuple):
+        return True
+    return not isinstance(value, str | os.PathLike) and np.ndim(value) > 2

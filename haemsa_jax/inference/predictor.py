@@ -3,11 +3,10 @@
 import functools
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from haemsa_jax.config import NetworkConfig, TaskSpec
@@ -17,14 +16,14 @@ from haemsa_jax.errors import InputError
 from haemsa_jax.inference.forward import (
     chosen_dataset,
     chosen_networks,
+    joined,
     make_forward,
     read_by_task,
 )
-from haemsa_jax.inference.inputs import Raw, Reader, Utterance, power_of_two
+from haemsa_jax.inference.inputs import Raw, Reader, Utterance, is_batch, longest, power_of_two
 from haemsa_jax.inference.memory import Capacity
 from haemsa_jax.inference.packed import unpack
 from haemsa_jax.inference.results import Prediction, gate_columns, task_prediction
-from haemsa_jax.structure.parts import declare
 from haemsa_jax.tasks import kind_of
 from haemsa_jax.training.measurement.scoring import probabilities
 from haemsa_jax.training.persistence.trained import Trained, load_trained
@@ -60,10 +59,11 @@ class Predictor:
             _read_encoders(network, self.dataset, encoder),
             [m for m in network.widths[self.dataset] if any(m in r for r in self._reads.values())],
         )
-        self._forward = make_forward(network, self.dataset)
+        forward = make_forward(network, self.dataset)
+        self._joined = joined(forward, tuple(self.tasks), network)
         self._gate_columns = functools.cache(functools.partial(gate_columns, network))
         self._capacity = Capacity(
-            functools.partial(self._forward, *self._placed),
+            functools.partial(forward, *self._placed),
             widths=network.widths[self.dataset],
             window=network.context_of(self.dataset),
             usual=self._reader.usual(),
@@ -143,9 +143,7 @@ class Predictor:
           InputError: nothing is there that is read, or something is not as the network was trained
             on; of a batch it names the sample.
         """
-        batched = {
-            name: _is_batch(value) for name, value in modalities.items() if value is not None
-        }
+        batched = {name: is_batch(value) for name, value in modalities.items() if value is not None}
         if not any(batched.values()):
             return self._predict([modalities])[0]
         sizes = {name: len(modalities[name]) for name, many in batched.items() if many}
@@ -188,7 +186,7 @@ class Predictor:
         """
         read = self._read(utterances)
         past, future = self.network.context_of(self.dataset)
-        size = self._capacity.checked(self._reader.lengths(read), _tokens(read), "the dialogue")
+        size = self._capacity.checked(self._reader.lengths(read), longest(read), "the dialogue")
         predictions: list[Prediction | None] = []
         asked = 0 if last is None else max(0, len(read) - last)
         for start in range(asked, len(read), size):
@@ -214,7 +212,7 @@ class Predictor:
         """
         widths = self._reader.widths
         blank = {m: np.zeros((count, widths[m]), np.float32) for m, count in tokens.items()}
-        size = self._capacity.checked(self._reader.lengths([blank]), _tokens([blank]), "a sample")
+        size = self._capacity.checked(self._reader.lengths([blank]), longest([blank]), "a sample")
         self._run([blank] * min(samples, size), None)
 
     def _predict(self, utterances: Sequence[Utterance]) -> list[Prediction]:
@@ -237,7 +235,7 @@ class Predictor:
     def _read_one(self, utterance: Utterance) -> dict[str, Any]:
         read = self._reader.read(utterance)
         features = [{m: x for m, x in read.items() if not isinstance(x, Raw)}]
-        self._capacity.checked(self._reader.lengths(features), _tokens(features), "an utterance")
+        self._capacity.checked(self._reader.lengths(features), longest(features), "an utterance")
         return read
 
     def _run(self, read, span: tuple[int, int] | None) -> list[Prediction | None]:
@@ -277,20 +275,6 @@ class Predictor:
                     self._compiled[key] = lowered.compile()
         return self._compiled[key]
 
-    def _joined(self, *arguments):
-        """What networks say as two arrays, since each costs a copy from the device.
-
-        Returns:
-          Raw outputs of all tasks, one after the other, float[S, R, ...], and the means over
-          networks of all gates, as declared, float[K, R, ...].
-        """
-        outputs = self._forward(*arguments)
-        raw = [outputs["predictions"][name] for name in self.tasks]
-        gates = [outputs["gates"][gating.name] for gating in declare(self.network).gates]
-        networks, rows, _ = raw[0].shape
-        none = jnp.zeros((networks, len(raw), rows, 0))
-        return jnp.concatenate(raw, -1), jnp.concatenate([none, *gates], -1).mean(0)
-
     def _prediction(self, read, seen: set[str], outputs, place: int) -> Prediction:
         """Of one utterance, in whose window are the modalities `seen`."""
         raw, gates = outputs
@@ -315,14 +299,3 @@ def _read_encoders(
     """By modality the encoders that the network was trained with."""
     specs = {m: spec for m, spec in network.encoders.items() if dataset in spec.datasets}
     return {m: read_like(spec) for m, spec in relocated(specs, folders).items()}
-
-
-def _tokens(read: Sequence[Mapping[str, np.ndarray]]) -> dict[str, int]:
-    """The tokens of the longest utterance by modality."""
-    return {m: max(len(one.get(m, ())) for one in read) for one in read for m in one}
-
-
-def _is_batch(value: Any) -> bool:
-    if isinstance(value, list | tuple):
-        return True
-    return not isinstance(value, str | os.PathLike) and np.ndim(value) > 2
