@@ -261,9 +261,8 @@ class Predictor:
         predictions: list[Prediction | None] = []
         for place, row in enumerate(rows):
             seen = {m for one in read[max(0, row - past) : row + future + 1] for m in one}
-            predictions.append(
-                self._prediction(read[row], seen, outputs, place) if read[row] else None
-            )
+            one = self._prediction(read[row], seen, outputs, place) if read[row] else None
+            predictions.append(one)
         return predictions
 
     def _program(self, split: DeviceSplit, rows: np.ndarray):
