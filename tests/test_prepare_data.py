@@ -126,7 +126,7 @@ def failure(*flags, **options):
 
 def test_unknown_data_set(tmp_path):
     message = failure("--dataset=planted,planets", f"--data_dir={tmp_path}")
-    assert "data set 'planets' is unknown; choose from cmu_mosei/standard, " in message
+    assert "data set 'planets' is unknown; choose from ch_sims/standard, " in message
     assert not list(tmp_path.iterdir())
 
 
