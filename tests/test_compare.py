@@ -1,12 +1,13 @@
 """Comparing models: plans, ranks, and the launcher from a plan to its table."""
 
 import json
+import os
 
 import pytest
 
 from haemsa_jax.errors import InputError
 from haemsa_jax.reporting import ranks, tables
-from haemsa_jax.results import plan
+from haemsa_jax.results import experiments, plan
 
 TEXT = """
 seeds = 2
@@ -60,12 +61,35 @@ def test_with_a_search_a_model_has_a_second_row_trained_anew(written):
         ("[data]\nx = '--tasks=planted'", "[models] is missing or empty"),
         ("[data]\n'a/b' = ''\n[models]\nx = ''", "[data] 'a/b' must be NAME = 'flags'"),
         ("[data]\na = 3\n[models]\nx = ''", "[data] 'a' must be NAME = 'flags'"),
+        (TEXT + """x = "--rank='3" """, '[models] x = "--rank=\'3": No closing quotation'),
+        (TEXT.replace("=2", " '2"), 'train = "--epochs \'2": No closing quotation'),
+        (TEXT.replace("model=l", "model l"), "'late_fusion' is no flag; write --flag=value"),
+        ("x = " + "[" * 20_000, "cannot read the plan"),
+        ("search = ''" + TEXT + "small-searched = ''", "is where the search of small goes"),
     ],
 )
 def test_a_plan_that_is_not_understood(written, text, words):
     with pytest.raises(InputError) as error:
         plan.read(written(text))
     assert words in str(error.value)
+
+
+def test_a_plan_that_never_ends(tmp_path):
+    os.mkfifo(tmp_path / "plan.toml")
+    with pytest.raises(InputError, match="is not a regular file"):
+        plan.read(tmp_path / "plan.toml")
+
+
+@pytest.mark.parametrize(
+    "kept",
+    ["[]", "3", '{"commit": "c"}', '{"commit": "c", "seconds": 3}',
+     '{"commit": "c", "seconds": ["a"]}', '{"commit": "c", "seconds": [NaN]}', "[" * 20_000],
+)  # fmt: skip
+def test_damaged_notes_of_what_is_done_count_for_nothing(tmp_path, kept):
+    (tmp_path / "cell").mkdir()
+    (tmp_path / "cell" / experiments.DONE).write_text(kept)
+    cell = experiments.Experiment("cell", (), (), 0.0)
+    assert experiments.run(cell, {"work": tmp_path}, "c") == 0
 
 
 def results(**rows):

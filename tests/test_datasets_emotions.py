@@ -126,6 +126,16 @@ def test_a_release_that_is_not_whole(tmp_path):
     transcript = dialog / "transcriptions" / "Ses01F_impro01.txt"
     transcript.write_text(TRANSCRIPT.format("Ses01F_impro01").replace("_M000", "_M007"))
     assert "has no Ses01F_impro01_M000" in failure("iemocap/release", tmp_path)
+    write_release(tmp_path / "raw", *RELEASED)
+    whole = evaluation.read_text()
+    for right, wrong in (("6.2901", "6..2901"), ("2.5000, 2", "., 2"), ("[6", "6")):
+        evaluation.write_text(whole.replace(right, wrong, 1))
+        said = failure("iemocap/release", tmp_path)
+        assert "is no utterance" in said, (wrong, said)
+    evaluation.write_text(whole)
+    words = transcript.read_text()
+    transcript.write_text(words + words.replace("Excuse", "Forgive"))
+    assert "line 5: Ses01F_impro01_M000 has other words" in failure("iemocap/release", tmp_path)
     transcript.unlink()
     assert "Ses01F_impro01.txt is missing; copy the whole tree" in failure(
         "iemocap/release", tmp_path

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import soundfile
 from networks import made
 from samples import BERT
 
@@ -93,11 +94,17 @@ def test_what_cannot_be_heard_is_one_line(tmp_path):
         film.mux(stream.encode(frame))
         film.mux(stream.encode())
     write(tmp_path / "empty.wav", tone(0))
+    for name, loud, rate in (("nan", np.nan, RATE), ("huge", 1e30, RATE), ("slow", 1.0, 1)):
+        samples = np.full(RATE, loud, np.float32)
+        soundfile.write(tmp_path / f"{name}.wav", samples, rate, subtype="FLOAT")
     for name, line in (
         ("bad.mp4", "cannot be decoded as a recording"),
         ("mute.mp4", "there is no audio stream"),
         ("empty.wav", "its audio stream is empty"),
         ("none.wav", "there is no recording"),
+        ("nan.wav", "samples that are no sound"),
+        ("huge.wav", "samples that are no sound"),
+        ("slow.wav", "says 1 samples a second"),
     ):
         with pytest.raises(InputError, match=line):
             list(media.stretches(tmp_path / name))
@@ -169,8 +176,10 @@ def test_what_was_made_is_kept_by_content_and_recipe(tmp_path, sound):
     other = Recipe(audio=recordings.provenance("IS09", resampled=True))
     assert other.whole(paths[0], tmp_path / "kept").audio.shape == (1, 384)
     (kept,) = (tmp_path / "kept" / recipe._key).iterdir()
-    kept.write_bytes(b"damaged")
-    assert recipe.whole(paths[0], tmp_path / "kept").audio.shape == (1, 88) and len(sound) == 4
+    for times, damage in enumerate((b"damaged", b"", kept.read_bytes()[:-9]), start=4):
+        kept.write_bytes(damage)
+        assert recipe.whole(paths[0], tmp_path / "kept").audio.shape == (1, 88)
+        assert len(sound) == times
 
 
 def table(path, rows, header="video_id,clip_id,text,label,label_A,mode"):
@@ -200,6 +209,18 @@ def test_a_table_and_what_was_heard_become_a_data_set(tmp_path):
         extracting.write_pickle(tmp_path / "y.pkl", list(zip(clips[:2], said, strict=False)), {})
     with pytest.raises(InputError, match="mode 'dev2' is none of"):
         extracting.read_clips(table(tmp_path / "bad.csv", ["v,1,x,1,,dev2"]))
+    for rows, line in (
+        ([], "has no row"),
+        (["v,1,x,nan,,train"], "regression_labels is nan"),
+        (["v,1,x,1,inf,train"], "regression_labels_A is inf"),
+        (["v,1,x,1,,train", "v,1,x,1,,test"], "clip 1 of v is there twice"),
+    ):
+        with pytest.raises(InputError, match=line):
+            extracting.read_clips(table(tmp_path / "bad.csv", rows))
+    with pytest.raises(InputError, match="id 'v1' is not of the form VIDEO_CLIP"):
+        extracting.read_clips(table(tmp_path / "bad.csv", ["v1,x,1,train"], "id,text,label,mode"))
+    with pytest.raises(InputError, match="name the one of the labels"):
+        extracting.read_clips(tmp_path / "none.csv")
     with pytest.raises(InputError, match="holds no recording"):
         extracting.find_recordings(tmp_path / "none")
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from haemsa_jax.data import recordings
+from haemsa_jax.data.arrays import read_arrays
 from haemsa_jax.errors import InputError
 from haemsa_jax.extraction import media
 from haemsa_jax.extraction.vectors import Vectors
@@ -132,11 +132,8 @@ def _digest(path: Path) -> str:
 
 def _read(path: Path) -> Heard | None:
     """An earlier result; None where there is none, or a damaged one, which is made again."""
-    if not path.is_file():
-        return None
     try:
-        with np.load(path, allow_pickle=False) as kept:
-            values = {name: kept[name] for name in kept.files}
+        values = read_arrays(path)
         return Heard(**{name: x if x.ndim else x.item() for name, x in values.items()})
-    except (OSError, ValueError, TypeError, zipfile.BadZipFile):
+    except (OSError, InputError, TypeError):
         return None

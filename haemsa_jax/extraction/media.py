@@ -23,7 +23,9 @@ SUFFIXES = (
     ".wav", ".flac", ".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".flv", ".m4a",
     ".mp3", ".ogg", ".opus", ".aac", ".wma",
 )  # fmt: skip
+LOWEST = 1000  # samples a second of a recording
 _BLOCK = 1 << 16  # bytes that are read from ffmpeg at once
+_LOUDEST = 2**15  # of full scale: beyond it, 16 bits of it wrap around
 _SILENT = 2.0**-12  # of full scale: eight steps of 16 bits
 
 
@@ -103,6 +105,7 @@ def _by_av(path: Path) -> Iterator[np.ndarray]:
             # Of 16 bits: of floats, FFmpeg adds channels up and does not take their mean.
             resampler = av.AudioResampler("s16", "mono", RATE)
             for frame in container.decode(audio=0):
+                _check(frame, path)
                 yield from map(_floats, resampler.resample(frame))
             yield from map(_floats, resampler.resample(None))
     except (av.error.FFmpegError, ValueError) as error:
@@ -110,6 +113,22 @@ def _by_av(path: Path) -> Iterator[np.ndarray]:
             raise
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path} cannot be decoded as a recording: {reason}") from error
+
+
+def _check(frame, path: Path) -> None:
+    """A damaged header may make hours of a second, and FFmpeg makes full scale of NaN."""
+    if frame.sample_rate < LOWEST:
+        raise InputError(
+            f"{path} says {frame.sample_rate} samples a second, and sound has at least {LOWEST}; "
+            "it is damaged, leave it out"
+        )
+    if not frame.format.name.startswith(("flt", "dbl")):
+        return
+    if not (np.abs(frame.to_ndarray()) < _LOUDEST).all():
+        raise InputError(
+            f"{path} holds samples that are no sound (NaN, or beyond {_LOUDEST} times full scale); "
+            "leave it out"
+        )
 
 
 def _floats(frame) -> np.ndarray:

@@ -35,6 +35,8 @@ from haemsa_jax.structure.genes import Gene
 from haemsa_jax.structure.interface import interface, modality
 from haemsa_jax.structure.parts import Declaration, Part
 
+MOST = 1024  # steps: each is a part of its own
+
 
 @dataclass(frozen=True)
 class MfnConfig(JoiningConfig):
@@ -51,7 +53,13 @@ class MfnConfig(JoiningConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        require_each(self, "network", ("utterance_steps",), lambda x: x > 0, "must be positive")
+        require_each(
+            self,
+            "network",
+            ("utterance_steps",),
+            lambda x: 0 < x <= MOST,
+            f"must lie in 1 to {MOST}",
+        )
 
     @property
     def counts(self) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ encoder, prepared data) is an experiment of its own that is needed.
 """
 
 import json
+import math
 import os
 import shlex
 import subprocess
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from haemsa_jax.errors import InputError
+from haemsa_jax.regular import regular
 from haemsa_jax.writing import write_text
 
 DONE = "done.json"
@@ -160,9 +162,10 @@ def _commands(experiment: Experiment, places: Mapping[str, Path]) -> Iterator[st
 
 
 def _kept(path: Path, commit: str) -> list[float]:
-    """Seconds of the commands that are done at this commit."""
+    """Seconds of the commands that are done at this commit; none where the file is damaged."""
     try:
-        values = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+        values = json.loads(regular(path).read_text("utf-8"))
+        kept = [float(x) for x in values["seconds"]] if values["commit"] == commit else []
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return []
-    return values["seconds"] if values.get("commit") == commit else []
+    return kept if all(map(math.isfinite, kept)) else []

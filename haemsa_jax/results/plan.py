@@ -9,10 +9,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from haemsa_jax.errors import InputError
+from haemsa_jax.regular import regular
 from haemsa_jax.results.experiments import Experiment
 
 SEARCHED = "searched"
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
+FLAG = re.compile(r"--\w+(=.*)?", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,8 @@ def read(path: Path) -> Plan:
       InputError: the file is not understood.
     """
     try:
-        values = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+        values = tomllib.loads(regular(path).read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"cannot read the plan {path}: {error}") from error
     kinds = {"data": dict, "models": dict, "seeds": int, "network": str, "train": str}
     kinds["search"] = str
@@ -55,6 +57,8 @@ def read(path: Path) -> Plan:
             raise InputError(f"{path}: {name!r} is no field of a plan; it has {known}")
         if not isinstance(value, kinds[name]) or isinstance(value, bool):
             raise InputError(f"{path}: {name} must be a {kinds[name].__name__}, not {value!r}")
+        if isinstance(value, str):
+            _check_flags(value, f"{path}: {name}")
     for table in ("data", "models"):
         entries = values.get(table, {})
         if not entries:
@@ -62,9 +66,28 @@ def read(path: Path) -> Plan:
         for name, words in entries.items():
             if not NAME.fullmatch(name) or not isinstance(words, str):
                 raise InputError(f"{path}: [{table}] {name!r} must be NAME = 'flags'")
+            _check_flags(words, f"{path}: [{table}] {name}")
     if values.get("seeds", 1) < 1:
         raise InputError(f"{path}: seeds = {values['seeds']} must be at least 1")
-    return Plan(**values)
+    plan = Plan(**values)
+    if plan.search is not None:
+        for model in plan.models:
+            for made in (f"{model}-{SEARCHED}", f"{model}-{SEARCHED}.search"):
+                if made in plan.models:
+                    raise InputError(
+                        f"{path}: [models] {made} is where the search of {model} goes; rename it"
+                    )
+    return plan
+
+
+def _check_flags(words: str, origin: str) -> None:
+    """Another form than `--flag=value` could hide which model is meant."""
+    try:
+        wrong = [word for word in shlex.split(words) if not FLAG.fullmatch(word)]
+    except ValueError as error:  # a quote is not closed
+        raise InputError(f"{origin} = {words!r}: {error}") from error
+    if wrong:
+        raise InputError(f"{origin} = {words!r}: {wrong[0]!r} is no flag; write --flag=value")
 
 
 def cells(plan: Plan, package: str) -> dict[str, dict[str, Experiment]]:

@@ -34,7 +34,7 @@ VALIDATION = (
     "Ses03M_script02_2", "Ses03M_script03_2", "Ses04F_impro07", "Ses04F_script02_1",
 )  # fmt: skip
 EVALUATION = re.compile(
-    r"\[([\d.]+) - [\d.]+\]\t(\w+)_([FM])(\w+)\t(\w+)\t\[([\d.]+), ([\d.]+), ([\d.]+)\]"
+    r"\[(N) - N\]\t(\w+)_([FM])(\w+)\t(\w+)\t\[(N), (N), (N)\]".replace("N", r"\d+(?:\.\d+)?")
 )
 WORDS = re.compile(r"(\w+_[FM]\w+) \[[\d.]+-[\d.]+\]: ?(.*)")
 
@@ -71,7 +71,7 @@ def _dialogue(path: Path) -> Iterator[Sample]:
     found = []
     for number, line in enumerate(read_text(path).splitlines(), start=1):
         # Lines of single annotators, comments and blanks stand between those of utterances.
-        if not line.startswith("[") or line.startswith("[%"):
+        if line.startswith("[%") or not (line.startswith("[") or f"{path.stem}_" in line):
             continue
         match = EVALUATION.fullmatch(line.strip())
         if match is None:
@@ -103,5 +103,11 @@ def _transcript(path: Path) -> dict[str, str]:
     """Words by utterance; asides of people who are not recorded have no id, and are left out."""
     if not path.is_file():
         raise InputError(f"{path} is missing; copy the whole tree of {SOURCE}")
-    lines = (WORDS.fullmatch(line.strip()) for line in read_text(path).splitlines())
-    return {match[1]: match[2].strip() for match in lines if match}
+    words: dict[str, str] = {}
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        match = WORDS.fullmatch(line.strip())
+        if match and words.setdefault(match[1], match[2].strip()) != match[2].strip():
+            raise InputError(
+                f"{path}, line {number}: {match[1]} has other words than before; keep one line"
+            )
+    return words

@@ -1,5 +1,6 @@
 """From a table of labelled clips and their recordings to a pickle in MMSA's form."""
 
+import math
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -45,8 +46,10 @@ def read_clips(table: Path) -> list[Clip]:
     Raises:
       InputError: the file or a column is missing, or a value does not fit.
     """
-    clips = []
+    clips: dict[str, Clip] = {}
     needed = ("label", "mode")
+    if not table.exists():
+        raise InputError(f"there is no table {table}; name the one of the labels (--labels)")
     for origin, row in read_table(table, ("video_id", "clip_id", *needed), ("id", *needed)):
         if row["mode"] not in MODES:
             raise InputError(f"{origin}: mode {row['mode']!r} is none of {', '.join(MODES)}")
@@ -54,14 +57,23 @@ def read_clips(table: Path) -> list[Clip]:
             video, clip = (identifier(row[name], origin, name) for name in ("video_id", "clip_id"))
         else:
             video, _, clip = row["id"].rpartition("_")
+            if not video or not clip:
+                raise InputError(f"{origin}: id {row['id']!r} is not of the form VIDEO_CLIP")
         labels = {
             field: decimal(row[column], origin, column)
             for field in REGRESSION.values()
             if row.get(column := field.replace("regression_labels", "label"), "").strip()
         }
-        split = KEYS[MODES[row["mode"]]]
-        clips.append(Clip(f"{video}$_${clip}", split, row.get("text", "").strip(), labels))
-    return clips
+        for field, label in labels.items():
+            if not math.isfinite(label):
+                raise InputError(f"{origin}: {field} is {label}; leave the cell empty for no label")
+        split, name = KEYS[MODES[row["mode"]]], f"{video}$_${clip}"
+        if name in clips:
+            raise InputError(f"{origin}: clip {clip} of {video} is there twice; keep one row")
+        clips[name] = Clip(name, split, row.get("text", "").strip(), labels)
+    if not clips:
+        raise InputError(f"{table} has no row; it needs one for each clip")
+    return [*clips.values()]
 
 
 def find_recordings(folder: Path) -> Callable[[Clip], Path | None]:
