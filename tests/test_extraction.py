@@ -330,9 +330,17 @@ def test_a_packed_network_says_the_same(spoken, tmp_path):
     found = Predictor.pretrained(tmp_path / "packed").predict(audio=clip).tasks["mood"]
     assert found.value == pytest.approx(expected.value, abs=3e-3)
     assert unpack(tmp_path / "packed")[1]["language"] == "en"
-    (tmp_path / "packed" / "weights.safetensors").write_bytes(b"\0" * 99)
-    with pytest.raises(InputError, match="is damaged"):
-        unpack(tmp_path / "packed")
+    config, weights = (tmp_path / "packed" / n for n in ("config.json", "weights.safetensors"))
+    said, whole = config.read_text(), weights.read_bytes()
+    for damage in (b"\0" * 99, whole[:-1] + bytes([whole[-1] ^ 64])):
+        weights.write_bytes(damage)
+        with pytest.raises(InputError, match="is damaged .*is not what was written"):
+            unpack(tmp_path / "packed")
+    weights.write_bytes(whole)
+    for damaged in ("[" * 20_000, said.replace('"en"', "5"), said.replace('"sha256"', '"sha25"')):
+        config.write_text(damaged)
+        with pytest.raises(InputError, match="is damaged"):
+            unpack(tmp_path / "packed")
     with pytest.raises(InputError, match="pretrained='none' is no folder"):
         unpack("none")
 

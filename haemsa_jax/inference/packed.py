@@ -4,6 +4,7 @@ The weights of an encoder that stayed as it was published are not in it: they ar
 the encoder lies.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ from haemsa_jax.training.persistence.trained import Trained, abstract_trees
 from haemsa_jax.writing import write_bytes, write_text
 
 OWN = Path(__file__).parents[1] / "pretrained"
+DIGEST = "sha256"  # of the weights, beside what is said of them
 TREES = "params", "constants", "structures"
 
 
@@ -48,8 +50,10 @@ def pack(trained: Trained, directory: str | os.PathLike, about: Mapping[str, Any
             array = np.asarray(value)
             small = tree == "params" and array.dtype == np.float32
             weights[f"{tree}/{name}"] = array.astype(np.float16) if small else array
-    write_bytes(directory / WEIGHTS, save(weights))
+    content = save(weights)
+    write_bytes(directory / WEIGHTS, content)
     said = {"about": dict(about), "experiment": trained.experiment.to_json()}
+    said[DIGEST] = hashlib.sha256(content).hexdigest()
     write_text(directory / CONFIG, json.dumps(said, indent=1) + "\n")
 
 
@@ -75,8 +79,12 @@ def unpack(
     try:
         said = json.loads((folder / CONFIG).read_text("utf-8"))
         experiment, about = experiment_from_json(said["experiment"]), dict(said["about"])
+        if not all(isinstance(x, str | None) for x in about.values()):
+            raise ValueError(f"{CONFIG} says {about}, which are no words")
+        if hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest() != said[DIGEST]:
+            raise ValueError(f"{WEIGHTS} is not what was written")
         flat = read_safetensors(str(folder / WEIGHTS))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{folder} is damaged ({error}); export it again") from error
     network = experiment.network
     trees: dict[str, Any] = {tree: {} for tree in TREES}
