@@ -13,6 +13,7 @@ from haemsa_jax.config import TaskSpec, TrainConfig, check_together
 from haemsa_jax.errors import InputError
 from haemsa_jax.models import build
 from haemsa_jax.models.haemsa import HaemsaConfig
+from haemsa_jax.models.mfn import MfnConfig
 from haemsa_jax.structure.parts import declare
 from launch.tasks import context_of, per_dataset
 
@@ -156,3 +157,9 @@ def test_flags_of_data_sets_hold_small_whole_numbers(number):
     assert per_dataset("past", ["8", "a=4"], ["a", "b"]) == {"a": 4, "b": 8}
     with pytest.raises(InputError, match=f"^--past={number}: expected a number, or DATASET=number"):
         per_dataset("past", [number], ["a"])
+
+
+def test_an_utterance_is_not_cut_without_end():
+    task = {"d:m": TaskSpec("m", "regression", ("mae",), range=(-1.0, 1.0))}
+    with pytest.raises(InputError, match="utterance_steps=1000000 must lie in 1 to 1024"):
+        MfnConfig({"d": {"text": 3}}, task, utterance_steps=10**6)

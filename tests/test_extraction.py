@@ -334,7 +334,7 @@ def test_a_packed_network_says_the_same(spoken, tmp_path):
     said, whole = config.read_text(), weights.read_bytes()
     for damage in (b"\0" * 99, whole[:-1] + bytes([whole[-1] ^ 64])):
         weights.write_bytes(damage)
-        with pytest.raises(InputError, match="is damaged .*is not what was written"):
+        with pytest.raises(InputError, match="is not what was written"):
             unpack(tmp_path / "packed")
     weights.write_bytes(whole)
     for damaged in ("[" * 20_000, said.replace('"en"', "5"), said.replace('"sha256"', '"sha25"')):
