@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -133,7 +134,9 @@ def _digest(path: Path) -> str:
 def _read(path: Path) -> Heard | None:
     """An earlier result; None where there is none, or a damaged one, which is made again."""
     try:
-        values = read_arrays(path)
-        return Heard(**{name: x if x.ndim else x.item() for name, x in values.items()})
+        values: dict[str, Any] = {
+            name: x if x.ndim else x.item() for name, x in read_arrays(path).items()
+        }
+        return Heard(**values)
     except (OSError, InputError, TypeError):
         return None

@@ -52,9 +52,12 @@ def pack(trained: Trained, directory: str | os.PathLike, about: Mapping[str, Any
             weights[f"{tree}/{name}"] = array.astype(np.float16) if small else array
     content = save(weights)
     write_bytes(directory / WEIGHTS, content)
-    said = {"about": dict(about), "experiment": trained.experiment.to_json()}
-    said[DIGEST] = hashlib.sha256(content).hexdigest()
-    write_text(directory / CONFIG, json.dumps(said, indent=1) + "\n")
+    config = {
+        "about": dict(about),
+        "experiment": trained.experiment.to_json(),
+        DIGEST: hashlib.sha256(content).hexdigest(),
+    }
+    write_text(directory / CONFIG, json.dumps(config, indent=1) + "\n")
 
 
 def unpack(
