@@ -23,9 +23,10 @@ from haemsa_jax.data import recordings
 from haemsa_jax.extraction import media, words
 from haemsa_jax.extraction.clips import Heard, Recipe
 from haemsa_jax.extraction.many import hear_all
-from haemsa_jax.inference.files import Row, Writer, read_rows
+from haemsa_jax.inference.files import Row, read_rows
 from haemsa_jax.inference.packed import OWN, pack, unpack
 from haemsa_jax.inference.recorded import expanded, recipe_for
+from haemsa_jax.inference.writer import Writer
 from haemsa_jax.models import LateFusionConfig
 
 REAL = Path(os.environ.get("HAEMSA_DATA") or Path(__file__).parents[2] / "shared" / "data")

@@ -13,8 +13,9 @@ from benchmarks.faults.smallest import WIDTH
 from haemsa_jax.errors import InputError
 from haemsa_jax.evolution.outcome import read_genome
 from haemsa_jax.inference import Predictor
-from haemsa_jax.inference.files import Row, Writer, read_rows
+from haemsa_jax.inference.files import Row, read_rows
 from haemsa_jax.inference.rows import predict_rows
+from haemsa_jax.inference.writer import Writer
 from haemsa_jax.reporting.page import page
 from haemsa_jax.training.persistence import log
 from haemsa_jax.training.persistence.checkpoint import BEST, LATEST
