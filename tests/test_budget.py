@@ -96,7 +96,7 @@ def test_defaults_are_one_set():
     assert (network.width, network.depth, network.heads, network.link_width) == (32, 1, 4, 32)
 
 
-def test_a_plan_is_said_before_training_and_the_time_after_a_block(capfd):
+def test_a_plan_is_said_before_training_and_the_time_after_some_blocks(capfd):
     plan = {
         "step": 0, "kind": "plan", "total": 150, "epochs": 10, "batch_size": 8, "networks": 2,
         "samples": {"d:a": 120, "d:b": 120}, "doubts": ["d:a is judged by few"],
@@ -104,7 +104,7 @@ def test_a_plan_is_said_before_training_and_the_time_after_a_block(capfd):
     with TrainingBar() as bar:
         bar(plan)
         first = capfd.readouterr().err
-        for done in (50, 100):
+        for done in (30, 60, 90):
             bar({"kind": "train", "step": done, "done": done, "total": 150, "loss": [0.5]})
         assert "training 2 networks on 120 samples: 10 epochs, 150 steps of 8 samples" in first
         assert "d:a is judged by few" in first

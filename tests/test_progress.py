@@ -1,8 +1,9 @@
 """What the bar says while a long block of steps runs."""
 
+import re
 import time
 
-from haemsa_jax.reporting.progress import SearchBar, TrainingBar
+from haemsa_jax.reporting.progress import SearchBar, TrainingBar, plan
 
 
 def test_a_block_that_is_done_is_shown_at_once(capfd):
@@ -13,6 +14,20 @@ def test_a_block_that_is_done_is_shown_at_once(capfd):
         assert "40/120" in capfd.readouterr().err
         bar({"kind": "validation", "step": 40, "score": [0.1], "talks:score/mae": [0.25]})
         assert "talks:score/mae=0.250" in capfd.readouterr().err
+
+
+def test_the_time_left_leaves_out_what_is_compiled_after_the_first_block(capfd):
+    with TrainingBar() as bar:
+        for done, seconds in ((10, 0.5), (20, 0.05), (30, 0)):
+            bar({"kind": "train", "step": done, "done": done, "total": 130, "loss": [0.5]})
+            time.sleep(seconds)
+        left = re.search(r"about (\d+) s to go", capfd.readouterr().err)
+        assert left and int(left[1]) < 3  # 6 s by the first two blocks
+
+
+def test_one_epoch_is_no_plural():
+    row = {"networks": 1, "step": 0, "samples": {"d:a": 9}, "total": 3, "batch_size": 4}
+    assert ": 1 epoch, 3 steps" in plan({**row, "epochs": 1})
 
 
 def test_a_search_tells_its_time_and_moves_within_a_round(capfd):

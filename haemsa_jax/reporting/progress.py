@@ -21,6 +21,7 @@ class Bar:
         # A file is not filled with lines that a terminal would write over each other.
         self.every = every or (1.0 if sys.stderr.isatty() else 30.0)
         self.name, self.announced = name, False
+        self.timed: tuple[int, float] | None = None
         self.lock, self.ended = threading.RLock(), threading.Event()
         self.ticking = threading.Thread(target=self._tick, daemon=True)
         self.bar = tqdm(
@@ -62,11 +63,17 @@ class Bar:
         self.bar.update(done - self.bar.n)
 
     def announce(self, done: int, total: int) -> None:
-        """Says once how long is left, as soon as that can be known."""
-        timed = done - self.bar.initial
-        if not self.announced and timed > 0 and done < total and not self.bar.disable:
+        """Says once how long is left, by a block that began after another one had ended.
+
+        Beside the first blocks validation is compiled and the first checkpoint written.
+        """
+        if self.announced or self.bar.disable or done in (self.bar.initial, total):
+            return
+        if self.timed is None:
+            self.timed = done, time.monotonic()
+        elif done > self.timed[0]:
             self.announced = True
-            left = (total - done) * self.bar.format_dict["elapsed"] / timed
+            left = (total - done) * (time.monotonic() - self.timed[1]) / (done - self.timed[0])
             self.say(f"{self.name + ': ' if self.name else ''}about {_duration(left)} to go")
 
     def say(self, line: str) -> None:
@@ -145,11 +152,12 @@ class SearchBar(Bar):
 def plan(row: dict) -> str:
     """A sentence on what is about to be trained, from a row of kind `plan`."""
     samples = " + ".join(f"{count:,}" for count in dict.fromkeys(row["samples"].values()))
-    networks, goes_on = row["networks"], f", of which {row['step']:,} are done" * bool(row["step"])
+    networks, epochs = row["networks"], row["epochs"]
+    goes_on = f", of which {row['step']:,} are done" * bool(row["step"])
     return (
         f"training {networks} network{'s' * (networks > 1)} on {samples} samples: "
-        f"{row['epochs']} epochs, {row['total']:,} steps of {row['batch_size']} samples of a task"
-        f"{goes_on}"
+        f"{epochs} epoch{'s' * (epochs > 1)}, {row['total']:,} steps of {row['batch_size']} "
+        f"samples of a task{goes_on}"
     )
 
 
