@@ -1,5 +1,6 @@
 """`--help`: flags by subject, those that matter most first; `--helpfull` is absl's."""
 
+import os
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator
@@ -81,8 +82,11 @@ class Help(app.HelpFlag):
     def parse(self, arg) -> None:
         """Prints the help and ends the program, where it is asked for."""
         if self._parse(arg):
-            main = sys.modules["__main__"]
-            print(described(main.__doc__ or "", flags.FLAGS.get_key_flags_for_module(sys.argv[0])))
+            known = flags.FLAGS.get_key_flags_for_module(sys.argv[0])
+            try:
+                print(described(sys.modules["__main__"].__doc__ or "", known), flush=True)
+            except BrokenPipeError:  # of `--help | head`; what is left is written nowhere
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit()
 
 

@@ -82,7 +82,7 @@ def table(network, ridge, **more):
             table([0.1], 0.2),
             "HAEMSA is better than ridge audio, the best that is no network, by MAE, 0.100 against",
         ),
-        (table([0.1], 0.2), "0.200, of one seed: how much of it is chance is not known."),
+        (table([0.1], 0.2), "0.200; it is one seed, so chance is not measured (--seeds=5)."),
         (table([0.1, 0.12], 0.2), "0.110 against 0.200."),
         (table([0.3], 0.2, plain={"mae": [0.1]}), "mood: plain is better than ridge audio, "),
         ({"d:mood": {"HAEMSA": {"mae": [0.3]}, "late fusion network": {"mae": [0.1]}}}, None),

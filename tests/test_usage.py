@@ -1,6 +1,7 @@
 """`--help` of every launcher: by subject, in lines that fit."""
 
 import re
+import subprocess
 
 import pytest
 from absl import flags
@@ -46,3 +47,18 @@ def test_what_has_no_subject_comes_last_and_is_shown():
         "The search:", "  --[no]yardstick           Also that.", "",
         "Others:", "  --mine                    Of a plugin.",
     ]  # fmt: skip
+
+
+def test_a_reader_that_stops_early_is_no_error(environment):
+    command = (
+        f"{environment['PYTHON']} -m launch.evaluate --help | head -1; echo ${{PIPESTATUS[0]}}"
+    )
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "0" and "Traceback" not in done.stderr

@@ -53,7 +53,7 @@ class EmtConfig(JoiningConfig):
 
     Attributes:
       heads: of each attention; divides `width`.
-      layers: in which the whole and modalities promote each other, at most.
+      layers: of mutual promotion between the whole and modalities, at most.
       attraction: weight of the loss that draws complete and incomplete views of a sample together.
       recovery: weight of the error in reconstructing hidden tokens.
     """

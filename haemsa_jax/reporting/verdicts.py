@@ -37,7 +37,9 @@ def _verdict(task_id: str, rows: Rows) -> str:
     gap = means[yardstick] - means[network]
     level = cells[0] == cells[1] or abs(gap) <= chance
     if not level and not gap > 0:
-        alone = ", of one seed: how much of it is chance is not known" * (len(known[network]) == 1)
+        alone = "; it is one seed, so chance is not measured (--seeds=5)" * (
+            len(known[network]) == 1
+        )
         return (
             f"{task_id}: {network} is better than {yardstick}, the best that is no network, by "
             f"{metric_of(metric).display}, {cells[1]} against {cells[0]}{alone}."
