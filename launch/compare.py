@@ -79,8 +79,8 @@ def main() -> None:
             check_comparable(contender.runs[0], contenders[0].runs[0])
         measured = _measure(contenders, out / data)
         spent = {c.label: _cost(c.runs[0], minutes[data][c.name]) for c in contenders}
-        rows |= {f"{data}, {task}": of_task for task, of_task in measured.items()}
-        costs |= {f"{data}, {task}": spent for task in measured}
+        rows |= {f"{data}/{task}": of_task for task, of_task in measured.items()}
+        costs |= {f"{data}/{task}": spent for task in measured}
     _show(rows, costs, out)
     recording.save(
         data=["compare"],

@@ -153,10 +153,10 @@ def test_a_comparison_from_a_plan_to_its_table(launch, data_dir, written, tmp_pa
     done = launch("compare", *flags, "--split=validation", "--baselines", "--protocol=patterns")
     assert done.returncode == 0, done.stderr
     kept = json.loads((tmp_path / "out" / "compare.json").read_text())
-    rows = kept["results"]["first, planted:sentiment"]
+    rows = kept["results"]["first/planted:sentiment"]
     assert {"recurrent", "small", "ridge all"} <= {*rows}
     assert len(rows["small"]["mae"]) == 2
-    assert kept["costs"]["first, planted:sentiment"]["recurrent"]["parameters"] > 100
+    assert kept["costs"]["first/planted:sentiment"]["recurrent"]["parameters"] > 100
     assert "mean rank" in (tmp_path / "out" / "compare.md").read_text()
     assert (tmp_path / "out" / "first" / "validation_patterns.json").is_file()
     again = launch("compare", *flags, "--split=validation")
