@@ -34,12 +34,12 @@ def plain(text: str) -> list[str]:
     return re.sub(r"[^\w ]", " ", text.lower().replace("'", "")).split()
 
 
-def distance(said: list[str], heard: list[str]) -> int:
+def distance(reference: list[str], hypothesis: list[str]) -> int:
     """Words to be inserted, deleted or replaced."""
-    row = np.arange(len(heard) + 1)
-    for number, word in enumerate(said, start=1):
-        last, row = row, np.full(len(heard) + 1, number)
-        for place, other in enumerate(heard, start=1):
+    row = np.arange(len(hypothesis) + 1)
+    for number, word in enumerate(reference, start=1):
+        last, row = row, np.full(len(hypothesis) + 1, number)
+        for place, other in enumerate(hypothesis, start=1):
             row[place] = min(last[place] + 1, row[place - 1] + 1, last[place - 1] + (word != other))
     return int(row[-1])
 
@@ -54,10 +54,10 @@ def main(_) -> None:
         if (path := find(clip)) is None:
             continue
         pieces = [samples for _, samples in media.stretches(path)]
-        heard = plain(" ".join(recogniser.transcribe(samples).text for samples in pieces))
-        said = plain(clip.words)
-        wrong = distance(said, heard)
-        errors, total, count = errors + wrong, total + len(said), count + 1
+        hypothesis = plain(" ".join(recogniser.transcribe(samples).text for samples in pieces))
+        reference = plain(clip.words)
+        wrong = distance(reference, hypothesis)
+        errors, total, count = errors + wrong, total + len(reference), count + 1
         exact, seconds = exact + (not wrong), seconds + sum(map(len, pieces)) / media.RATE
     took = time.monotonic() - begin
     row = {

@@ -93,15 +93,15 @@ def _forget_oldest(directory: Path) -> None:
 
 def _forget_damaged(directory: Path) -> None:
     """What JAX fails to read or write, as on a full disk, is deleted; it warns and compiles."""
-    said = re.compile("Error (?:reading|writing) persistent compilation cache entry for '(.+?)'")
-    warnings.filterwarnings("always", said.pattern)
+    failure = re.compile("Error (?:reading|writing) persistent compilation cache entry for '(.+?)'")
+    warnings.filterwarnings("always", failure.pattern)
     show = warnings.showwarning
 
     def delete(message, *rest, **more):
-        if not (found := said.match(str(message))):
+        if not (match := failure.match(str(message))):
             return show(message, *rest, **more)
         with contextlib.suppress(OSError):
-            for path in directory.glob(f"{found[1]}-*-cache"):
+            for path in directory.glob(f"{match[1]}-*-cache"):
                 path.unlink(missing_ok=True)
 
     warnings.showwarning = delete

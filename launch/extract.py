@@ -24,7 +24,7 @@ from haemsa_datasets.mmsa import extracting
 from haemsa_datasets.summary import to_table
 from haemsa_jax.data import recordings
 from haemsa_jax.errors import InputError
-from haemsa_jax.extraction.clips import Heard, Recipe
+from haemsa_jax.extraction.clips import Recipe, Stretch
 from haemsa_jax.extraction.many import hear_all
 from haemsa_jax.extraction.vectors import Vectors
 from haemsa_jax.extraction.words import PACKAGES
@@ -54,35 +54,36 @@ def main() -> None:
     clips = extracting.read_clips(Path(_LABELS.value or folder / "label.csv"))
     find = extracting.find_recordings(folder)
     recipe = Recipe(hearing.recogniser(threads=0 if _JOBS.value == 1 else 1), _audio())
-    found = [(clip, place) for clip in clips if (place := find(clip))]
-    if not found:
+    recordings = [(clip, place) for clip in clips if (place := find(clip))]
+    if not recordings:
         raise InputError(f"--input={folder}: of {clips[0].id.replace('$_$', '/')} and all other "
                          f"{len(clips) - 1} clips of the table no recording is there")  # fmt: skip
-    heard: dict[int, Heard] = {}
+    extracted: dict[int, Stretch] = {}
 
-    def readable(clip: extracting.Clip, one: Heard) -> bool:
+    def readable(clip: extracting.Clip, result: Stretch) -> bool:
         """Of a data set with features each sample has some."""
-        return bool(len(one.audio) if recipe.audio else one.words or clip.words)
+        return bool(len(result.audio) if recipe.audio else result.words or clip.words)
 
-    with tqdm(total=len(found), desc=name, unit="clip", dynamic_ncols=True) as bar:
-        for row, one in hear_all(
-            [p for _, p in found], recipe, data_dir / "extracted", _JOBS.value
+    with tqdm(total=len(recordings), desc=name, unit="clip", dynamic_ncols=True) as bar:
+        for row, result in hear_all(
+            [p for _, p in recordings], recipe, data_dir / "extracted", _JOBS.value
         ):
-            if isinstance(one, Heard) and not readable(found[row][0], one):
-                one = f"{found[row][1]}: it is too short, or nobody speaks; leave it out"
-            if isinstance(one, str):
-                tqdm.write(f"left out: {one}", file=sys.stderr)
+            if isinstance(result, Stretch) and not readable(recordings[row][0], result):
+                result = f"{recordings[row][1]}: it is too short, or nobody speaks; leave it out"
+            if isinstance(result, str):
+                tqdm.write(f"left out: {result}", file=sys.stderr)
             else:
-                heard[row] = one
+                extracted[row] = result
             bar.update()
-    if not heard:
-        raise InputError(f"--input={folder}: none of {len(found)} recordings can be read")
+    if not extracted:
+        raise InputError(f"--input={folder}: none of {len(recordings)} recordings can be read")
+    absent, left_out = len(clips) - len(recordings), len(recordings) - len(extracted)
     print(
-        f"{name}: {len(heard)} of {len(clips)} clips; {len(clips) - len(found)} have no recording, "
-        f"{len(found) - len(heard)} were left out"
+        f"{name}: {len(extracted)} of {len(clips)} clips; {absent} have no recording, "
+        f"{left_out} were left out"
     )
     pickle = data_dir / "extracted" / f"{_NAME.value}.pkl"
-    rows = [(found[row][0], heard[row]) for row in sorted(heard)]
+    rows = [(recordings[row][0], extracted[row]) for row in sorted(extracted)]
     extracting.write_pickle(pickle, rows, recipe.provenance)
     summary = haemsa_datasets.prepare(name, pickle, data_dir, _OVERWRITE.value, report=print)
     print(to_table(name, summary, path))

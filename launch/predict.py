@@ -90,7 +90,7 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         writer = None
         if target is not None:
-            writer = stack.enter_context(Writer(target, predictor.tasks, heard=named))
+            writer = stack.enter_context(Writer(target, predictor.tasks, stretch=named))
         bar = stack.enter_context(tqdm(unit="row", dynamic_ncols=True, disable=target is None))
         for row, prediction in predict_rows(predictor, rows, report):
             if prediction is None:
@@ -145,19 +145,19 @@ def _told(line: str) -> None:
 
 def _line(row: Row, prediction: Prediction) -> str:
     """A row for people: what is said of it, how far networks differ, and what was heard."""
-    said = []
+    cells = []
     for name, task in prediction.tasks.items():
         if isinstance(task.value, float):
             spread = "" if task.spread is None else f" ± {task.spread:.2f}"
-            said.append(f"{name} {task.value:+.2f}{spread}")
+            cells.append(f"{name} {task.value:+.2f}{spread}")
         else:
             value = task.value if isinstance(task.value, str) else "+".join(task.value) or "none"
-            said.append(f"{name} {value} ({max(task.probabilities.values()):.0%})")
-    heard = dict(row.heard)
-    where = f" {heard['start']:.1f} to {heard['end']:.1f} s" if heard else ""
-    words = f': "{heard["words"]}"' if heard.get("words") else ""
-    read = f" (from {' and '.join(prediction.modalities)})" if heard else ""
-    return f"{', '.join(said)}{read} | {row.id}{where}{words}"
+            cells.append(f"{name} {value} ({max(task.probabilities.values()):.0%})")
+    stretch = dict(row.stretch)
+    where = f" {stretch['start']:.1f} to {stretch['end']:.1f} s" if stretch else ""
+    words = f': "{stretch["words"]}"' if stretch.get("words") else ""
+    read = f" (from {' and '.join(prediction.modalities)})" if stretch else ""
+    return f"{', '.join(cells)}{read} | {row.id}{where}{words}"
 
 
 def run() -> None:

@@ -21,7 +21,7 @@ from haemsa_datasets.mmsa import extracting
 from haemsa_jax import Dataset, InputError, Predictor, Split, TaskSpec
 from haemsa_jax.data import recordings
 from haemsa_jax.extraction import media, words
-from haemsa_jax.extraction.clips import Heard, Recipe
+from haemsa_jax.extraction.clips import Recipe, Stretch
 from haemsa_jax.extraction.many import hear_all
 from haemsa_jax.inference.files import Row, read_rows
 from haemsa_jax.inference.packed import OWN, pack, unpack
@@ -144,8 +144,8 @@ def test_features_say_how_they_were_made():
     )
 
 
-def heard(text="", width=3, count=1):
-    return Heard(0.0, 2.0, text, "en" if text else "", np.ones((count, width), np.float32))
+def stretch(text="", width=3, count=1):
+    return Stretch(0.0, 2.0, text, "en" if text else "", np.ones((count, width), np.float32))
 
 
 @pytest.fixture
@@ -198,8 +198,10 @@ def test_a_table_and_what_was_heard_become_a_data_set(tmp_path):
     find = extracting.find_recordings(folder)
     assert [find(clip) for clip in clips] == [folder / "v1/1.wav", folder / "v2_1.mkv", None]
     provenance = {"audio": "3 of ours", "words": "words by faster-whisper 0a, language en"}
-    said = [heard("well", count=2), heard("no"), heard("hm")]
-    extracting.write_pickle(tmp_path / "x.pkl", list(zip(clips, said, strict=True)), provenance)
+    stretches = [stretch("well", count=2), stretch("no"), stretch("hm")]
+    extracting.write_pickle(
+        tmp_path / "x.pkl", list(zip(clips, stretches, strict=True)), provenance
+    )
     haemsa_datasets.prepare("mmsa/x", tmp_path / "x.pkl", tmp_path)
     data = haemsa_datasets.load("mmsa/x", tmp_path)
     assert data.provenance == provenance and {*data.tasks} == {"sentiment", "sentiment_audio"}
@@ -207,7 +209,9 @@ def test_a_table_and_what_was_heard_become_a_data_set(tmp_path):
     assert [split.masks["audio"].sum() for split in data.splits.values()] == [2, 1, 1]
     assert data.splits["train"].labels["sentiment_audio"] == [0.5]
     with pytest.raises(InputError, match="of the split 'test' no clip could be read"):
-        extracting.write_pickle(tmp_path / "y.pkl", list(zip(clips[:2], said, strict=False)), {})
+        extracting.write_pickle(
+            tmp_path / "y.pkl", list(zip(clips[:2], stretches, strict=False)), {}
+        )
     with pytest.raises(InputError, match="mode 'dev2' is none of"):
         extracting.read_clips(table(tmp_path / "bad.csv", ["v,1,x,1,,dev2"]))
     for rows, line in (
@@ -268,7 +272,7 @@ def test_rows_that_name_recordings(tmp_path, sound):
     (one,) = read_rows(tmp_path / "a.wav", {"text": 3})
     assert one.utterance == {"recording": tmp_path / "a.wav"}
     good, bad = expanded(iter(rows), Recipe(Writes()))
-    assert good.utterance == {"text": "Writes"} and good.heard["language"] == "en"
+    assert good.utterance == {"text": "Writes"} and good.stretch["language"] == "en"
     assert bad.utterance is None and "cannot be decoded" in bad.error
     listed = [
         {"recording": "a.wav", "text": "mine"},
@@ -332,13 +336,17 @@ def test_a_packed_network_says_the_same(spoken, tmp_path):
     assert found.value == pytest.approx(expected.value, abs=3e-3)
     assert unpack(tmp_path / "packed")[1]["language"] == "en"
     config, weights = (tmp_path / "packed" / n for n in ("config.json", "weights.safetensors"))
-    said, whole = config.read_text(), weights.read_bytes()
+    text, whole = config.read_text(), weights.read_bytes()
     for damage in (b"\0" * 99, whole[:-1] + bytes([whole[-1] ^ 64])):
         weights.write_bytes(damage)
         with pytest.raises(InputError, match="is not what was written"):
             unpack(tmp_path / "packed")
     weights.write_bytes(whole)
-    for damaged in ("[" * 20_000, said.replace('"en"', "5"), said.replace('"sha256"', '"sha25"')):
+    for damaged in (
+        "[" * 20_000,
+        text.replace('"en"', "5"),
+        text.replace('"sha256"', '"sha25"'),
+    ):
         config.write_text(damaged)
         with pytest.raises(InputError, match="is damaged"):
             unpack(tmp_path / "packed")
@@ -349,8 +357,10 @@ def test_a_packed_network_says_the_same(spoken, tmp_path):
 def test_what_was_heard_is_written(tmp_path):
     task = {"mood": TaskSpec("mood", "regression", ("mae",), range=(-1, 1))}
     prediction = SimpleNamespace(tasks={"mood": SimpleNamespace(value=0.5, spread=0.1)})
-    row = Row("a", "a", None, {}, heard={"start": 0.0, "end": 2.0, "words": "so", "language": "en"})
-    with Writer(tmp_path / "out.csv", task, heard=True) as writer:
+    row = Row(
+        "a", "a", None, {}, stretch={"start": 0.0, "end": 2.0, "words": "so", "language": "en"}
+    )
+    with Writer(tmp_path / "out.csv", task, stretch=True) as writer:
         writer.write(row, prediction)
     (line,) = csv.DictReader((tmp_path / "out.csv").read_text().splitlines())
     assert (line["words"], line["mood"], line["end"]) == ("so", "0.5", "2.0")
@@ -416,11 +426,11 @@ def test_raw_clips_go_all_the_way(launch, tmp_path):
     packed = tmp_path / "packed"
     done = launch("export", run, "--packed", "--language=en", f"--output={packed}")
     assert done.returncode == 0 and (packed / "MODEL_CARD.md").is_file(), done.stderr
-    said = [
+    runs = [
         launch("predict", network, "--text=so good", "--text=bad")
         for network in (run, f"--pretrained={packed}")
     ]
-    for done in said:
+    for done in runs:
         lines = done.stdout.splitlines()
         assert [line.partition(" | ")[2] for line in lines] == ["so good", "bad"], done.stderr
         assert all(line.startswith("sentiment ") for line in lines)
@@ -436,7 +446,12 @@ def test_the_network_that_comes_with_the_library_knows_good_from_bad():
     assert sum(path.stat().st_size for path in folder.iterdir()) < 3 * 2**20
     assert "research" in (folder / "MODEL_CARD.md").read_text()
     predictor = Predictor.pretrained("sentiment")
-    said = ["i loved every minute of it", "it was awful and boring", "so good", "not good at all"]
-    found = [one.tasks["sentiment"] for one in predictor.predict(text=said)]
+    sentences = [
+        "i loved every minute of it",
+        "it was awful and boring",
+        "so good",
+        "not good at all",
+    ]
+    found = [one.tasks["sentiment"] for one in predictor.predict(text=sentences)]
     good, bad, fine, poor = (one.value for one in found)
     assert good > 1 and bad < -1 and fine > poor and all(one.spread >= 0 for one in found)

@@ -19,7 +19,7 @@ from haemsa_jax.writing import draft_of
 
 
 @dataclass(frozen=True)
-class Heard:
+class Stretch:
     """What is heard in a recording, or in a stretch of it.
 
     Attributes:
@@ -66,7 +66,7 @@ class Recipe:
         if self.recogniser:
             self.recogniser.package()
 
-    def stretches(self, path: Path) -> Iterator[Heard]:
+    def stretches(self, path: Path) -> Iterator[Stretch]:
         """A recording piece by piece; each is made when it is asked for.
 
         Raises:
@@ -74,7 +74,7 @@ class Recipe:
         """
         silent = True
         for start, samples in media.stretches(path):
-            said, audio = Words("", ""), np.zeros((0, 0))
+            transcript, audio = Words("", ""), np.zeros((0, 0))
             if not media.is_silent(samples):
                 silent = False
                 if isinstance(self.audio, Vectors):
@@ -82,13 +82,15 @@ class Recipe:
                 elif self.audio:
                     audio = recordings.features(samples, media.RATE, self.audio, str(path))
                 if self.recogniser:
-                    said = self.recogniser.transcribe(samples)
+                    transcript = self.recogniser.transcribe(samples)
             end = start + len(samples) / media.RATE
-            yield Heard(start, end, said.text, said.language, audio.astype(np.float32))
+            yield Stretch(
+                start, end, transcript.text, transcript.language, audio.astype(np.float32)
+            )
         if silent:
             raise InputError(f"{path} holds silence; leave it out")
 
-    def whole(self, path: Path, cache: Path | None = None) -> Heard:
+    def whole(self, path: Path, cache: Path | None = None) -> Stretch:
         """A recording as one utterance: all its words, its functionals' mean.
 
         Args:
@@ -99,25 +101,25 @@ class Recipe:
           InputError: as `stretches` raises it.
         """
         kept = cache and path.is_file() and cache / self._key / f"{_digest(path)}.npz"
-        if kept and (heard := _read(kept)):
-            return heard
-        heard = _joined(self.stretches(path), self.provenance.get("audio", ""))
+        if kept and (stretch := _read(kept)):
+            return stretch
+        stretch = _joined(self.stretches(path), self.provenance.get("audio", ""))
         if kept:
             kept.parent.mkdir(parents=True, exist_ok=True)
             with draft_of(kept) as draft:
-                np.savez(draft, **vars(heard))
-        return heard
+                np.savez(draft, **vars(stretch))
+        return stretch
 
     @property
     def _key(self) -> str:
         return hashlib.sha256(json.dumps(self.provenance).encode()).hexdigest()[:16]
 
 
-def _joined(stretches: Iterable[Heard], name: str) -> Heard:
+def _joined(stretches: Iterable[Stretch], name: str) -> Stretch:
     parts = list(stretches)
     languages = [part.language for part in parts if part.language]
     weighed = [(part.end - part.start, part.audio) for part in parts]
-    return Heard(
+    return Stretch(
         0.0,
         parts[-1].end,
         " ".join(part.words for part in parts if part.words),
@@ -131,12 +133,12 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:32]
 
 
-def _read(path: Path) -> Heard | None:
+def _read(path: Path) -> Stretch | None:
     """An earlier result; None where there is none, or a damaged one, which is made again."""
     try:
         values: dict[str, Any] = {
             name: x if x.ndim else x.item() for name, x in read_arrays(path).items()
         }
-        return Heard(**values)
+        return Stretch(**values)
     except (OSError, InputError, TypeError):
         return None

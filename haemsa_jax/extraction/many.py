@@ -8,14 +8,14 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from haemsa_jax.errors import InputError
-from haemsa_jax.extraction.clips import Heard, Recipe
+from haemsa_jax.extraction.clips import Recipe, Stretch
 
 _own: list[tuple[Recipe, Path | None]] = []  # of a process, whose model is read once
 
 
 def hear_all(
     paths: Sequence[Path], recipe: Recipe, cache: Path | None, jobs: int
-) -> Iterator[tuple[int, Heard | str]]:
+) -> Iterator[tuple[int, Stretch | str]]:
     """Recordings as they are done: place in `paths`, and what is heard, or why nothing is.
 
     Args:
@@ -53,7 +53,7 @@ def _begin(recipe: Recipe, cache: Path | None) -> None:
     _own[:] = [(recipe, cache)]
 
 
-def _hear(path: Path) -> Heard | str:
+def _hear(path: Path) -> Stretch | str:
     recipe, cache = _own[0]
     try:
         return recipe.whole(path, cache)

@@ -147,8 +147,8 @@ def _by_ffmpeg(program: str, path: Path) -> Iterator[np.ndarray]:
             yield np.frombuffer(block[: len(block) // 2 * 2], "<i2").astype(np.float32) / 2**15
         process.wait()
         errors.seek(0)
-        said = errors.read().decode(errors="replace").strip()
-    if "matches no streams" in said:
+        message = errors.read().decode(errors="replace").strip()
+    if "matches no streams" in message:
         raise InputError(f"{path} has no sound: there is no audio stream; leave it out")
     if process.returncode:
-        raise InputError(f"{path} cannot be decoded as a recording: {said}")
+        raise InputError(f"{path} cannot be decoded as a recording: {message}")

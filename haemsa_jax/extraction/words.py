@@ -130,9 +130,9 @@ def files_of(name: str) -> Mapping[str, list[Path]]:
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
-        found = {path.name: [path] for path in sorted(folder.iterdir()) if path.is_file()}
+        files = {path.name: [path] for path in sorted(folder.iterdir()) if path.is_file()}
     elif name in PACKAGES:
-        found = {}
+        files = {}
         for package in PACKAGES[name]:
             spec = importlib.util.find_spec(package)
             if spec is None or not spec.submodule_search_locations:
@@ -142,16 +142,16 @@ def files_of(name: str) -> Mapping[str, list[Path]]:
                     "installed; pip install them, or name the folder of another model"
                 )
             for path in sorted((Path(spec.submodule_search_locations[0]) / "data").iterdir()):
-                found.setdefault(re.sub(r"\.part\d+$", "", path.name), []).append(path)
+                files.setdefault(re.sub(r"\.part\d+$", "", path.name), []).append(path)
     else:
         raise InputError(
             f"the speech model {name!r} is no folder; give one with {', '.join(FILES)}, or a name: "
             f"{', '.join(PACKAGES)}"
         )
     for needed in FILES:
-        if needed not in found and PUBLISHED not in found:
+        if needed not in files and PUBLISHED not in files:
             raise InputError(
                 f"{folder / needed} is missing; a model of Hugging Face becomes these files with "
                 "ct2-transformers-converter"
             )
-    return found
+    return files

@@ -20,7 +20,7 @@ from haemsa_jax.regular import regular
 
 Reader = Callable[[Path, Mapping[str, int], Path], Iterator["Row"]]
 ID, DIALOGUE, TRANSCRIPT, RECORDING = "id", "dialogue", "transcript", "recording"
-HEARD = "start", "end", "words", "language"
+STRETCH = "start", "end", "words", "language"
 MASK = "_mask"
 
 
@@ -34,7 +34,7 @@ class Row:
       dialogue: rows next to each other with the same one are each other's context; None for none.
       utterance: what `Predictor` takes; None where the row could not be read.
       error: why.
-      heard: what was heard in a recording, as JSON values: `words`, `language`, `start` and `end`
+      stretch: what was heard in a recording, as JSON values: `words`, `language`, `start` and `end`
         in seconds; empty of other rows.
     """
 
@@ -43,7 +43,7 @@ class Row:
     dialogue: str | None
     utterance: Utterance | None
     error: str = ""
-    heard: Mapping[str, Any] = field(default_factory=dict)
+    stretch: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_rows(

@@ -80,11 +80,11 @@ def unpack(
             "name a folder of launch.export --packed"
         )
     try:
-        said = json.loads((folder / CONFIG).read_text("utf-8"))
-        experiment, about = experiment_from_json(said["experiment"]), dict(said["about"])
+        config = json.loads((folder / CONFIG).read_text("utf-8"))
+        experiment, about = experiment_from_json(config["experiment"]), dict(config["about"])
         if not all(isinstance(x, str | None) for x in about.values()):
             raise ValueError(f"{CONFIG} says {about}, which are no words")
-        if hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest() != said[DIGEST]:
+        if hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest() != config[DIGEST]:
             raise ValueError(f"{WEIGHTS} is not what was written")
         flat = read_safetensors(str(folder / WEIGHTS))
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:

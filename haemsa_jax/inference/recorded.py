@@ -12,7 +12,7 @@ from haemsa_jax.errors import InputError
 from haemsa_jax.extraction import vectors, words
 from haemsa_jax.extraction.clips import Recipe
 from haemsa_jax.extraction.media import LONGEST
-from haemsa_jax.inference.files import HEARD, RECORDING, Row
+from haemsa_jax.inference.files import RECORDING, STRETCH, Row
 from haemsa_jax.inference.predictor import Predictor
 
 AUDIO = "audio"
@@ -86,16 +86,16 @@ def expanded(rows: Iterator[Row], recipe: Recipe) -> Iterator[Row]:
             whole = len(first) == 1
             if given and not whole:
                 raise InputError(f"it is longer than {LONGEST} s; leave out all beside it")
-            for heard in itertools.chain(first, stretches):
-                made: dict[str, Any] = {TEXT: heard.words} if heard.words else {}
-                made |= {AUDIO: heard.audio} if len(heard.audio) else {}
+            for stretch in itertools.chain(first, stretches):
+                made: dict[str, Any] = {TEXT: stretch.words} if stretch.words else {}
+                made |= {AUDIO: stretch.audio} if len(stretch.audio) else {}
                 yield dataclasses.replace(
                     row,
-                    place=row.place if whole else f"{row.place}, {heard.start:.0f} s",
+                    place=row.place if whole else f"{row.place}, {stretch.start:.0f} s",
                     dialogue=row.dialogue if whole else row.dialogue or row.id,
                     utterance={**made, **given} or None,
                     error="nobody speaks",
-                    heard={name: getattr(heard, name) for name in HEARD},
+                    stretch={name: getattr(stretch, name) for name in STRETCH},
                 )
         except InputError as error:
             yield dataclasses.replace(row, utterance=None, error=str(error))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from haemsa_jax.config import TaskSpec
 from haemsa_jax.errors import InputError
-from haemsa_jax.inference.files import HEARD, ID, Row
+from haemsa_jax.inference.files import ID, STRETCH, Row
 from haemsa_jax.inference.results import Prediction
 from haemsa_jax.spreadsheet import safe_cell
 from haemsa_jax.writing import draft_of
@@ -26,16 +26,16 @@ class Writer:
     Args:
       path: the file.
       tasks: what is predicted, by name.
-      heard: whether a `.csv` has what `Row.heard` says as columns.
+      stretch: whether a `.csv` has what `Row.stretch` says as columns.
     """
 
     FORMATS = (".jsonl", ".csv")
 
-    def __init__(self, path: Path, tasks: Mapping[str, TaskSpec], heard: bool = False):
+    def __init__(self, path: Path, tasks: Mapping[str, TaskSpec], stretch: bool = False):
         if path.suffix not in self.FORMATS:
             raise InputError(f"{path}: {path.suffix!r} is unknown; give {', '.join(self.FORMATS)}")
         self.path, self.tasks, self.table = path, tasks, path.suffix == ".csv"
-        self.heard = HEARD if heard else ()
+        self.stretch = STRETCH if stretch else ()
 
     def __enter__(self):
         with ExitStack() as stack:
@@ -44,7 +44,7 @@ class Writer:
             self.csv = csv.writer(self.file)
             if self.table:
                 columns = (column for task in self.tasks.values() for column in _columns(task))
-                self.csv.writerow(map(safe_cell, [ID, *self.heard, *columns]))
+                self.csv.writerow(map(safe_cell, [ID, *self.stretch, *columns]))
             self._stack = stack.pop_all()
         return self
 
@@ -54,10 +54,10 @@ class Writer:
     def write(self, row: Row, prediction: Prediction) -> None:
         """One row."""
         if not self.table:
-            values = {ID: row.id, **row.heard, **prediction.to_json()}
+            values = {ID: row.id, **row.stretch, **prediction.to_json()}
             self.file.write(json.dumps(values) + "\n")
             return
-        cells: list[str | float] = [row.id, *(row.heard.get(name, "") for name in self.heard)]
+        cells: list[str | float] = [row.id, *(row.stretch.get(name, "") for name in self.stretch)]
         for name, task in self.tasks.items():
             if name not in prediction.tasks:
                 cells += [""] * len(_columns(task))

@@ -173,18 +173,18 @@ class Emt(Joining):
             of_last = Projection(name=f"projection_{m}")(lasts[m])
             for kind, x in zip(KINDS, of_last, strict=True):
                 alone[kind][m] = x
-        there = spread(inputs.presence, places(built, names), len(names))
+        present = spread(inputs.presence, places(built, names), len(names))
         whole = first = jnp.stack([lasts[m] for m in names], axis=-2)
         used = jnp.asarray([float(n) for n in config.counts])[structure["layers"]]
         for n in range(int(config.counts[-1])):
             came, changed = dict.fromkeys(names, jnp.zeros_like(whole)), {}
             for m, x in local.items():
                 promote = Promotion(width, config.heads, name=f"promote_{m}_{n}")
-                changed[m] = promote(x, inputs.masks[m], whole, there, rate)
+                changed[m] = promote(x, inputs.masks[m], whole, present, rate)
                 promote = Promotion(width, config.heads, name=f"promote_by_{m}_{n}")
-                came[m] = promote(whole, there, x, inputs.masks[m], rate)
-            pooled = Pool(name=f"pool_{n}")(jnp.stack([came[m] for m in names], axis=-3), there)
-            whole = jnp.where(used > n, jnp.where(there[..., None], pooled, 0.0), whole)
+                came[m] = promote(whole, present, x, inputs.masks[m], rate)
+            pooled = Pool(name=f"pool_{n}")(jnp.stack([came[m] for m in names], axis=-3), present)
+            whole = jnp.where(used > n, jnp.where(present[..., None], pooled, 0.0), whole)
             local = {m: jnp.where(used > n, changed[m], x) for m, x in local.items()}
         flat = jnp.concatenate([first, whole], axis=-2).reshape(*nothing.shape[:-1], -1)
         hidden = nn.relu(Dense(width, name="joint")(Dropout()(flat, rate)))
@@ -240,11 +240,11 @@ class Pool(nn.Module):
     def __call__(
         self,
         x: Float[Array, "*batch modalities modalities width"],
-        there: Bool[Array, "*batch modalities"],
+        present: Bool[Array, "*batch modalities"],
     ) -> Float[Array, "*batch modalities width"]:
         """float[..., M, M, D], bool[..., M] over the first of both -> float[..., M, D]."""
         flat = x.reshape(*x.shape[:-2], -1)
         hidden = jnp.tanh(Dense(flat.shape[-1], name="hidden")(flat))
         scores = Dense(1, use_bias=False, name="score")(hidden)[..., 0]
-        weights = masked_softmax(scores, there)
+        weights = masked_softmax(scores, present)
         return jnp.sum(weights[..., None, None] * x, axis=-3)

@@ -82,8 +82,8 @@ def tables_of(
     lines = [[name, f"{rank:.2f}"] for name, rank in of.mean.items()]
     note = f"{tables.FOOTNOTE} Differences are paired by seed, in brackets their 95 % interval."
     if of.distance is not None:
-        told = "all alike" if of.p is None else f"Friedman's p {of.p:.2g}"
-        note += f" Mean ranks differ where they are {of.distance:.2f} apart (Nemenyi); {told}."
+        outcome = "all alike" if of.p is None else f"Friedman's p {of.p:.2g}"
+        note += f" Mean ranks differ where they are {of.distance:.2f} apart (Nemenyi); {outcome}."
     last = tables.Table(["", "mean rank"], lines, f"Ranks over {of.tasks} tasks")
     return tables.Tables([*each, last], note)
 
@@ -130,8 +130,8 @@ def figure(of: Ranks, path: str | os.PathLike) -> None:
     for line, (first, last) in enumerate(groups):
         height = 0.6 * (line + 1)
         axes.plot([first, last], [height, height], color="black", linewidth=3)
-    told = "" if of.distance is None else f"; those joined are not {of.distance:.2f} apart"
-    axes.set_xlabel(f"mean rank over {of.tasks} tasks, 1 is best{told}", fontsize=FONT)
+    outcome = "" if of.distance is None else f"; those joined are not {of.distance:.2f} apart"
+    axes.set_xlabel(f"mean rank over {of.tasks} tasks, 1 is best{outcome}", fontsize=FONT)
     axes.set_xlim(0.9, max(len(names), places[-1]) * 1.25)
     axes.set_ylim(bottom + len(names), 0)
     axes.set_yticks([])

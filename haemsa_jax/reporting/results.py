@@ -213,8 +213,8 @@ def write_results(
     """
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / f"{split}.json", json.dumps(results, indent=1))
-    said = "".join(f"\n{tables.escaped(sentence)}\n" for sentence in verdicts(results))
-    write_text(out / f"{split}.md", tables.markdown(results) + said)
+    sentences = "".join(f"\n{tables.escaped(sentence)}\n" for sentence in verdicts(results))
+    write_text(out / f"{split}.md", tables.markdown(results) + sentences)
     network = run.network
     reports = []
     for task_id, task in evaluated.tasks.items():

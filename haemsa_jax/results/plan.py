@@ -119,9 +119,9 @@ def _rows(plan: Plan, package: str, data: str, model: str):
     yield model, Experiment(f"{data}/{model}", (), (plain,), 0.0)
     if plan.search is not None:
         row = f"{model}-{SEARCHED}"
-        found = f"{row}.search"
-        search = f"{package}.evolve {built} {plan.search} --noyardstick {where}{found}"
-        best = "--genome={work}/" + f"{data}/{found}/best.json"
+        searched = f"{row}.search"
+        search = f"{package}.evolve {built} {plan.search} --noyardstick {where}{searched}"
+        best = "--genome={work}/" + f"{data}/{searched}/best.json"
         again = f"{package}.train {best} {trained} {where}{row}"
         yield row, Experiment(f"{data}/{row}", (), (search, again), 0.0)
 

@@ -68,7 +68,7 @@ def read_release(raw_dir: Path) -> dict[str, list[Sample]]:
 
 def _dialogue(path: Path) -> Iterator[Sample]:
     words = _transcript(path.parents[1] / "transcriptions" / path.name)
-    found = []
+    utterances = []
     for number, line in enumerate(read_text(path).splitlines(), start=1):
         # Lines of single annotators, comments and blanks stand between those of utterances.
         if line.startswith("[%") or not (line.startswith("[") or f"{path.stem}_" in line):
@@ -76,8 +76,8 @@ def _dialogue(path: Path) -> Iterator[Sample]:
         match = EVALUATION.fullmatch(line.strip())
         if match is None:
             raise InputError(f"{path}, line {number}: {line.strip()[:80]!r} is no utterance")
-        found.append((float(match[1]), number, match))
-    for turn, (_, number, match) in enumerate(sorted(found, key=lambda x: x[:2])):
+        utterances.append((float(match[1]), number, match))
+    for turn, (_, number, match) in enumerate(sorted(utterances, key=lambda x: x[:2])):
         name, origin = f"{match[2]}_{match[3]}{match[4]}", f"{path}, line {number}"
         if name not in words:
             raise InputError(f"{origin}: the transcript of {path.stem} has no {name}")

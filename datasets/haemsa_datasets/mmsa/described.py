@@ -83,18 +83,21 @@ def origins(path: Path, content: Mapping[Any, Any]) -> dict[str, str]:
     Raises:
       InputError: it says that in something else than words.
     """
-    said = values.fields(content, str(path)).get("provenance", {})
-    if not isinstance(said, dict) or not all(isinstance(x, str) for x in (*said, *said.values())):
-        raise InputError(f"{path}: provenance is {values.shown(said)}; expected words by modality")
-    return said
+    provenance = values.fields(content, str(path)).get("provenance", {})
+    if not isinstance(provenance, dict) or not all(
+        isinstance(x, str) for x in (*provenance, *provenance.values())
+    ):
+        shown = values.shown(provenance)
+        raise InputError(f"{path}: provenance is {shown}; expected words by modality")
+    return provenance
 
 
-def describe(path: Path, fields: Fields, said: Mapping[str, str]) -> Card:
+def describe(path: Path, fields: Fields, provenance: Mapping[str, str]) -> Card:
     """The card of a pickle, which claims nothing that the file does not say.
 
     Args:
       path, fields: the file.
-      said: as `origins` returns it.
+      provenance: as `origins` returns it.
 
     Raises:
       InputError: a modality is no array [N, T, width] or [N, width], or labels are no numbers.
@@ -105,7 +108,8 @@ def describe(path: Path, fields: Fields, said: Mapping[str, str]) -> Card:
         description=f"{path.name}, a pickle in MMSA's form",
         widths=widths,
         tasks=tuple(_tasks(path, fields)),
-        provenance={m: reading.unknown_origin(width) for m, width in widths.items()} | {**said},
+        provenance={m: reading.unknown_origin(width) for m, width in widths.items()}
+        | {**provenance},
         conversational=_are_talks(path, fields),
         source=SOURCE,
     )

@@ -15,7 +15,7 @@ from haemsa_datasets.sentiment import MODES
 from haemsa_jax.data.values import decimal, identifier
 from haemsa_jax.errors import InputError
 from haemsa_jax.extraction import media
-from haemsa_jax.extraction.clips import Heard
+from haemsa_jax.extraction.clips import Stretch
 from haemsa_jax.writing import write_bytes
 
 KEYS = {"train": "train", "validation": "valid", "test": "test"}
@@ -97,14 +97,14 @@ def find_recordings(folder: Path) -> Callable[[Clip], Path | None]:
 
 
 def write_pickle(
-    path: Path, heard: Sequence[tuple[Clip, Heard]], provenance: Mapping[str, str]
+    path: Path, extracted: Sequence[tuple[Clip, Stretch]], provenance: Mapping[str, str]
 ) -> None:
     """Writes clips as MMSA keeps them, with words of where they come from under `provenance`.
 
     Args:
       path: the file.
-      heard: clips with what was heard, of each audio or of none; where a recogniser listened, its
-        words stand in place of the table's.
+      extracted: clips and what was made of each, with audio of all or of none; where a recogniser
+        listened, its words stand in place of the table's.
       provenance: as `Recipe` says it.
 
     Raises:
@@ -112,7 +112,7 @@ def write_pickle(
     """
     content: dict[str, Any] = {"provenance": dict(provenance)}
     for split in KEYS.values():
-        some = [(clip, one) for clip, one in heard if clip.split == split]
+        some = [(clip, one) for clip, one in extracted if clip.split == split]
         if not some:
             raise InputError(
                 f"of the split {split!r} no clip could be read; at least one is needed in each "
@@ -123,19 +123,19 @@ def write_pickle(
 
 
 def _fields(
-    heard: Sequence[tuple[Clip, Heard]], recognised: bool, with_audio: bool
+    extracted: Sequence[tuple[Clip, Stretch]], recognised: bool, with_audio: bool
 ) -> Iterator[tuple[str, Any]]:
-    clips = [clip for clip, _ in heard]
+    clips = [clip for clip, _ in extracted]
     yield "id", [clip.id for clip in clips]
-    words = [one.words if recognised else clip.words for clip, one in heard]
+    words = [one.words if recognised else clip.words for clip, one in extracted]
     yield "raw_text", words
     for field in REGRESSION.values():
         if any(field in clip.labels for clip in clips):
             yield field, np.array([clip.labels.get(field, np.nan) for clip in clips])
     if with_audio:
-        lengths, width = [len(one.audio) for _, one in heard], heard[0][1].audio.shape[1]
-        audio = np.zeros((len(heard), max([1, *lengths]), width), np.float32)
-        for row, (_, one) in zip(audio, heard, strict=True):
+        lengths, width = [len(one.audio) for _, one in extracted], extracted[0][1].audio.shape[1]
+        audio = np.zeros((len(extracted), max([1, *lengths]), width), np.float32)
+        for row, (_, one) in zip(audio, extracted, strict=True):
             row[: len(one.audio)] = one.audio
         yield "audio", audio
         yield "audio_lengths", lengths
