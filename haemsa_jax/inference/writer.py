@@ -66,12 +66,12 @@ class Writer:
                 continue
             of = prediction.tasks[name]
             value = "+".join(of.value) if isinstance(of.value, tuple) else of.value
-            others = [*of.probabilities.values()] if task.classes else [of.spread]
-            cells += [_short(x) for x in (value, *others)]
+            others = of.probabilities.values() if task.classes else [of.spread]
+            cells += map(_short, [value, *others])
         self.csv.writerow(map(safe_cell, cells))
 
 
-def _short(value: str | float | None) -> str | float | None:
+def _short(value: str | float) -> str | float:
     """A number in the digits that a float32 has, and no more."""
     return float(str(np.float32(value))) if isinstance(value, float) else value
 
