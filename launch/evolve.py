@@ -25,7 +25,7 @@ from haemsa_jax.data.description import describe_data
 from haemsa_jax.data.folds import make_partition
 from haemsa_jax.errors import InputError
 from haemsa_jax.evolution import outcome
-from haemsa_jax.evolution.budget import fitted
+from haemsa_jax.evolution.budget import fitted, short_line
 from haemsa_jax.evolution.genome import describe
 from haemsa_jax.evolution.problem import Problem, make_problem, search_data
 from haemsa_jax.evolution.run import run_search
@@ -118,6 +118,7 @@ def main() -> None:
     if cli.leads():
         partition = make_partition(datasets, train.folds)
         lines = _plan(network, problem, config, len(devices)), *doubts(network, partition)
+        lines = *lines, *short_line(config, train.networks)
         print("\n".join(lines), flush=True)
 
     def run(random_search: bool) -> SearchResult:
@@ -139,7 +140,7 @@ def main() -> None:
                 beside = None
         stopped = interrupt()
     if cli.leads():
-        _show(directory, result, beside, problem, experiment)
+        _show(directory, result, beside, problem, experiment, config.rounds)
     if stopped:
         interrupt.end(ended)
 
@@ -167,7 +168,7 @@ def _plan(network: NetworkConfig, problem: Problem, config: SearchConfig, device
 
 
 def _show(
-    directory: Path, result: SearchResult, beside, problem: Problem, experiment: Experiment
+    directory: Path, result: SearchResult, beside, problem: Problem, experiment: Experiment, rounds
 ) -> None:
     """Everything for people, once."""
     # Here, since what draws takes as long to import as all else.
@@ -182,8 +183,13 @@ def _show(
     with draft_of(directory / "report.png") as draft:
         evolution_figure(result, beside, problem, network, draft)
     print(describe(network, experiment.train, result.genome))
-    _tell(result, beside, problem)
-    print(f"written: {directory}: best.json, history.npz, report.png, best", flush=True)
+    _tell(result, beside, problem, rounds)
+    print(
+        f"written: {directory}: best.json, history.npz, report.png, best\n"
+        f"next: launch.evaluate --run_dir={directory} on the test split; "
+        f"launch.train --genome={directory}/best.json --run_dir=... trains it anew",
+        flush=True,
+    )
 
 
 def _after(result: SearchResult, config: SearchConfig) -> str:
@@ -195,8 +201,10 @@ def _save(directory: Path, result: SearchResult, experiment, problem: Problem, d
     outcome.save(directory, result, trained, problem.objectives, cli.leads())
 
 
-def _tell(evolved: SearchResult, beside: SearchResult | None, problem: Problem) -> None:
+def _tell(evolved: SearchResult, beside: SearchResult | None, problem: Problem, rounds) -> None:
     judged = "cost out of fold" if problem.folds > 1 else "cost on validation"
+    if len(evolved.history.best) < rounds:
+        print(f"\nso far, after {len(evolved.history.best)} of {rounds} rounds:", end="")
     print(f"\n{judged + ', 0 is perfect':42}{'evolved':>10}", end="")
     print(f"{'random':>10}" if beside else "")
     results = [evolved, beside] if beside else [evolved]

@@ -100,7 +100,9 @@ def main() -> None:
                 good += 1
             bar.update()
         if not good:
-            left = f"; {target} is left as it was" if target else ""
+            left = ""
+            if target:
+                left = f"; {target} is {'left as it was' if target.exists() else 'not written'}"
             whose = f"--input={source}: of its {bad} rows" if source else "--text: of its sentences"
             raise InputError(f"{whose} none can be predicted{left}")
     if target:

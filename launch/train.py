@@ -76,6 +76,8 @@ def main() -> None:
         ("train", "validation"), source and source.experiment.network
     )
     config = cli.from_flags(TrainConfig, source and source.train)
+    if source and config.epochs == source.train.epochs and cli.leads():
+        print(f"as long as {source.path} was trained: {config.epochs} epochs; --epochs changes it")
     if _TASK_WEIGHTS.value:
         weights = tasks.task_weights(_TASK_WEIGHTS.value, network.tasks)
         config = dataclasses.replace(config, task_weights=weights)

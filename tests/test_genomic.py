@@ -11,7 +11,7 @@ from test_algorithms import small_problem
 
 from haemsa_jax.errors import InputError
 from haemsa_jax.evolution.algorithms import make_algorithm
-from haemsa_jax.evolution.budget import fitted
+from haemsa_jax.evolution.budget import fitted, short_line
 from haemsa_jax.evolution.effects import estimate
 from haemsa_jax.evolution.evidence import Evidence
 from haemsa_jax.evolution.search import make_search
@@ -183,5 +183,9 @@ def test_a_search_is_as_long_as_its_data_or_budget_want():
         fitted(alone, **on, head_start=9)
     with pytest.raises(InputError, match="steps_total=900 leaves a generation no step; give more"):
         fitted(config, **on, steps_total=900)
+    assert not short_line(budget, 4) and not short_line(usual, 4)
+    (warning,) = short_line(fitted(config, **on, steps_total=8_000), 4)
+    assert "is trained for 100 steps" in warning and "--steps_total=72000" in warning
+    assert not short_line(fitted(config, **on, steps_total=72_000), 4)
     with pytest.raises(InputError, match="leave steps and head_start away"):
         fitted(config, **on, steps_total=900, steps=3)

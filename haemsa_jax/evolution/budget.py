@@ -10,6 +10,18 @@ MOST = 1500  # steps of a line that no budget stretches
 HEAD_START = 5  # one part in so many of a line goes before the first selection
 
 
+def short_line(config: SearchConfig, networks: int) -> list[str]:
+    """A warning where a line of descent is trained for a third of what plain training would be."""
+    if 3 * config.schedule >= FEWEST:
+        return []
+    enough = FEWEST * config.population * networks * config.total_steps // config.schedule
+    return [
+        f"a line of descent is trained for {config.schedule} steps, which is too short to judge a "
+        f"genome by: plain training takes at least {FEWEST}; give --steps_total={enough}, or fewer "
+        "members (--population) or folds"
+    ]
+
+
 def fitted(
     config: SearchConfig,
     *,

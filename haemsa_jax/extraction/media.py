@@ -91,7 +91,8 @@ def decoder() -> Callable[[Path], Iterator[np.ndarray]]:
     if program := shutil.which("ffmpeg"):
         return functools.partial(_by_ffmpeg, program)
     raise InputError(
-        "recordings need the package av (pip install av, the extra `media`) or the program ffmpeg"
+        "recordings need the package av (pip install av, the extra `media`) or the program ffmpeg; "
+        "words of them faster-whisper (the extra `speech`)"
     )
 
 
