@@ -39,6 +39,11 @@ def test_what_is_given_stays():
     assert usual_batch({"d:t": 72}, devices=3) == 9
 
 
+def test_a_training_has_an_end():
+    with pytest.raises(InputError, match="epochs=1000000000 of 9 steps each are more than"):
+        fitted(TrainConfig(epochs=10**9), {"d:t": 72})
+
+
 def test_the_best_at_the_last_step_asks_for_more():
     progress = {**fresh_progress(60, {"d:t": 8}, 2), "step": 60}
     progress = with_scores({**progress, "step": 40}, np.array([True, True]), 40, [0.1, 0.1])

@@ -12,8 +12,11 @@ from haemsa_jax import config
 from haemsa_jax.config import TaskSpec, TrainConfig, check_together
 from haemsa_jax.errors import InputError
 from haemsa_jax.models import build
+from haemsa_jax.models.emt import EmtConfig
 from haemsa_jax.models.haemsa import HaemsaConfig
+from haemsa_jax.models.late_fusion import LateFusionConfig
 from haemsa_jax.models.mfn import MfnConfig
+from haemsa_jax.models.mult import MultConfig
 from haemsa_jax.structure.parts import declare
 from launch.tasks import context_of, per_dataset
 
@@ -163,3 +166,17 @@ def test_an_utterance_is_not_cut_without_end():
     task = {"d:m": TaskSpec("m", "regression", ("mae",), range=(-1.0, 1.0))}
     with pytest.raises(InputError, match="utterance_steps=1000000 must lie in 1 to 1024"):
         MfnConfig({"d": {"text": 3}}, task, utterance_steps=10**6)
+
+
+@pytest.mark.parametrize("network", [HaemsaConfig, LateFusionConfig, MultConfig, EmtConfig])
+def test_what_is_built_part_by_part_is_not_without_end(network):
+    task = {"d:m": TaskSpec("m", "regression", ("mae",), range=(-1.0, 1.0))}
+    name = "depth" if network is HaemsaConfig else "layers"
+    with pytest.raises(InputError, match=f"{name}=1000000 must lie in 1 to 64"):
+        network({"d": {"text": 3}}, task, **{name: 10**6})
+
+
+@pytest.mark.parametrize("name", ["seeds", "batch_size"])
+def test_seeds_and_batches_have_an_end(name):
+    with pytest.raises(InputError, match=f"{name}=1000000 must be at most 65,536"):
+        TrainConfig(**{name: 10**6})

@@ -132,6 +132,8 @@ def test_a_release_that_is_not_whole(tmp_path):
         evaluation.write_text(whole.replace(right, wrong, 1))
         said = failure("iemocap/release", tmp_path)
         assert "is no utterance" in said, (wrong, said)
+    evaluation.write_text(whole.replace("fru", "fur"))
+    assert "the emotion 'fur' is none of hap, sad, neu" in failure("iemocap/release", tmp_path)
     evaluation.write_text(whole)
     words = transcript.read_text()
     transcript.write_text(words + words.replace("Excuse", "Forgive"))

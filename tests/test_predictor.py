@@ -475,6 +475,7 @@ def test_predictions_as_a_table(tmp_path, predictor, clip):
         "tags: a", "tags: b",
     ]  # fmt: skip
     assert sum(map(float, cells[4:7])) == pytest.approx(1.0)
+    assert max(map(len, cells[1:3] + cells[4:7])) <= 14  # the digits of a float32
     less = predictor.predict(**clip)
     with Writer(tmp_path / "out.csv", predictor.tasks) as writer:
         writer.write(rows[0], dataclasses.replace(less, tasks={"score": less.tasks["score"]}))

@@ -10,6 +10,7 @@ import pytest
 from conftest import assert_same_structure
 from foreign_supernet import CONFIG, TABLE, make_data, make_problem
 
+from haemsa_jax import memory
 from haemsa_jax.config import TaskSpec, TrainConfig
 from haemsa_jax.errors import InputError
 from haemsa_jax.evolution.crowning import _picked
@@ -401,7 +402,7 @@ def test_without_inheritance_a_random_search_draws_anew(data):
     assert 0.7 < open_.mean() < 0.95
 
 
-def test_a_search_that_was_stopped_goes_on(search, result, data, tmp_path):
+def test_a_search_that_was_stopped_goes_on(search, result, data, tmp_path, monkeypatch):
     """Stopped after two generations, looked at, resumed: the same history, the same members."""
     rows = []
     run = {"search": search, "key": jax.random.key(0), "data": data, "directory": tmp_path}
@@ -416,6 +417,10 @@ def test_a_search_that_was_stopped_goes_on(search, result, data, tmp_path):
     assert rows[-1]["best"] == result.history.best.min()
     again = run_search(**run)
     assert same(again.history, result.history)
+    with monkeypatch.context() as small:
+        small.setattr(memory, "memory_of", lambda devices: 1 << 10)
+        with pytest.raises(InputError, match="population=8 would take at least"):
+            run_search(**run)
     at_random = run_search(**run, random_search=True)
     assert not np.array_equal(at_random.history.genomes, result.history.genomes)
 

@@ -15,6 +15,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 from networks import OTHERS, as_model, bare
 
+from haemsa_jax import memory
 from haemsa_jax.config import OPTIONS, TrainConfig
 from haemsa_jax.data.batches import device_split
 from haemsa_jax.data.folds import make_partition
@@ -337,6 +338,12 @@ def test_an_unwritable_directory(train, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot write to the run directory"):
         train(tmp_path / "file" / "run")
+
+
+def test_too_little_memory(lone, datasets, monkeypatch):
+    monkeypatch.setattr(memory, "memory_of", lambda devices: 1 << 20)
+    with pytest.raises(InputError, match="seeds and folds, 65536 in all, would take at least"):
+        make_train(lone, TrainConfig(seeds=65_536), datasets)
 
 
 def test_too_little_space(train, tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ from typing import Any
 from haemsa_jax.errors import InputError
 
 WHOLE = 2**32  # below it lie all whole numbers that devices count by, seeds among them
+MOST_PARTS = 64
 _NUMBERS = {int: (numbers.Integral, "a whole number"), float: (numbers.Real, "a number")}
 
 
@@ -24,6 +25,12 @@ def require_each(
     for name in names:
         value = getattr(config, name)
         require(holds(value), f"{what}: {name}={value} {rule}")
+
+
+def require_counts(config: Any, names: Iterable[str]) -> None:
+    """Like `require_each` for parts of a network that are built one by one."""
+    rule = f"must lie in 1 to {MOST_PARTS}, since each is compiled"
+    require_each(config, "network", names, lambda x: 1 <= x <= MOST_PARTS, rule)
 
 
 def require_numbers(config: Any, what: str) -> None:

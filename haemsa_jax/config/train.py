@@ -14,6 +14,7 @@ from haemsa_jax.config.checks import (
 from haemsa_jax.config.frozen import frozen
 from haemsa_jax.config.network import NetworkConfig
 
+MOST_ALIKE = 65_536  # seeds, samples of a batch
 TASK_WEIGHTINGS = ("fixed", "uncertainty")
 # What is off at 0, and a gene of searches where it is on: losses for rare classes, utterances and
 # frames hidden one by one, losses on what modalities share, teaching of partial views, balance
@@ -171,6 +172,8 @@ class TrainConfig:
             "ema",
         )
         require_each(self, "training", positive, lambda x: x > 0, "must be positive")
+        rule = f"must be at most {MOST_ALIKE:,}"
+        require_each(self, "training", ("seeds", "batch_size"), lambda x: x <= MOST_ALIKE, rule)
         require_each(self, "training", not_negative, lambda x: x >= 0, "must not be negative")
         require_each(self, "training", shares, lambda x: 0 <= x < 1, "must lie in [0, 1)")
         require(

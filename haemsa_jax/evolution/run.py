@@ -16,8 +16,9 @@ import numpy as np
 
 from haemsa_jax.evolution.search import Search
 from haemsa_jax.evolution.state import SearchConfig, SearchResult, SearchState
+from haemsa_jax.memory import bytes_of, check_memory
 from haemsa_jax.training.engine import parallel
-from haemsa_jax.training.persistence.checkpoint import BEST, Checkpoints, bytes_of
+from haemsa_jax.training.persistence.checkpoint import BEST, Checkpoints
 from haemsa_jax.training.persistence.experiment import Experiment
 from haemsa_jax.training.persistence.run_directory import (
     check_directory,
@@ -70,6 +71,10 @@ def run_search(
     with contextlib.ExitStack() as stack:
         stack.enter_context(owned(directory))
         abstract = _leaves(search.abstract(data))
+        check_memory(
+            bytes_of(abstract), search.devices, f"population={search.config.population}",
+            "use a smaller --population, fewer --folds, or a smaller network",
+        )  # fmt: skip
         check_directory(directory, bytes_of(abstract))
         check_kept(directory, experiment, SEARCH, RANDOM, BEST, made_again=(BEST,))
         parallel.meet()  # nobody begins what others still look for

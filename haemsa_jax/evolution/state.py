@@ -14,6 +14,7 @@ from haemsa_jax.structure.table import Table
 
 Array = jax.Array
 INHERIT = ("none", "nearest", "parent")
+MOST_MEMBERS = 65_536
 PICK = ("best", "smallest", "knee")
 
 
@@ -104,7 +105,8 @@ class SearchConfig:
     fixed: tuple[str, ...] = ()
 
     def __post_init__(self):
-        require_each(self, "search", ("population",), lambda x: x >= 2, "must be at least 2")
+        rule = f"must lie in 2 to {MOST_MEMBERS}"
+        require_each(self, "search", ("population",), lambda x: 2 <= x <= MOST_MEMBERS, rule)
         require_each(
             self, "search", ("generations", "steps"), lambda x: x >= 1, "must be at least 1"
         )

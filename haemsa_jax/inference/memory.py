@@ -12,6 +12,7 @@ import numpy as np
 
 from haemsa_jax.data.batches import DeviceSplit
 from haemsa_jax.errors import InputError
+from haemsa_jax.memory import gibibytes
 
 LARGEST = 2 << 30  # bytes of the largest array; a program holds up to three of them at a time
 SMALL = 64  # tokens of a window up to which any number of samples fits
@@ -87,7 +88,7 @@ class Capacity:
             fitting[max(fitting, key=lambda m: fitting[m])] //= 2
         raise InputError(
             f"{longest}: {what} has {tokens[longest]:,} tokens, of which the network would make an "
-            f"array of {_gibibytes(self.bytes_of(lengths))}; at most {_gibibytes(LARGEST)} are "
+            f"array of {gibibytes(self.bytes_of(lengths))}; at most {gibibytes(LARGEST)} are "
             f"used, which is enough for about {fitting[longest]:,} tokens: cut it shorter, or give "
             "means of neighbouring tokens"
         )
@@ -110,10 +111,6 @@ class Capacity:
             traced = jax.make_jaxpr(self._forward)(split, rows)
             self._known[key] = max(_sizes(traced.jaxpr))
         return self._known[key]
-
-
-def _gibibytes(count: int) -> str:
-    return f"{count / (1 << 30):,.1f} GiB"
 
 
 def _sizes(jaxpr: Any) -> Iterator[int]:

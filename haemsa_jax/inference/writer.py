@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
+
 from haemsa_jax.config import TaskSpec
 from haemsa_jax.errors import InputError
 from haemsa_jax.inference.files import ID, STRETCH, Row
@@ -64,8 +66,14 @@ class Writer:
                 continue
             of = prediction.tasks[name]
             value = "+".join(of.value) if isinstance(of.value, tuple) else of.value
-            cells += [value, *(of.probabilities.values() if task.classes else [of.spread])]
+            others = of.probabilities.values() if task.classes else [of.spread]
+            cells += map(_short, [value, *others])
         self.csv.writerow(map(safe_cell, cells))
+
+
+def _short(value: str | float) -> str | float:
+    """A number in the digits that a float32 has, and no more."""
+    return float(str(np.float32(value))) if isinstance(value, float) else value
 
 
 def _columns(task: TaskSpec) -> list[str]:

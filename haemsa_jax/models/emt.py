@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Bool, Float
 
-from haemsa_jax.config.checks import require, require_each
+from haemsa_jax.config.checks import require, require_counts, require_each
 from haemsa_jax.models.layers import (
     Array,
     Attention,
@@ -68,7 +68,7 @@ class EmtConfig(JoiningConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        require_each(self, "network", ("heads", "layers"), lambda x: x > 0, "must be positive")
+        require_counts(self, ("heads", "layers"))
         weights = ("attraction", "recovery")
         require_each(self, "network", weights, lambda x: x >= 0, "must not be negative")
         wrong = f"network: width={self.width} must be a multiple of heads={self.heads}"

@@ -10,7 +10,7 @@ from typing import ClassVar
 import flax.linen as nn
 import jax.numpy as jnp
 
-from haemsa_jax.config.checks import require_each
+from haemsa_jax.config.checks import require_counts
 from haemsa_jax.models.inputs import pooled
 from haemsa_jax.models.layers import Dense, Dropout
 from haemsa_jax.models.model import register
@@ -35,7 +35,7 @@ class LateFusionConfig(JoiningConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        require_each(self, "network", ("layers",), lambda x: x > 0, "must be positive")
+        require_counts(self, ("layers",))
 
     def counts(self, m: str) -> tuple[str, ...]:
         """How many layers a modality's perceptron can have."""

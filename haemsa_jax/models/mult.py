@@ -20,7 +20,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
-from haemsa_jax.config.checks import require, require_each
+from haemsa_jax.config.checks import require, require_counts
 from haemsa_jax.models.layers import (
     Array,
     Attention,
@@ -55,8 +55,7 @@ class MultConfig(JoiningConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        counts = ("heads", "layers", "memory")
-        require_each(self, "network", counts, lambda x: x > 0, "must be positive")
+        require_counts(self, ("heads", "layers", "memory"))
         wrong = f"network: width={self.width} must be a multiple of heads={self.heads}"
         require(self.width % self.heads == 0, wrong)
 

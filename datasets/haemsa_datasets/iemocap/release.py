@@ -17,7 +17,6 @@ from haemsa_datasets.samples import Sample
 from haemsa_jax.errors import InputError
 
 SOURCE = "IEMOCAP_full_release, which USC's SAIL sends on request (sail.usc.edu/iemocap)"
-# Of other emotions, and of utterances without a majority (`xxx`), the dimensions alone are read.
 EMOTIONS = {
     "hap": "happy",
     "sad": "sad",
@@ -26,6 +25,8 @@ EMOTIONS = {
     "exc": "excited",
     "fru": "frustrated",
 }
+# Of these, the last of which has no majority, the dimensions alone are read.
+OTHERS = ("fea", "sur", "dis", "oth", "xxx")
 TEST = "Ses05"
 # The published split's dialogues for validation (of GitHub declare-lab/conv-emotion, 6128ca2).
 VALIDATION = (
@@ -85,6 +86,10 @@ def _dialogue(path: Path) -> Iterator[Sample]:
             task.name: float(value)
             for task, value in zip(DIMENSIONS, match.groups()[5:], strict=True)
         }
+        if match[5] not in (*EMOTIONS, *OTHERS):
+            raise InputError(
+                f"{origin}: the emotion {match[5]!r} is none of {', '.join([*EMOTIONS, *OTHERS])}"
+            )
         if match[5] in EMOTIONS:
             labels[EMOTION.name] = EMOTION.classes.index(EMOTIONS[match[5]])
         yield Sample(

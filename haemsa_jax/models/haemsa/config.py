@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from haemsa_jax.config import NetworkConfig
-from haemsa_jax.config.checks import require, require_each
+from haemsa_jax.config.checks import require, require_counts, require_each
 
 LOCAL_EXPERTS = ("pointwise", "convolution", "attention", "recurrence")
 FUSION_OPERATORS = ("concat", "tensor", "attention", "gated_sum")
@@ -49,7 +49,8 @@ class HaemsaConfig(NetworkConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        positive = ("depth", "heads", "expansion", "kernel", "link_width", "fusion_rank")
+        require_counts(self, ("depth", "heads"))
+        positive = ("expansion", "kernel", "link_width", "fusion_rank")
         require_each(self, "network", positive, lambda x: x > 0, "must be positive")
         require_each(
             self,

@@ -34,7 +34,13 @@ from haemsa_jax.training.engine.progress import (
     spans_of,
     with_scores,
 )
-from haemsa_jax.training.engine.state import init_params, init_state, settings_from_config, stack
+from haemsa_jax.training.engine.state import (
+    check_fits,
+    init_params,
+    init_state,
+    settings_from_config,
+    stack,
+)
 from haemsa_jax.training.engine.streaming import RESIDENT, Feed
 from haemsa_jax.training.measurement.doubts import doubts
 from haemsa_jax.training.measurement.normalization import begin_with
@@ -177,6 +183,7 @@ def _make_programs(
         return init_state(network, config, init_params(network, config, stream(key, "init"), given))
 
     init = jax.jit(jax.vmap(fresh, (0, None)))
+    check_fits(init.eval_shape(_roots(np.arange(config.seeds), config.folds), given), devices)
     agreement = None
     if gradients and len(network.tasks) > 1:
         agreement = make_agreement_of_members(network, config, len(devices))

@@ -1,6 +1,6 @@
 """What training changes and what it needs beside a batch: arrays alone."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -9,6 +9,7 @@ import optax
 from flax import struct
 
 from haemsa_jax.config import OPTIONS, NetworkConfig, TrainConfig
+from haemsa_jax.memory import bytes_of, check_memory
 from haemsa_jax.models import fresh_variables, overlaid
 from haemsa_jax.training.engine.optimizer import make_optimizer
 from haemsa_jax.training.objective.representation_losses import init_companion
@@ -139,3 +140,17 @@ def moving_average(params: dict, averaged: dict, step: Array, decay: float) -> d
 def stack(tree: Any, count: int) -> Any:
     """The same arrays for each of `count` members: a leading axis on every leaf."""
     return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *jnp.shape(leaf))), tree)
+
+
+def check_fits(members: TrainState, devices: Sequence[jax.Device]) -> None:
+    """Raises an `InputError` where a stack of networks is larger than the devices' memory.
+
+    Args:
+      members: the stack, or its shapes; beside it stand gradients and networks that are selected.
+      devices: each holds all of it.
+    """
+    needed = bytes_of(members) + 2 * bytes_of(members.params)
+    check_memory(
+        needed * len(devices), devices, f"seeds and folds, {len(members.step)} in all,",
+        "use fewer --seeds or --folds, or a smaller network",
+    )  # fmt: skip

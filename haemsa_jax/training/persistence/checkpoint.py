@@ -21,6 +21,7 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from haemsa_jax.errors import InputError
+from haemsa_jax.memory import bytes_of
 from haemsa_jax.training.engine import parallel
 from haemsa_jax.training.persistence.experiment import Experiment
 from haemsa_jax.training.persistence.integrity import fault_of, is_sealed, seal
@@ -210,8 +211,3 @@ def _mentions(error: BaseException | None, words: tuple[str, ...]) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
-
-
-def bytes_of(abstract: Any) -> int:
-    """Bytes of all arrays of a tree."""
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(abstract))

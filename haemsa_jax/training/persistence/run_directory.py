@@ -11,6 +11,7 @@ import jax
 
 from haemsa_jax.errors import InputError
 from haemsa_jax.locking import locked
+from haemsa_jax.memory import bytes_of
 from haemsa_jax.training.engine import parallel
 from haemsa_jax.training.persistence.checkpoint import (
     BEST,
@@ -19,7 +20,6 @@ from haemsa_jax.training.persistence.checkpoint import (
     WAY_OUT,
     Checkpoints,
     DamagedError,
-    bytes_of,
 )
 from haemsa_jax.training.persistence.experiment import Experiment, check_same
 from haemsa_jax.training.persistence.log import RunLog
