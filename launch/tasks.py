@@ -37,6 +37,7 @@ def define_flags() -> None:
     flags.DEFINE_list(
         "future", ["0"], "Utterances after the target in conversational data: N, or DATASET=N,..."
     )
+    flags.DEFINE_bool("speakers", None, "Context says who speaks, the target's speaker or another.")
     flags.DEFINE_string(
         "text",
         None,
@@ -114,8 +115,9 @@ def from_flags(
         for flag, numbers in (("past", past), ("future", future))
     ]
     context = context_of(talking, numbers_given, base)
+    speakers = _speakers(datasets, context, base)
     return datasets, cli.network_from_flags(
-        base, widths=widths, tasks=tasks, context=context, encoders=encoders
+        base, widths=widths, tasks=tasks, context=context, encoders=encoders, speakers=speakers
     )
 
 
@@ -135,6 +137,20 @@ def context_of(
         before, after = base.context_of(name) if base is not None else (0, 0)
         context[name] = past.get(name, before), future.get(name, after)
     return context
+
+
+def _speakers(datasets: Mapping[str, Dataset], context: Mapping[str, tuple], base) -> tuple:
+    """Data sets whose tokens say who speaks: as asked, or those of `base`, or none."""
+    wanted = flags.FLAGS.speakers
+    if not wanted:
+        return base.speakers if base is not None and wanted is None else ()
+    known = tuple(name for name in context if any(context[name]) and datasets[name].has_speakers)
+    if not known:
+        raise InputError(
+            f"--speakers: in {', '.join(datasets)} no speakers are known, or the target alone is "
+            "read; give --past or --future, or leave the flag away"
+        )
+    return known
 
 
 def _text(base: EncoderSpec | None) -> EncoderSpec | None:

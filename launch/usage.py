@@ -22,7 +22,8 @@ SUBJECTS = {
         "files_from", "source_dir", "work_dir", "experiments", "plan", "overwrite",
     ),
     "What is read": (
-        "dataset", "tasks", "split", "modalities", "past", "future", "tokens", "resident_mib",
+        "dataset", "tasks", "split", "modalities", "past", "future", "speakers", "tokens",
+        "resident_mib",
     ),
     "Recordings": ("words", "language", "audio", "labels", "name", "jobs"),
     "Words": (

@@ -7,7 +7,7 @@ which training (`TrainConfig`). All turn to plain JSON and back (`to_json`, `net
 from haemsa_jax.config.encoder import MODES, PRECISIONS, EncoderSpec, Shapes
 from haemsa_jax.config.frozen import FrozenMapping
 from haemsa_jax.config.names import encoder_name, head_name, is_encoder, slug, stem_name
-from haemsa_jax.config.network import MODALITIES, NetworkConfig, in_order
+from haemsa_jax.config.network import MODALITIES, SPEAKERS, NetworkConfig, in_order
 from haemsa_jax.config.plain import from_json, network_from_json, to_json
 from haemsa_jax.config.task import TaskSpec, dataset_of
 from haemsa_jax.config.train import (
@@ -26,6 +26,7 @@ __all__ = [
     "OPTIONS",
     "PRECISIONS",
     "SHARING_LOSSES",
+    "SPEAKERS",
     "TASK_WEIGHTINGS",
     "EncoderSpec",
     "FrozenMapping",

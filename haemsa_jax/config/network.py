@@ -19,6 +19,7 @@ from haemsa_jax.config.names import head_name, stem_name
 from haemsa_jax.config.task import TaskSpec, dataset_of
 
 MODALITIES = ("text", "audio", "vision")
+SPEAKERS = "ignored", "read"
 
 
 def in_order(modalities: Collection[str]) -> tuple[str, ...]:
@@ -45,6 +46,7 @@ class NetworkConfig:
         features of the data sets.
       kept: of a specialised network, the labels that are left of each gene of the structure, by
         gene; a gene that is not named keeps all. Empty for the supernet, in which all is built.
+      speakers: data sets whose tokens say who speaks them, the speaker of the target or another.
     """
 
     widths: Mapping[str, Mapping[str, int]]
@@ -55,6 +57,7 @@ class NetworkConfig:
     clip: float = 5.0
     encoders: Mapping[str, EncoderSpec] = dataclasses.field(default_factory=dict)
     kept: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    speakers: tuple[str, ...] = ()
 
     model: ClassVar[str] = ""
     # Whether losses of the model's own compare samples of which some is hidden with all of them.
@@ -82,6 +85,12 @@ class NetworkConfig:
                 dataset in self.widths and 0 <= min(past, future) <= past + future < WHOLE // 2,
                 f"network: context {past}+{future} of {dataset!r}: neither number may be negative "
                 f"or huge, and the data set must be one of {', '.join(self.widths)}",
+            )
+        for dataset in self.speakers:
+            require(
+                dataset in self.widths,
+                f"network: speakers of {dataset!r} are to be read, but the data sets are "
+                f"{', '.join(self.widths)}",
             )
         for dataset, widths in self.widths.items():
             require(
@@ -215,6 +224,18 @@ class NetworkConfig:
     def context_of(self, dataset: str) -> tuple[int, int]:
         """Utterances (before, after) the target that a sample of `dataset` sees."""
         return self.context.get(dataset, (0, 0))
+
+    def told(self, task_id: str) -> tuple[str, ...]:
+        """Whether a task is told who speaks: labels of its gene, none where nothing can be told."""
+        dataset, alone = dataset_of(task_id), ("0",)
+        windows = [self.kept.get(f"{side}/{task_id}") for side in ("past", "future")]
+        read = any(self.context_of(dataset)) and windows != [alone, alone]
+        read = read and dataset in self.speakers
+        return self.labels(f"speakers/{task_id}", SPEAKERS if read else ())
+
+    def tells(self, dataset: str) -> bool:
+        """Whether some task of a data set is told who speaks."""
+        return any(SPEAKERS[-1] in self.told(task_id) for task_id in self.tasks_of(dataset))
 
     def task_index(self, task_id: str) -> int:
         """Place of a task on the task axis."""

@@ -17,7 +17,7 @@ from flax import struct
 
 from haemsa_jax.data.dataset import Split
 from haemsa_jax.data.permutation import shuffled
-from haemsa_jax.sample import Sample
+from haemsa_jax.sample import OTHER, SAME, UNKNOWN, Sample
 
 Array = jax.Array
 POOL = 16  # batches that are sorted by length together
@@ -36,6 +36,8 @@ class DeviceSplit(struct.PyTreeNode):
         does not matter.
       counts: per task name int32[], how many of `rows` there are where not all of them are; else
         empty.
+      speaker: int32[N], equal of the same speaker, -1 where nobody is known; None where no sample
+        names one.
 
     With a leading axis of `rows`, `lengths` and `counts` a split is of several networks, one fold
     each; `of_fold` is that of one of them.
@@ -48,6 +50,7 @@ class DeviceSplit(struct.PyTreeNode):
     rows: Mapping[str, Array | np.ndarray]
     lengths: Mapping[str, Array | np.ndarray]
     counts: Mapping[str, Array | np.ndarray] = dataclasses.field(default_factory=dict)
+    speaker: Array | np.ndarray | None = None
 
     def of_fold(self, fold: Array) -> "DeviceSplit":
         """What the network of one fold reads; int[], which is ignored where there are none."""
@@ -84,7 +87,14 @@ def device_split(
         },
         rows=rows,
         lengths=lengths,
+        speaker=numbered_speakers(split.speakers) if any(split.speakers) else None,
     )
+
+
+def numbered_speakers(names: Sequence[str]) -> np.ndarray:
+    """int32[N] as `DeviceSplit.speaker` holds them; an empty name is of nobody known."""
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(filter(None, names)))}
+    return np.array([numbers.get(name, -1) for name in names], np.int32)
 
 
 def _numbered(group: np.ndarray) -> np.ndarray:
@@ -148,6 +158,7 @@ def piece(
         labels={name: cut(x) for name, x in split.labels.items()},
         group=group,
         rows={name: slot[rows] for name, rows in split.rows.items()},
+        speaker=None if split.speaker is None else cut(split.speaker),
     )
 
 
@@ -198,10 +209,15 @@ def gather(split: DeviceSplit, row: Array, task: Array, past: int, future: int) 
     wanted = row + offsets
     rows = jnp.clip(wanted, 0, split.group.shape[0] - 1)
     inside = (rows == wanted) & (split.group[rows] == split.group[row])
-    features, masks, token_offsets = {}, {}, {}
+    features, masks, token_offsets, speakers = {}, {}, {}, {}
+    if split.speaker is not None:
+        own, near = split.speaker[row], split.speaker[rows]
+        who = jnp.where((own < 0) | (near < 0), UNKNOWN, jnp.where(near == own, SAME, OTHER))
     for modality, values in split.features.items():
         window, mask = values[rows], split.masks[modality][rows] & inside[:, None]
         features[modality] = window.reshape(-1, window.shape[-1])
         masks[modality] = mask.reshape(-1)
         token_offsets[modality] = jnp.repeat(offsets, mask.shape[-1])
-    return Sample(features, masks, token_offsets, task)
+        if split.speaker is not None:
+            speakers[modality] = jnp.repeat(who, mask.shape[-1])
+    return Sample(features, masks, token_offsets, task, speakers)

@@ -85,6 +85,11 @@ class Dataset:
         """Whether anything was transcribed."""
         return any(any(split.words) for split in self.splits.values())
 
+    @property
+    def has_speakers(self) -> bool:
+        """Whether any speaker is known."""
+        return any(any(split.speakers) for split in self.splits.values())
+
     def __post_init__(self):
         if not isinstance(self.provenance, Mapping):
             raise InputError(

@@ -72,13 +72,16 @@ def export(
     shape = jax.tree.structure([trained.params, trained.constants, trained.structures])
     forward = make_exportable(network, dataset, shape, list(weights))
     (batch,) = jax.export.symbolic_shape("batch")
-    widths, span = network.widths[dataset], past + 1 + future
+    widths, span, tells = network.widths[dataset], past + 1 + future, network.tells(dataset)
     features = {
         m: jax.ShapeDtypeStruct((batch, span, lengths[m], widths[m]), jnp.float32) for m in widths
     }
     masks = {m: jax.ShapeDtypeStruct((batch, span, lengths[m]), jnp.bool_) for m in widths}
     exported = jax.export.export(jax.jit(forward), platforms=tuple(platforms))(
-        jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), weights), features, masks
+        jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), weights),
+        features,
+        masks,
+        *([jax.ShapeDtypeStruct((batch, span), jnp.int32)] if tells else []),
     )
     config = {
         "interface": {
@@ -86,6 +89,7 @@ def export(
             "widths": dict(widths),
             "tokens": lengths,
             "context": [past, future],
+            "speakers": tells,
             "tasks": {task.name: _task_json(task) for task in tasks},
             "networks": trained.count,
             "reads": {name: list(read) for name, read in read_by_task(trained, dataset).items()},
@@ -110,7 +114,7 @@ def export(
 
 
 def make_exportable(network: NetworkConfig, dataset: str, shape, names: Sequence[str]):
-    """forward(weights, features, masks): all tasks of a batch of windows, mean over networks.
+    """forward(weights, features, masks, speakers): all tasks of some windows, mean over networks.
 
     Args:
       network, dataset: what is exported.
@@ -119,14 +123,15 @@ def make_exportable(network: NetworkConfig, dataset: str, shape, names: Sequence
 
     Returns:
       A function of the weights by name and, by modality, float[B, U, T_m, d_m] and bool[B, U, T_m],
-      U the utterances of a window. By task it returns `mean` and `spread` (sample standard
-      deviation over networks, None of one): float[B] of a regression, in label units, probabilities
-      float[B, C] otherwise.
+      U the utterances of a window, and where tokens say who speaks int32[B, U], equal of the same
+      speaker, negative where that is not known. By task it returns `mean` and `spread` (sample
+      standard deviation over networks, None of one): float[B] of a regression, in label units,
+      probabilities float[B, C] otherwise.
     """
     past, future = network.context_of(dataset)
     span, predict = past + 1 + future, make_forward(network, dataset)
 
-    def forward(weights, features, masks):
+    def forward(weights, features, masks, speakers=None):
         trees = jax.tree.unflatten(shape, [weights[name] for name in names])
         windows = jnp.arange(next(iter(masks.values())).shape[0])
         # Every window is a dialogue of its own.
@@ -135,6 +140,8 @@ def make_exportable(network: NetworkConfig, dataset: str, shape, names: Sequence
             {m: x.reshape(-1, *x.shape[2:]) for m, x in of.items()} for of in (features, masks)
         )
         split = DeviceSplit(features, masks, group, {}, {}, {})
+        if speakers is not None:
+            split = split.replace(speaker=speakers.reshape(-1))
         raw = predict(*trees, split, windows * span + past)["predictions"]
         tasks = {}
         for task_id in network.tasks_of(dataset):

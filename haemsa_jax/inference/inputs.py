@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from haemsa_jax.config import NetworkConfig
-from haemsa_jax.data.batches import DeviceSplit
+from haemsa_jax.data.batches import DeviceSplit, numbered_speakers
 from haemsa_jax.data.recordings import extract
 from haemsa_jax.data.values import identifier, is_real, shown, text
 from haemsa_jax.encoders import Pretrained, embed, encoder_of
@@ -53,14 +53,14 @@ class Reader:
             m: spec for m, spec in network.encoders.items() if dataset in spec.datasets
         }
 
-    def read(self, utterance: Utterance) -> dict[str, np.ndarray | Raw]:
+    def read(self, utterance: Utterance) -> dict[str, Any]:
         """Per modality that is there float32[T, d], or raw input that `encode` is to read.
 
         Args:
           utterance: by modality float[T, d] or float[d] of one token; raw input, such as words,
             where the network has an encoder of it; the path of a recording for `audio` where the
             network's were made by openSMILE; None for what is absent. `speaker` may name who
-            speaks.
+            speaks, and stays beside the modalities where the network is told.
 
         Raises:
           InputError: nothing is there that is read, or something is not as the network was trained
@@ -84,10 +84,13 @@ class Reader:
         if isinstance(speaker, float | np.floating):  # as a column of an array may hold numbers
             speaker = str(speaker)
         speaker = speaker and identifier(speaker, "the utterance", SPEAKER)
-        return {
+        read: dict[str, Any] = {
             modality: self._raw(modality, value, speaker) or self._features(modality, value)
             for modality, value in present.items()
         }
+        if speaker and self.network.tells(self.dataset):
+            read[SPEAKER] = speaker
+        return read
 
     def _raw(self, modality: str, value: Any, speaker: str) -> Raw | None:
         """What the modality's encoder reads; None of features."""
@@ -153,7 +156,7 @@ class Reader:
                 utterance[modality] = vectors[mask].astype(np.float32)
         return encoded
 
-    def stack(self, read: Sequence[Mapping[str, np.ndarray]], lengths, groups) -> DeviceSplit:
+    def stack(self, read: Sequence[Mapping[str, Any]], lengths, groups) -> DeviceSplit:
         """Utterances as one split of len(groups) rows, the last of them empty.
 
         Args:
@@ -166,10 +169,14 @@ class Reader:
         }
         masks = {m: np.zeros(x.shape[:2], bool) for m, x in features.items()}
         for row, utterance in enumerate(read):
-            for m, values in utterance.items():
+            for m, values in only_modalities(utterance).items():
                 features[m][row, : len(values)] = values
                 masks[m][row, : len(values)] = True
-        return DeviceSplit(features, masks, np.asarray(groups, np.int32), {}, {}, {})
+        split = DeviceSplit(features, masks, np.asarray(groups, np.int32), {}, {}, {})
+        if not self.network.tells(self.dataset):
+            return split
+        names = [utterance.get(SPEAKER, "") for utterance in read]
+        return split.replace(speaker=numbered_speakers(names + [""] * (len(groups) - len(read))))
 
     def lengths(self, read: Sequence[Mapping[str, np.ndarray]]) -> dict[str, int]:
         """Per modality the tokens to pad to: a power of two, so that few programs serve.
@@ -212,7 +219,14 @@ def array_of_numbers(value: Any, modality: str, width: int) -> np.ndarray:
 
 def longest(read: Sequence[Mapping[str, np.ndarray]]) -> dict[str, int]:
     """The tokens of the longest utterance by modality."""
-    return {m: max(len(one.get(m, ())) for one in read) for one in read for m in one}
+    return {
+        m: max(len(one.get(m, ())) for one in read) for one in read for m in only_modalities(one)
+    }
+
+
+def only_modalities(read: Mapping[str, Any]) -> dict[str, Any]:
+    """What was read of an utterance, but for its speaker."""
+    return {name: value for name, value in read.items() if name != SPEAKER}
 
 
 def power_of_two(number: int) -> int:

@@ -276,8 +276,8 @@ class Predictor:
 
     def _prediction(self, read, seen: set[str], outputs, place: int) -> Prediction:
         """Of one utterance, in whose window are the modalities `seen`."""
-        raw, gates = outputs
-        columns, tasks, end = self._gate_columns(frozenset(read)), {}, 0
+        (raw, gates), given = outputs, tuple(m for m in self.widths if m in read)
+        columns, tasks, end = self._gate_columns(frozenset(given)), {}, 0
         for number, (name, task) in enumerate(self.tasks.items()):
             start, end = end, end + kind_of(task.kind).outputs(task)
             if seen.isdisjoint(self._reads[name]):
@@ -289,7 +289,7 @@ class Predictor:
             }
             own = probabilities(task, raw[:, place, start:end])
             tasks[name] = task_prediction(task, own, named)
-        return Prediction(tasks, tuple(read))
+        return Prediction(tasks, given)
 
 
 def _read_encoders(

@@ -12,7 +12,8 @@ anything, and their masks, bool[B, T], say which tokens count: `model(text=text,
 modality that a sample lacks is left out, or has an all-False row in its mask. `model.reads` says
 which modalities each task reads; what none of them reads is ignored, and a task that finds nothing
 it reads says the same of every sample. Where the network reads context, arrays are float[B, U, T,
-d]: U utterances, `model.past` before the target, the target, those after it.
+d]: U utterances, `model.past` before the target, the target, those after it. Where
+`model.speakers` is true, `speaker` may name who speaks, [B, U], empty where nobody knows.
 """
 
 import json
@@ -42,12 +43,14 @@ class Model:
         self.widths, self.tokens = interface["widths"], interface["tokens"]
         self.past, self.future = interface["context"]
         self.tasks, self.reads = interface["tasks"], interface["reads"]
+        self.speakers = interface.get("speakers", False)  # earlier versions did not write it
         self._call = jax.jit(exported.call)  # compiled once for each batch size
         self._weights = jax.device_put(weights)
 
     def __call__(self, **arrays):
         """By task `mean` and `spread` over the networks, as NumPy arrays; None for one's spread."""
         given = {name: np.asarray(x) for name, x in arrays.items() if x is not None}
+        names = given.pop("speaker", None) if self.speakers else None
         unknown = {*given} - {*self.widths} - {f"{m}_mask" for m in self.widths}
         if unknown or not {*given} & {*self.widths}:
             raise ValueError(f"got {sorted(given)}; expected some of {sorted(self.widths)}")
@@ -59,7 +62,8 @@ class Model:
         for m in self.widths:
             shape = (batch, self.past + 1 + self.future, self.tokens[m], self.widths[m])
             features[m], masks[m] = self._padded(m, given.get(m), given.get(f"{m}_mask"), shape)
-        return jax.tree.map(np.asarray, self._call(self._weights, features, masks))
+        told = [_numbered(names, shape[:2])] if self.speakers else []
+        return jax.tree.map(np.asarray, self._call(self._weights, features, masks, *told))
 
     def _padded(self, name, values, mask, shape):
         full, valid = np.zeros(shape, np.float32), np.zeros(shape[:3], bool)
@@ -98,6 +102,18 @@ class Model:
             if fits and utterances > 1:
                 longer = "; cut it: with context the limit is that of training"
             raise ValueError(f"{name} has shape {values.shape}; expected {expected}{longer}")
+
+
+def _numbered(names, shape):
+    """int32[B, U], equal of the same speaker, -1 where it is not known."""
+    if names is None:
+        return np.full(shape, -1, np.int32)
+    if names.shape != shape or names.dtype.kind not in "UO":
+        raise ValueError(
+            f"speaker is {names.dtype}{list(names.shape)}; expected names {list(shape)}"
+        )
+    every, numbers = np.unique(names.astype(str), return_inverse=True)
+    return np.where(every == "", -1, np.arange(len(every)))[numbers].reshape(shape).astype(np.int32)
 
 
 def read_safetensors(path):

@@ -8,14 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from haemsa_jax.config import NetworkConfig, encoder_name, stem_name
+from haemsa_jax.config import SPEAKERS, NetworkConfig, encoder_name, stem_name
 from haemsa_jax.encoders.interface import built, encoder_of
 from haemsa_jax.models.layers import Array, Scalar, masked_mean
 from haemsa_jax.models.model import Rates
 from haemsa_jax.models.stems import Stem
-from haemsa_jax.sample import Sample
+from haemsa_jax.sample import UNKNOWN, Sample
 from haemsa_jax.structure import interface
-from haemsa_jax.structure.parts import Structure, task_masks, task_numbers
+from haemsa_jax.structure.parts import Structure, task_choices, task_masks, task_numbers
 
 
 class Tokens(NamedTuple):
@@ -93,8 +93,11 @@ class Inputs(nn.Module):
                 adapters=1.0 * jnp.asarray(structure.get(interface.encoder(m), 1.0)),
             )
             features[m] = self.encoder_norms[m](vectors)
+        speakers = self._speakers(sample, structure, dataset)
         tokens = {
-            m: self.stems[dataset, m](features[m], mask, sample.offsets[m], rates.inputs)
+            m: self.stems[dataset, m](
+                features[m], mask, sample.offsets[m], rates.inputs, speakers.get(m)
+            )
             for m, mask in masks.items()
         }
         absent = jnp.zeros(sample.task.shape, bool)
@@ -103,6 +106,19 @@ class Inputs(nn.Module):
         )
         offsets = {m: sample.offsets[m] for m in names}
         return Tokens(tokens, masks, offsets, presence, readable)
+
+    def _speakers(self, sample: Sample, structure: Structure, dataset: str) -> dict[str, Array]:
+        """Of the context, per modality int[..., T_m]; nothing where no task is told."""
+        config = self.config
+        if not config.tells(dataset):
+            return {}
+        read = task_choices(config, structure, "speakers", SPEAKERS[-1])[sample.task]
+        return {
+            m: jnp.where(
+                read[..., None] & (sample.offsets[m] != 0), sample.speakers.get(m, UNKNOWN), UNKNOWN
+            )
+            for m in config.stems_of(dataset)
+        }
 
 
 def pooled(inputs: Tokens, m: str) -> Float[Array, "*batch width"]:

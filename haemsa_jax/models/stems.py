@@ -45,6 +45,7 @@ class Stem(nn.Module):
         mask: Bool[Array, "*batch tokens"],
         offset: Int[Array, "*batch tokens"],
         dropout: Scalar,
+        speaker: Int[Array, "*batch tokens"] | None = None,
     ) -> Float[Array, "*batch tokens width"]:
         """Raw features to tokens.
 
@@ -54,6 +55,7 @@ class Stem(nn.Module):
           mask: bool[..., T].
           offset: int[..., T], utterance of each token relative to the target's.
           dropout: rate on the standardised features.
+          speaker: int[..., T], who speaks, as in a sample; None of a stem that is never told.
 
         Returns:
           float[..., T, D], zeros outside the mask.
@@ -71,5 +73,8 @@ class Stem(nn.Module):
         x = x + jnp.asarray(offsets)[jnp.clip(offset, -reach, reach) + reach]
         scale = self.param("position_scale", nn.initializers.constant(0.1), ())
         x = x + scale * position_codes(mask, config.width)
+        if speaker is not None:
+            told = self.param("speakers", nn.initializers.normal(0.02), (2, config.width))
+            x = x + jnp.concatenate([jnp.zeros((1, config.width)), told])[speaker]
         # Not normalised: the length of a feature vector says how sure whoever made it was.
         return x * mask[..., None]

@@ -1,10 +1,17 @@
 """What every model declares alike: modalities of tasks, context, stems, encoders and heads."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from haemsa_jax.config import NetworkConfig, dataset_of, encoder_name, head_name, stem_name
+from haemsa_jax.config import (
+    SPEAKERS,
+    NetworkConfig,
+    dataset_of,
+    encoder_name,
+    head_name,
+    stem_name,
+)
 from haemsa_jax.structure.genes import Gene
-from haemsa_jax.structure.parts import Declaration, Part
+from haemsa_jax.structure.parts import TASK, Declaration, Part
 
 MARK = "mark"
 SIDES = {
@@ -47,6 +54,8 @@ def _genes(network: NetworkConfig) -> Iterator[Gene]:
         for side, meaning in SIDES.items():
             name = f"{side}/{task_id}"
             yield Gene(name, "context", "choice", meaning, windows(network, task_id)[side])
+        meaning = "whether the task is told who speaks, the target's speaker or another"
+        yield Gene(f"speakers/{task_id}", "context", "choice", meaning, network.told(task_id))
     for m in network.encoded():
         if network.adapts(m) and network.encoders[m].rank:
             meaning = f"the {m} encoder, as published or with adapters"
@@ -82,6 +91,8 @@ def _parts(network: NetworkConfig, auxiliary: bool) -> Iterator[Part]:
                 tasks=tasks,
                 modules=((stem_name(dataset, m),),),
             )
+        if network.tells(dataset):
+            yield from _speakers(network, dataset)
     for m in network.encoded():
         yield from _encoder(network, m)
     for task_id in network.tasks if auxiliary else ():
@@ -93,6 +104,32 @@ def _parts(network: NetworkConfig, auxiliary: bool) -> Iterator[Part]:
                 tasks=(task_id,),
                 modules=((head_name(task_id, m),),),
             )
+
+
+def _speakers(network: NetworkConfig, dataset: str) -> Iterator[Part]:
+    """What says who speaks, of those neighbours that there are."""
+    tasks, near = network.tasks_of(dataset), f"neighbours/{dataset}"
+    own = tuple((f"{gene.partition('/')[0]}/{TASK}", x) for gene, x in _neighbours(network, tasks))
+    yield Part(name=near, kind="context", opened=own, tasks=tasks)
+    for m in network.stems_of(dataset):
+        yield Part(
+            name=f"stem/{dataset}/{m}/speakers",
+            kind="stem",
+            opened=((f"speakers/{TASK}", SPEAKERS[-1]),),
+            reads=((modality(m),), (near,)),
+            tasks=tasks,
+            modules=((stem_name(dataset, m), "speakers"),),
+        )
+
+
+def _neighbours(network: NetworkConfig, tasks: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """What opens parts that are about utterances beside the target."""
+    return tuple(
+        (f"{side}/{task_id}", next(x for x in counts if x != "0"))
+        for task_id in tasks
+        for side, counts in windows(network, task_id).items()
+        if counts[-1] != "0"
+    )
 
 
 def _encoder(network: NetworkConfig, m: str) -> Iterator[Part]:
@@ -110,18 +147,12 @@ def _encoder(network: NetworkConfig, m: str) -> Iterator[Part]:
         counted=counted,
     )
     if network.marks(m):
-        opened = [
-            (f"{side}/{task_id}", next(x for x in counts if x != "0"))
-            for task_id in tasks
-            for side, counts in windows(network, task_id).items()
-            if counts[-1] != "0"
-        ]
         yield Part(
             name=f"{name}/{MARK}",
             kind="encoder",
             reads=read,
             tasks=tasks,
             modules=((encoder_name(m), MARK),),
-            opened=tuple(opened),
+            opened=_neighbours(network, tasks),
             counted=counted,
         )

@@ -218,6 +218,18 @@ def task_numbers(network: NetworkConfig, structure: Structure, prefix: str) -> A
     return jnp.stack(numbers)
 
 
+def task_choices(network: NetworkConfig, structure: Structure, prefix: str, label: str) -> Array:
+    """bool[K]: whether the choice `prefix/TASK` of every task is a label; False without one."""
+    genes, chosen = declare(network).gene, []
+    for task_id in network.tasks:
+        gene = genes.get(f"{prefix}/{task_id}")
+        if gene is None or label not in gene.labels:
+            chosen.append(jnp.zeros((), bool))
+        else:
+            chosen.append(jnp.asarray(structure[gene.name] == gene.labels.index(label)))
+    return jnp.stack(chosen)
+
+
 def shut(network: NetworkConfig, structure: Structure, parts: Iterable[str]) -> dict[str, Any]:
     """The structure with the labels taken out that open these parts. On the host.
 
