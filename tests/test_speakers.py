@@ -1,6 +1,7 @@
 """Who speaks: the speaker of the target or another, as tokens of the context say it."""
 
 import dataclasses
+import types
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +22,7 @@ from haemsa_jax.structure.specialise import specialise
 from haemsa_jax.testing import check_model
 from haemsa_jax.training.measurement.evaluation import evaluate
 from haemsa_jax.training.measurement.normalization import make_constants
+from launch import tasks
 
 NAMES = ("ann", "", "ben", "ann", "cleo", "ben", "ann")
 
@@ -98,7 +100,7 @@ def test_every_model_is_told(small, solo, told, name):
     without = outputs(silent, {**params, "stem_talks_text": stem}, told)
     for task_id, expected in without.items():  # another program, so to rounding
         np.testing.assert_allclose(unknown[task_id], expected, rtol=1e-5, atol=1e-5)
-    # A task that its gene tells nothing.
+    # A task whose gene shuts speakers out.
     structure = {**default_structure(network), "speakers/talks:mood": np.int32(0)}
     deaf = outputs(network, params, told, structure)
     for task_id, rows, expected in (
@@ -130,7 +132,7 @@ def test_the_small_network_is_told_what_is_used(network, told, changes, kept):
     params = params_of(network)
     structure = {**default_structure(network), **{k: np.int32(v) for k, v in changes.items()}}
     small = specialise(network, params, make_constants(network, {"talks": told}), structure)
-    assert small.network.tells("talks") is kept
+    assert small.network.reads_speakers("talks") is kept
     assert ("speakers" in small.params["stem_talks_text"]) is kept
     count = sum(x.size for x in jax.tree.leaves(small.params))
     assert parameters(network, structure) == count
@@ -175,3 +177,12 @@ def test_prediction_and_export_hear_who_speaks(network, told, tmp_path):
 def test_a_data_set_that_is_not_read_has_no_speakers(lone):
     with pytest.raises(InputError, match=r"speakers of 'films'.*talks"):
         lone.changed(speakers=("films",))
+
+
+def test_the_flag_finds_speakers_or_says_why_not(monkeypatch, told, solo):
+    monkeypatch.setattr(tasks.flags, "FLAGS", types.SimpleNamespace(speakers=True))
+    window, alone = {solo.name: (2, 1)}, {solo.name: (0, 0)}
+    assert tasks._speakers({solo.name: told}, window, None) == (solo.name,)
+    for dataset, context in ((solo, window), (told, alone)):
+        with pytest.raises(InputError, match="in talks no speakers are known, or"):
+            tasks._speakers({solo.name: dataset}, context, None)

@@ -225,7 +225,7 @@ class NetworkConfig:
         """Utterances (before, after) the target that a sample of `dataset` sees."""
         return self.context.get(dataset, (0, 0))
 
-    def told(self, task_id: str) -> tuple[str, ...]:
+    def speaker_labels(self, task_id: str) -> tuple[str, ...]:
         """Whether a task is told who speaks: labels of its gene, none where nothing can be told."""
         dataset, alone = dataset_of(task_id), ("0",)
         windows = [self.kept.get(f"{side}/{task_id}") for side in ("past", "future")]
@@ -233,9 +233,11 @@ class NetworkConfig:
         read = read and dataset in self.speakers
         return self.labels(f"speakers/{task_id}", SPEAKERS if read else ())
 
-    def tells(self, dataset: str) -> bool:
+    def reads_speakers(self, dataset: str) -> bool:
         """Whether some task of a data set is told who speaks."""
-        return any(SPEAKERS[-1] in self.told(task_id) for task_id in self.tasks_of(dataset))
+        return any(
+            SPEAKERS[-1] in self.speaker_labels(task_id) for task_id in self.tasks_of(dataset)
+        )
 
     def task_index(self, task_id: str) -> int:
         """Place of a task on the task axis."""

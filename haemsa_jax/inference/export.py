@@ -72,7 +72,8 @@ def export(
     shape = jax.tree.structure([trained.params, trained.constants, trained.structures])
     forward = make_exportable(network, dataset, shape, list(weights))
     (batch,) = jax.export.symbolic_shape("batch")
-    widths, span, tells = network.widths[dataset], past + 1 + future, network.tells(dataset)
+    widths, span = network.widths[dataset], past + 1 + future
+    reads_speakers = network.reads_speakers(dataset)
     features = {
         m: jax.ShapeDtypeStruct((batch, span, lengths[m], widths[m]), jnp.float32) for m in widths
     }
@@ -81,7 +82,7 @@ def export(
         jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), weights),
         features,
         masks,
-        *([jax.ShapeDtypeStruct((batch, span), jnp.int32)] if tells else []),
+        *([jax.ShapeDtypeStruct((batch, span), jnp.int32)] if reads_speakers else []),
     )
     config = {
         "interface": {
@@ -89,7 +90,7 @@ def export(
             "widths": dict(widths),
             "tokens": lengths,
             "context": [past, future],
-            "speakers": tells,
+            "speakers": reads_speakers,
             "tasks": {task.name: _task_json(task) for task in tasks},
             "networks": trained.count,
             "reads": {name: list(read) for name, read in read_by_task(trained, dataset).items()},

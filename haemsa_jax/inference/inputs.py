@@ -88,7 +88,7 @@ class Reader:
             modality: self._raw(modality, value, speaker) or self._features(modality, value)
             for modality, value in present.items()
         }
-        if speaker and self.network.tells(self.dataset):
+        if speaker and self.network.reads_speakers(self.dataset):
             read[SPEAKER] = speaker
         return read
 
@@ -173,7 +173,7 @@ class Reader:
                 features[m][row, : len(values)] = values
                 masks[m][row, : len(values)] = True
         split = DeviceSplit(features, masks, np.asarray(groups, np.int32), {}, {}, {})
-        if not self.network.tells(self.dataset):
+        if not self.network.reads_speakers(self.dataset):
             return split
         names = [utterance.get(SPEAKER, "") for utterance in read]
         return split.replace(speaker=numbered_speakers(names + [""] * (len(groups) - len(read))))

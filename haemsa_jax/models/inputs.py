@@ -110,7 +110,7 @@ class Inputs(nn.Module):
     def _speakers(self, sample: Sample, structure: Structure, dataset: str) -> dict[str, Array]:
         """Of the context, per modality int[..., T_m]; nothing where no task is told."""
         config = self.config
-        if not config.tells(dataset):
+        if not config.reads_speakers(dataset):
             return {}
         read = task_choices(config, structure, "speakers", SPEAKERS[-1])[sample.task]
         return {

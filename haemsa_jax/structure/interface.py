@@ -55,7 +55,8 @@ def _genes(network: NetworkConfig) -> Iterator[Gene]:
             name = f"{side}/{task_id}"
             yield Gene(name, "context", "choice", meaning, windows(network, task_id)[side])
         meaning = "whether the task is told who speaks, the target's speaker or another"
-        yield Gene(f"speakers/{task_id}", "context", "choice", meaning, network.told(task_id))
+        labels = network.speaker_labels(task_id)
+        yield Gene(f"speakers/{task_id}", "context", "choice", meaning, labels)
     for m in network.encoded():
         if network.adapts(m) and network.encoders[m].rank:
             meaning = f"the {m} encoder, as published or with adapters"
@@ -91,7 +92,7 @@ def _parts(network: NetworkConfig, auxiliary: bool) -> Iterator[Part]:
                 tasks=tasks,
                 modules=((stem_name(dataset, m),),),
             )
-        if network.tells(dataset):
+        if network.reads_speakers(dataset):
             yield from _speakers(network, dataset)
     for m in network.encoded():
         yield from _encoder(network, m)

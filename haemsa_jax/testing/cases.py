@@ -70,7 +70,7 @@ def _samples(network: NetworkConfig, dataset: str, rng: np.random.Generator) -> 
         offsets={m: jnp.asarray(np.broadcast_to(offsets, shape)) for m in widths},
         task=jnp.array([network.task_index(task_id) for task_id, _ in rows], jnp.int32),
         speakers={m: jnp.asarray(rng.integers(0, 3, shape), jnp.int32) for m in widths}
-        if network.tells(dataset)
+        if network.reads_speakers(dataset)
         else {},
     )
 
