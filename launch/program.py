@@ -63,6 +63,7 @@ def run(main: Callable[[], None]) -> None:
             # No result is lost because a terminal cannot show its arrow.
             stream.reconfigure(errors="backslashreplace")
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    sys.excepthook = _without_closed_loops
     for number in SIGNALS:
         signal.signal(number, _stop)
 
@@ -101,6 +102,16 @@ def run(main: Callable[[], None]) -> None:
     except KeyboardInterrupt as error:
         number = error.args[0] if isinstance(error, Stopped) else signal.SIGINT
         _end(*stopped_by(number))
+
+
+def _without_closed_loops(kind, error, trace) -> None:
+    """`sys.excepthook`, but for threads of a storage layer whose write has failed already.
+
+    Each tells of a loop that nobody waits on any more, beside the line that says what failed.
+    """
+    of_main = threading.current_thread() is threading.main_thread()
+    if of_main or not (kind is RuntimeError and "Event loop is closed" in str(error)):
+        sys.__excepthook__(kind, error, trace)
 
 
 def _stop(number: int, frame) -> NoReturn:
@@ -193,7 +204,9 @@ def _own_flags(program: ModuleType) -> None:
 
 
 def _lacks_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
+    if isinstance(error, jax.errors.JaxRuntimeError):
+        return "RESOURCE_EXHAUSTED" in str(error)
+    return isinstance(error, MemoryError)
 
 
 def _line(error: Exception) -> str:

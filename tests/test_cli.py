@@ -224,6 +224,26 @@ def test_full_memory_is_one_line(environment, tmp_path, error, why):
     assert done.stderr.startswith(f"error: memory is full ({why}); ask for less, such as")
 
 
+def test_a_full_disk_is_no_full_memory():
+    """TensorStore calls both alike."""
+    full = InputError("cannot write the checkpoint of step 2: RESOURCE_EXHAUSTED: No space left")
+    assert program._line(full) == str(full)
+
+
+@pytest.mark.parametrize("words", ["Event loop is closed", "another fault"])
+def test_threads_of_a_failed_write_are_silent(capsys, words):
+    def fail():
+        try:
+            raise RuntimeError(words)
+        except RuntimeError:
+            program._without_closed_loops(*sys.exc_info())
+
+    thread = threading.Thread(target=fail)
+    thread.start()
+    thread.join()
+    assert (words in capsys.readouterr().err) == (words == "another fault")
+
+
 def test_a_working_directory_that_is_no_text(tmp_path, monkeypatch):
     odd = tmp_path / os.fsdecode(b"caf\xe9")
     odd.mkdir()

@@ -3,6 +3,7 @@
 import json
 import math
 import struct
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -133,6 +134,18 @@ def test_close_is_idempotent(tmp_path):
     run_log.close()
     with pytest.raises(ValueError):
         run_log.write(row(0))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_named_and_hides_nothing(tmp_path):
+    with pytest.raises(OSError) as caught, log.RunLog(tmp_path) as run_log:
+        run_log._lines = open("/dev/full", "ab")
+        run_log.write(row(0))
+    assert caught.value.filename == str(tmp_path / log.FILE)
+    with pytest.raises(ZeroDivisionError), log.RunLog(tmp_path) as run_log:
+        run_log._lines = open("/dev/full", "ab")
+        run_log._lines.write(b"x")
+        raise ZeroDivisionError
 
 
 def test_events_read_back(tmp_path):

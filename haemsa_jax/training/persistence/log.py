@@ -67,20 +67,29 @@ class RunLog:
             if isinstance(value, list) and all(isinstance(v, int | float) for v in value):
                 value = statistics.fmean(value)
             if self._events and name != "step" and isinstance(value, int | float):
-                self._events.add_scalar(kind + name, value, row["step"])
+                with naming(self.path.parent / EVENTS):
+                    self._events.add_scalar(kind + name, value, row["step"])
 
     def close(self) -> None:
         """Ends both files; a second call does nothing."""
         if not self._lines.closed:
-            self._lines.close()
+            with naming(self.path):
+                self._lines.close()
             if self._events:
-                self._events.close()
+                with naming(self.path.parent / EVENTS):
+                    self._events.close()
 
     def __enter__(self) -> "RunLog":
         return self
 
-    def __exit__(self, *_) -> None:
-        self.close()
+    def __exit__(self, kind, *_) -> None:
+        try:
+            self.close()
+        except OSError:
+            # On a full disk what could not be written cannot be flushed either: what failed first
+            # is what is told.
+            if kind is None:
+                raise
 
 
 def read(directory: str | os.PathLike) -> list[dict[str, Any]]:
