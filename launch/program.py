@@ -63,7 +63,7 @@ def run(main: Callable[[], None]) -> None:
             # No result is lost because a terminal cannot show its arrow.
             stream.reconfigure(errors="backslashreplace")
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
-    sys.excepthook = _without_closed_loops
+    sys.unraisablehook = _without_closed_loops
     for number in SIGNALS:
         signal.signal(number, _stop)
 
@@ -104,14 +104,13 @@ def run(main: Callable[[], None]) -> None:
         _end(*stopped_by(number))
 
 
-def _without_closed_loops(kind, error, trace) -> None:
-    """`sys.excepthook`, but for threads of a storage layer whose write has failed already.
+def _without_closed_loops(unraisable) -> None:
+    """`sys.unraisablehook`, but for threads of a storage layer whose write has failed already.
 
     Each tells of a loop that nobody waits on any more, beside the line that says what failed.
     """
-    of_main = threading.current_thread() is threading.main_thread()
-    if of_main or not (kind is RuntimeError and "Event loop is closed" in str(error)):
-        sys.__excepthook__(kind, error, trace)
+    if "Event loop is closed" not in str(unraisable.exc_value):
+        sys.__unraisablehook__(unraisable)
 
 
 def _stop(number: int, frame) -> NoReturn:

@@ -139,11 +139,13 @@ def test_close_is_idempotent(tmp_path):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_a_full_disk_is_named_and_hides_nothing(tmp_path):
     with pytest.raises(OSError) as caught, log.RunLog(tmp_path) as run_log:
-        run_log._lines = open("/dev/full", "ab")
+        run_log._lines.close()
+        run_log._lines = Path("/dev/full").open("ab")  # noqa: SIM115
         run_log.write(row(0))
     assert caught.value.filename == str(tmp_path / log.FILE)
     with pytest.raises(ZeroDivisionError), log.RunLog(tmp_path) as run_log:
-        run_log._lines = open("/dev/full", "ab")
+        run_log._lines.close()
+        run_log._lines = Path("/dev/full").open("ab")  # noqa: SIM115
         run_log._lines.write(b"x")
         raise ZeroDivisionError
 
