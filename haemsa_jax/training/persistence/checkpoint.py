@@ -100,10 +100,11 @@ class Checkpoints:
             full = free < bytes_of(tree) or _mentions(error, _FULL)
             if not full and not _mentions(error, ("OS error",)) and not isinstance(error, OSError):
                 raise
+            reason = "the disk is full" if full else _one_line(error)
             way_out = "make room" if full else "mend that"
             raise InputError(
                 f"cannot write the checkpoint of step {step} to {self.path} ({free:,} bytes free "
-                f"there): {_one_line(error)}; the checkpoint before it is kept, {way_out} and "
+                f"there): {reason}; the checkpoint before it is kept, {way_out} and "
                 "start again"
             ) from error
         if fault:
