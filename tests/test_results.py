@@ -75,6 +75,13 @@ def test_nobody_types_a_figure(page):
         assert paragraph.startswith("Published") or not TYPED.search(paragraph), paragraph
 
 
+def test_commands_below_tables_run():
+    known = experiments.read(EXPERIMENTS)
+    for page in PAGES:
+        for names in re.findall(r"launch.reproduce --only=([^` ]+)", page.read_text("utf-8")):
+            assert experiments.chosen(known, [], names.split(","))
+
+
 def test_a_record_comes_back(made, tmp_path):
     path = record.write(tmp_path, made)
     assert path == tmp_path / "d" / "main.json"
@@ -195,6 +202,8 @@ def test_experiments(tmp_path, monkeypatch):
     assert [x.name for x in experiments.chosen(known, [], ["b/two"])] == ["a/one", "b/two"]
     assert [x.name for x in experiments.chosen(known, ["quick"], [])] == ["a/one"]
     assert len(experiments.chosen(known, ["all"], [])) == 2
+    leaves = dataclasses.replace(known["a/one"], records=["a/many", "a/few"])
+    assert experiments.chosen({"a/one": leaves}, [], ["a/few"]) == [leaves]
     with pytest.raises(InputError, match="no experiment or group 'fast'; choose from all, quick"):
         experiments.chosen(known, ["fast"], [])
     assert experiments.missing(known["b/two"], tmp_path) == [tmp_path / "raw"]
