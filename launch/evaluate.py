@@ -41,6 +41,7 @@ from haemsa_jax.errors import InputError
 from haemsa_jax.reporting import protocols, results, robustness, tables
 from haemsa_jax.reporting.runs import (
     Contender,
+    Run,
     load_beside,
     load_contenders,
     parse_beside,
@@ -132,7 +133,7 @@ def main() -> None:
     recording.save(
         data=network.widths,
         split=split,
-        selected="groups out of fold" if runs[0].trained.experiment.train.folds else "validation",
+        selected=_selected(runs[0]),
         rows=rows,
         runs=[run.directory for contender in contenders for run in contender.runs],
         predictions={name: task.predictions for name, task in evaluated.tasks.items()},
@@ -143,6 +144,10 @@ def main() -> None:
             if values:
                 print(f"{name} parts tell their modality: {tables.cell('accuracy', values)} %")
         print(f"written: {out / split}_diagnosis.json and .png")
+
+
+def _selected(run: Run) -> str:
+    return "groups out of fold" if run.trained.experiment.train.folds else "validation"
 
 
 def _check_flags() -> None:
@@ -192,6 +197,13 @@ def _evaluate_protocol(contenders, datasets, yardsticks, out: Path, beside) -> N
     table = tables.as_text(robustness.tables_of(protocol, measured))
     print(f"{split} split, protocol {protocol}, masks of seed {seed}\n\n{table}")
     print(f"written: {out / split}_{protocol}.json, .md and .png")
+    recording.save(
+        data=datasets,
+        split=split,
+        selected=_selected(contenders[0].runs[0]),
+        rows=robustness.rows_of(protocol, measured),
+        runs=protocols.directories_of(contenders, _BESIDE.value, datasets, protocol=protocol),
+    )
 
 
 def run() -> None:

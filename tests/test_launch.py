@@ -18,6 +18,7 @@ import haemsa_datasets
 from haemsa_jax.config import TrainConfig
 from haemsa_jax.models.haemsa import HaemsaConfig
 from haemsa_jax.reporting.page import page
+from haemsa_jax.results import record
 from haemsa_jax.training.engine.loop import make_train
 from haemsa_jax.training.persistence import log
 from haemsa_jax.training.persistence.checkpoint import Checkpoints
@@ -125,10 +126,23 @@ def test_yardsticks_are_of_the_split_that_is_read(launch, trained, data_dir, tmp
     assert list(rows)[:2] == ["HAEMSA", "again"] and rows["HAEMSA"] == rows["again"]
 
 
-def test_missing_modalities_are_the_same_for_every_model(launch, trained, data_dir, tmp_path):
+@pytest.fixture
+def clean_clone(tmp_path):
+    """Surroundings in which the clone has no changes."""
+    git = tmp_path / "bin" / "git"
+    git.parent.mkdir()
+    git.write_text(f'#!/bin/sh\ncase "$*" in *rev-parse*) echo {"0" * 40};; esac\n')
+    git.chmod(0o755)
+    return {"PATH": f"{git.parent}{os.pathsep}{os.environ['PATH']}"}
+
+
+def test_missing_modalities_are_the_same_for_every_model(
+    launch, trained, data_dir, tmp_path, clean_clone
+):
     done = launch(
         "evaluate", f"--run_dir={trained}", f"--data_dir={data_dir}", "--protocol=patterns",
-        "--baselines", f"--beside=again={trained}", f"--out_dir={tmp_path}",
+        "--baselines", f"--beside=again={trained}", f"--out_dir={tmp_path}", "--record=lost",
+        f"--results_dir={tmp_path}", **clean_clone,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "test_patterns.json").read_text())["planted:sentiment"]
@@ -139,6 +153,9 @@ def test_missing_modalities_are_the_same_for_every_model(launch, trained, data_d
     assert found["HAEMSA"]["text"] == found["HAEMSA"]["text+audio+vision"]
     assert found["HAEMSA"]["audio"] != found["HAEMSA"]["text"]
     assert "average" in (tmp_path / "test_patterns.md").read_text()
+    kept = record.read(tmp_path / "planted" / "lost.json")
+    assert kept.rows["planted:sentiment audio"]["again"] == found["again"]["audio"]
+    assert "--protocol=patterns" in kept.commands[-1]
     assert (tmp_path / "test_patterns.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -1,6 +1,7 @@
 """What gets lost under each protocol, and what is measured of it."""
 
 import dataclasses
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -93,6 +94,25 @@ def test_table_and_picture(tmp_path):
     robustness.figure("patterns", found, tmp_path / "points.png")
     for name in ("curve.png", "points.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_rows_by_condition():
+    def row(*values):
+        return {name: {"mae": [v]} for name, v in zip(("0.0", "0.1"), values, strict=True)}
+
+    measured = {"a:score": {"HAEMSA": row(1.0, 3.0), "plain": row(2.0, 4.0)}}
+    rows = robustness.rows_of("utterance", measured)
+    assert [*rows] == ["a:score 0.0", "a:score 0.1", "a:score AUILC"]
+    assert rows["a:score 0.1"] == {"HAEMSA": {"mae": [3.0]}, "plain": {"mae": [4.0]}}
+    assert rows["a:score AUILC"]["HAEMSA"]["mae"] == [pytest.approx(0.2)]
+
+
+def test_directories_of_every_condition():
+    contender = SimpleNamespace(label="HAEMSA", runs=(SimpleNamespace(directory=Path("r")),))
+    datasets = {"a": SimpleNamespace(widths={"text": 3, "audio": 2})}
+    beside = ["plain=p", "only=o_{pattern}"]
+    places = protocols.directories_of([contender], beside, datasets, protocol="patterns")
+    assert {*map(str, places)} == {"r", "p", "o_text", "o_audio", "o_text+audio"}
 
 
 @pytest.mark.parametrize(

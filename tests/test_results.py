@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from launch.reproduce import make_pages
 
 ROOT = Path(__file__).resolve().parents[1]
 EXPERIMENTS, RESULTS = ROOT / "reproduce.toml", ROOT / "results"
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
 ROWS = {"d:ui": {"HAEMSA": {"mae": [0.30, 0.32, 0.34], "corr": [0.8, 0.8, 0.8]},
                  "ridge": {"mae": [0.40], "corr": [0.7]}},
         "d:tc": {"HAEMSA": {"mae": [0.5, 0.5, 0.6]}, "ridge": {"mae": [0.55]}}}  # fmt: skip
@@ -51,11 +53,33 @@ def test_what_is_kept_are_results():
 
 
 def test_pages_say_what_is_kept():
-    for page in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]:
+    for page in PAGES:
         text = page.read_text("utf-8")
         assert pages.made(text, RESULTS, page.name) == text, (
             f"{page} differs from results/: run `python -m launch.reproduce --pages`"
         )
+
+
+# Spreads, commits, fractions of two digits and per cents; in tables any fraction.
+TYPED = re.compile(
+    r"\d ± |\bat [0-9a-f]{7}\b|(?<![\w.])0?\.\d\d+\b(?!\.\d)|\d\.\d+ ?%|^\|.*(?<![\w.])\d*\.\d",
+    re.MULTILINE,
+)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_nobody_types_a_figure(page):
+    """They stand in tables made of records, in code, or are published and say where."""
+    text = re.sub(r"```.*?```", "", pages.BLOCK.sub("", page.read_text("utf-8")), flags=re.DOTALL)
+    for paragraph in re.sub(r"`[^`]*`", "", text).split("\n\n"):
+        assert paragraph.startswith("Published") or not TYPED.search(paragraph), paragraph
+
+
+def test_commands_below_tables_run():
+    known = experiments.read(EXPERIMENTS)
+    for page in PAGES:
+        for names in re.findall(r"launch.reproduce --only=([^` ]+)", page.read_text("utf-8")):
+            assert experiments.chosen(known, [], names.split(","))
 
 
 def test_a_record_comes_back(made, tmp_path):
@@ -178,6 +202,8 @@ def test_experiments(tmp_path, monkeypatch):
     assert [x.name for x in experiments.chosen(known, [], ["b/two"])] == ["a/one", "b/two"]
     assert [x.name for x in experiments.chosen(known, ["quick"], [])] == ["a/one"]
     assert len(experiments.chosen(known, ["all"], [])) == 2
+    leaves = dataclasses.replace(known["a/one"], records=["a/many", "a/few"])
+    assert experiments.chosen({"a/one": leaves}, [], ["a/few"]) == [leaves]
     with pytest.raises(InputError, match="no experiment or group 'fast'; choose from all, quick"):
         experiments.chosen(known, ["fast"], [])
     assert experiments.missing(known["b/two"], tmp_path) == [tmp_path / "raw"]

@@ -70,6 +70,22 @@ def models_of(
     return models
 
 
+def directories_of(
+    contenders: Sequence[Contender],
+    beside: Sequence[str],
+    datasets: Mapping[str, Dataset],
+    *,
+    protocol: str,
+) -> list[Path]:
+    """Directories of all runs that `models_of` reads, under any condition."""
+    names = robustness.conditions(protocol, robustness.modalities_of(datasets))
+    places = parse_beside(beside, [c.label for c in contenders], protocol=protocol).values()
+    return [
+        *(run.directory for contender in contenders for run in contender.runs),
+        *(Path(place.replace(PATTERN, name)) for place in places for name in names),
+    ]
+
+
 def write_protocol(out: Path, split: str, protocol: str, measured: robustness.Robustness) -> None:
     """Writes `SPLIT_PROTOCOL.json`, `.md` and `.png` into a directory."""
     out.mkdir(parents=True, exist_ok=True)

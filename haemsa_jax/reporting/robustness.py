@@ -163,6 +163,26 @@ def summed_up(protocol: str, row: Mapping[str, Mapping[str, Sequence[float]]], m
     return [area_under_rates(rates, values) for values in zip(*each, strict=True)]
 
 
+def rows_of(protocol: str, measured: Robustness) -> tables.Results:
+    """Rows of models by task and condition, such as `hazumi:ui text+audio`.
+
+    The last of a task's conditions is what a model reaches over all of them.
+    """
+    rows: dict[str, dict[str, dict[str, list[float]]]] = {}
+    for task_id, models in measured.items():
+        for model, row in models.items():
+            metrics = next(iter(row.values()))
+            total = {metric: summed_up(protocol, row, metric) for metric in metrics}
+            for condition, values in {**row, summary(protocol): total}.items():
+                rows.setdefault(f"{task_id} {condition}", {})[model] = values
+    return rows
+
+
+def summary(protocol: str) -> str:
+    """The name of what a model reaches over all conditions."""
+    return AVERAGE if protocol == "patterns" else AREA
+
+
 def tables_of(protocol: str, measured: Robustness) -> tables.Tables:
     """A table a task and metric: models by conditions."""
     parts = []
@@ -178,7 +198,7 @@ def tables_of(protocol: str, measured: Robustness) -> tables.Tables:
                 ]
                 for model, row in models.items()
             ]
-            header = ["", *names, AVERAGE if protocol == "patterns" else AREA]
+            header = ["", *names, summary(protocol)]
             parts.append(tables.Table(header, rows, f"{task_id}, {tables.heading(metric)}"))
     several = any("±" in cell for part in parts for row in part.rows for cell in row[1:])
     return tables.Tables(parts, tables.FOOTNOTE if several else "")

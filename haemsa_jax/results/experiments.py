@@ -83,19 +83,20 @@ def chosen(
     Args:
       experiments: all.
       groups: `all` is every one.
-      only: names.
+      only: names, of experiments or of records that they leave.
 
     Raises:
       InputError: there is no such group or name.
     """
     known = dict.fromkeys(group for x in experiments.values() for group in x.groups)
-    for name, names in ((groups, ["all", *known]), (only, experiments)):
+    named = dict.fromkeys(name for x in experiments.values() for name in (x.name, *x.recorded))
+    for name, names in ((groups, ["all", *known]), (only, named)):
         for wrong in [x for x in name if x not in names]:
             raise InputError(f"no experiment or group {wrong!r}; choose from {', '.join(names)}")
     wanted = [
         x.name
         for x in experiments.values()
-        if x.name in only or "all" in groups or {*x.groups} & {*groups}
+        if {x.name, *x.recorded} & {*only} or "all" in groups or {*x.groups} & {*groups}
     ]
     order: dict[str, Experiment] = {}
 
