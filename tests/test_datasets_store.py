@@ -359,6 +359,15 @@ def test_what_was_prepared_stays_where_the_new_cannot_take_its_place(splits, tmp
     assert [path.name for path in (tmp_path / "tiny").iterdir()] == ["1.2.0"]
 
 
+def test_names_of_classes_that_never_end(splits, tmp_path):
+    haemsa_datasets.prepare("tiny", None, tmp_path)
+    (path,) = tmp_path.glob("tiny/1.2.0/labels-mood.*txt")
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(InputError, match="is not a regular file"):
+        haemsa_datasets.load("tiny", tmp_path)
+
+
 @pytest.mark.parametrize("damage", ["cut", "empty", "garbage", "gone", "of another", "a FIFO"])
 @pytest.mark.parametrize(
     "file", ["features.json", "metadata.json", "dataset_info.json", "tiny-train.array_record*"]

@@ -94,6 +94,7 @@ def _predict(path: Path, out: Path, predictor: Predictor) -> None:
 def reported(count: int, rng: np.random.Generator, work: Path, run: Path) -> Tally:
     """Damaged result files of a run, put on a page as launch.report does."""
     tally, copy = Tally("files of a report"), work / "reported"
+    page(run)  # undamaged, so that what is refused is refused for its damage
     for _ in range(count):
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(run, copy, ignore=shutil.ignore_patterns(BEST, LATEST, "search", "*.png"))

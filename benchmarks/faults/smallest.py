@@ -90,7 +90,7 @@ def write_run(directory: Path, of: Trained, data: Dataset) -> None:
     (directory / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     table = gene_table(experiment.network, experiment.train)
     genome = table.to_json(default_genome(experiment.network, experiment.train))
-    saved = {"format": 1, "genome": genome, "experiment": experiment.to_json()}
+    saved = {"format": 1, "genome": genome, "fitness": 0.5, "experiment": experiment.to_json()}
     (directory / "best.json").write_text(json.dumps(saved))
     (contender,) = load_contenders([directory])
     evaluated = results.evaluate_runs(contender.runs, {data.name: data}, split="test")

@@ -96,6 +96,9 @@ def _open(name: str, data_dir: str | Path) -> tfds.core.DatasetBuilder:
             f"data set {name!r} is not prepared: there is no {path}; make it with "
             f"`{_command(name, data_dir)}`"
         )
+    for file in path.glob("*.txt"):  # TFDS opens names of classes without a look at what is there
+        with _made_again(name, data_dir, file):
+            regular(file)
     for file in DESCRIPTION:
         with _made_again(name, data_dir, path / file):
             if not isinstance(json.loads(regular(path / file).read_text("utf-8")), dict):
