@@ -246,6 +246,7 @@ def test_a_population_that_does_not_divide():
     ("change", "words"),
     [
         ({"population": 1}, "population=1 must be at least 2"),
+        ({"population": 10**9}, "population=1000000000 must be at most 65,536"),
         ({"price": -1.0}, "price=-1.0 must not be negative"),
         ({"inherit": "all"}, "inherit='all' is unknown; choose from none, nearest, parent"),
         ({"inherit": "none"}, "head_start=10 is lost where nothing is inherited"),

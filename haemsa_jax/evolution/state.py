@@ -105,8 +105,9 @@ class SearchConfig:
     fixed: tuple[str, ...] = ()
 
     def __post_init__(self):
-        rule = f"must lie in 2 to {MOST_MEMBERS}"
-        require_each(self, "search", ("population",), lambda x: 2 <= x <= MOST_MEMBERS, rule)
+        require_each(self, "search", ("population",), lambda x: x >= 2, "must be at least 2")
+        rule = f"must be at most {MOST_MEMBERS:,}"
+        require_each(self, "search", ("population",), lambda x: x <= MOST_MEMBERS, rule)
         require_each(
             self, "search", ("generations", "steps"), lambda x: x >= 1, "must be at least 1"
         )
