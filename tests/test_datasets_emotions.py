@@ -130,8 +130,8 @@ def test_a_release_that_is_not_whole(tmp_path):
     whole = evaluation.read_text()
     for right, wrong in (("6.2901", "6..2901"), ("2.5000, 2", "., 2"), ("[6", "6")):
         evaluation.write_text(whole.replace(right, wrong, 1))
-        said = failure("iemocap/release", tmp_path)
-        assert "is no utterance" in said, (wrong, said)
+        message = failure("iemocap/release", tmp_path)
+        assert "is no utterance" in message, (wrong, message)
     evaluation.write_text(whole.replace("fru", "fur"))
     assert "the emotion 'fur' is none of hap, sad, neu" in failure("iemocap/release", tmp_path)
     evaluation.write_text(whole)

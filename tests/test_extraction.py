@@ -452,6 +452,6 @@ def test_the_network_that_comes_with_the_library_knows_good_from_bad():
         "so good",
         "not good at all",
     ]
-    found = [one.tasks["sentiment"] for one in predictor.predict(text=sentences)]
-    good, bad, fine, poor = (one.value for one in found)
-    assert good > 1 and bad < -1 and fine > poor and all(one.spread >= 0 for one in found)
+    sentiments = [one.tasks["sentiment"] for one in predictor.predict(text=sentences)]
+    good, bad, fine, poor = (one.value for one in sentiments)
+    assert good > 1 and bad < -1 and fine > poor and all(one.spread >= 0 for one in sentiments)

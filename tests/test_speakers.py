@@ -153,12 +153,12 @@ def test_prediction_and_export_hear_who_speaks(network, told, tmp_path):
         {**turn, "speaker": split.speakers[row]}
         for row, turn in zip(rows, utterances(split, rows), strict=True)
     ]
-    said = predictor.predict_dialogue(turns[:5]) + predictor.predict_dialogue(
+    predictions = predictor.predict_dialogue(turns[:5]) + predictor.predict_dialogue(
         [predictor.read(turn) for turn in turns[5:]]
     )
-    values = [one.tasks["score"].value for one in said if one is not None]
+    values = [one.tasks["score"].value for one in predictions if one is not None]
     np.testing.assert_allclose(values, expected[rows], rtol=1e-5, atol=1e-5)
-    assert said[0].modalities == ("text",)
+    assert predictions[0].modalities == ("text",)
     silent = predictor.predict_dialogue(utterances(split, range(5)))
     assert abs(silent[3].tasks["score"].value - values[3]) > 1e-4
 
