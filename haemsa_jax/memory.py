@@ -15,10 +15,14 @@ def bytes_of(tree: Any) -> int:
 
 
 def memory_of(devices: Sequence[jax.Device]) -> int:
-    """Bytes of the devices together; of processors, which share it, those of the machine."""
-    limits = [(device.memory_stats() or {}).get("bytes_limit", 0) for device in devices]
-    if all(limits):
-        return sum(limits)
+    """Bytes of the devices together; of processors, which share it, those of the machine.
+
+    A device of another process cannot be asked: it counts as the smallest of ours.
+    """
+    ours = [device for device in devices if device.process_index == jax.process_index()]
+    limits = [(device.memory_stats() or {}).get("bytes_limit", 0) for device in ours]
+    if limits and all(limits):
+        return min(limits) * len(devices)
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 

@@ -90,8 +90,7 @@ def run(main: Callable[[], None]) -> None:
         except (
             InputError, NonFiniteLossError, jax.errors.JaxRuntimeError, MemoryError, OSError,
         ) as error:  # fmt: skip
-            of_jax = isinstance(error, jax.errors.JaxRuntimeError)
-            if of_jax and not _lacks_memory(error) and jax.process_count() == 1:
+            if _is_fault(error):
                 raise
             if verbose:
                 traceback.print_exc()
@@ -200,6 +199,14 @@ def _own_flags(program: ModuleType) -> None:
         main.__doc__ = program.__doc__
         for flag in flags.FLAGS.get_key_flags_for_module(program.__name__):
             flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
+
+
+def _is_fault(error: Exception) -> bool:
+    """Whether an error is the program's own, so that its traceback is wanted."""
+    if not isinstance(error, jax.errors.JaxRuntimeError) or _lacks_memory(error):
+        return False
+    # Of several processes, whatever else breaks a program is the loss of another one.
+    return jax.process_count() == 1 or "INVALID_ARGUMENT" in str(error)
 
 
 def _lacks_memory(error: Exception) -> bool:

@@ -230,6 +230,21 @@ def test_a_full_disk_is_no_full_memory():
     assert program._line(full) == str(full)
 
 
+@pytest.mark.parametrize(
+    ("processes", "words", "fault"),
+    [
+        (1, "INTERNAL: a fault", True),
+        (2, "INVALID_ARGUMENT: a fault", True),
+        (2, "UNKNOWN: Connection closed by peer", False),
+        (1, "RESOURCE_EXHAUSTED: 9 bytes", False),
+    ],
+)
+def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch, processes, words, fault):
+    monkeypatch.setattr(program.jax, "process_count", lambda: processes)
+    assert program._is_fault(program.jax.errors.JaxRuntimeError(words)) == fault
+    assert not program._is_fault(InputError(words))
+
+
 @pytest.mark.parametrize("words", ["Event loop is closed", "another fault"])
 def test_threads_of_a_failed_write_are_silent(monkeypatch, words):
     passed = []

@@ -340,6 +340,22 @@ def test_an_unwritable_directory(train, tmp_path):
         train(tmp_path / "file" / "run")
 
 
+def test_memory_of_devices_of_other_processes():
+    """They cannot be asked."""
+
+    class Device:
+        def __init__(self, process: int, limit: int | None):
+            self.process_index, self.limit = process, limit
+
+        def memory_stats(self):
+            if self.process_index:
+                raise RuntimeError("INVALID_ARGUMENT: only supported for addressable devices")
+            return self.limit and {"bytes_limit": self.limit}
+
+    assert memory.memory_of([Device(0, 5), Device(0, 7), Device(1, 9)]) == 15
+    assert memory.memory_of([Device(0, None), Device(1, None)]) > 1 << 30
+
+
 def test_too_little_memory(lone, datasets, monkeypatch):
     monkeypatch.setattr(memory, "memory_of", lambda devices: 1 << 20)
     with pytest.raises(InputError, match="seeds and folds, 65536 in all, would take at least"):

@@ -32,7 +32,11 @@ LATEST, BEST = "latest", "best"
 KEPT = 2  # checkpoints of a kind
 WAY_OUT = "put it back from a copy, or begin anew with --overwrite or in another --run_dir"
 # A full disk, a quota, a limit of one file.
-_FULL = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+_FULL = {
+    os.strerror(errno.ENOSPC): "the disk is full",
+    os.strerror(errno.EDQUOT): "the quota is used up",
+    os.strerror(errno.EFBIG): "File too large for the limit on one file",
+}
 
 
 class DamagedError(InputError):
@@ -97,10 +101,11 @@ class Checkpoints:
             # Orbax reports the storage through whichever of these its layer raised; anything else
             # is a fault of the program, whose traceback is wanted.
             free = shutil.disk_usage(self.path).free
-            full = free < bytes_of(tree) or _mentions(error, _FULL)
+            reasons = [reason for words, reason in _FULL.items() if _mentions(error, (words,))]
+            full = bool(reasons) or free < bytes_of(tree)
             if not full and not _mentions(error, ("OS error",)) and not isinstance(error, OSError):
                 raise
-            reason = "the disk is full" if full else _one_line(error)
+            reason = (*reasons, "the disk is full")[0] if full else _one_line(error)
             way_out = "make room" if full else "mend that"
             raise InputError(
                 f"cannot write the checkpoint of step {step} to {self.path} ({free:,} bytes free "
