@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 
+from benchmarks.faults.judging import at_most
 from haemsa_jax.errors import InputError
 from haemsa_jax.training.persistence import checkpoint, integrity, plain_path
 from haemsa_jax.training.persistence.checkpoint import BEST, Checkpoints, DamagedError
@@ -122,6 +123,19 @@ def test_damage_that_no_checksum_shows(run, name, damage):
     )
     with pytest.raises(DamagedError, match=words):
         load(run, BEST)
+
+
+@pytest.mark.parametrize("name", ["_CHECKPOINT_METADATA", "state/manifest.ocdbt", integrity.FILE])
+def test_a_file_that_never_ends(run, name):
+    for kind in (BEST, "search"):
+        path = run / kind / "3" / name
+        path.unlink()
+        os.mkfifo(path)
+        with at_most(2.0), pytest.raises(DamagedError, match=f"^{path} is not a regular file; put"):
+            load(run, kind)
+    # Who goes on there moves it out of the way.
+    with pytest.warns(UserWarning, match="is not a regular file; going on from step 2"):
+        assert load(run, "search", reads=False)[0] == 2
 
 
 def test_checksums_that_are_damaged_may_be_deleted(run):

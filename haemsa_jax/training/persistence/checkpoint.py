@@ -24,7 +24,7 @@ from haemsa_jax.errors import InputError
 from haemsa_jax.memory import bytes_of
 from haemsa_jax.training.engine import parallel
 from haemsa_jax.training.persistence.experiment import Experiment
-from haemsa_jax.training.persistence.integrity import fault_of, is_sealed, seal
+from haemsa_jax.training.persistence.integrity import fault_of, is_sealed, not_regular, seal
 from haemsa_jax.training.persistence.plain_path import plain_path
 from haemsa_jax.training.persistence.versions import FORMAT, check_format, versions
 
@@ -59,6 +59,9 @@ class Checkpoints:
                 if not reads:
                     self.path.parent.mkdir(parents=True, exist_ok=True)
                     self._set_damaged_aside()
+                # Orbax opens the metadata of all of them at once.
+                if strange := not_regular(self.path):
+                    raise DamagedError(f"{strange}; {WAY_OUT}")
                 self._checkpointer = ocp.training.Checkpointer(
                     stack.enter_context(plain_path(self.path.parent)) / kind,
                     preservation_policy=policies.LatestN(KEPT),

@@ -39,6 +39,8 @@ def fault_of(path: Path) -> str | None:
     Raises:
       OSError: the disk does not let it be read.
     """
+    if strange := not_regular(path):
+        return strange
     if not is_sealed(path):
         return _lacking(path)
     try:
@@ -52,6 +54,12 @@ def fault_of(path: Path) -> str | None:
         if _sum(file) != noted:
             return f"{file} has other bytes than were written"
     return None
+
+
+def not_regular(path: Path) -> str | None:
+    """Which entry below a folder is neither file nor folder, in words: reading it may never end."""
+    strange = (x for x in path.rglob("*") if x.exists() and not (x.is_file() or x.is_dir()))
+    return next((f"{x} is not a regular file" for x in strange), None)
 
 
 def _lacking(path: Path) -> str | None:
