@@ -30,7 +30,7 @@ import jax
 from absl import flags
 from tqdm import tqdm
 
-from haemsa_jax.data.missing import PROTOCOLS
+from haemsa_jax.data.missing import PROTOCOLS, incomplete
 from haemsa_jax.errors import InputError
 from haemsa_jax.reporting import protocols, ranks, results, robustness, tables
 from haemsa_jax.reporting.baselines import is_yardstick
@@ -112,10 +112,12 @@ def _load(name: str, directory: Path) -> Contender:
 
 def _measure(contenders: list[Contender], out: Path):
     """By task and row, all metrics of every seed."""
-    network, split = contenders[0].runs[0].network, _SPLIT.value
+    first, split = contenders[0].runs[0], _SPLIT.value
+    network, train = first.network, first.trained.experiment.train
     splits = splits_for(split, fitted=bool(_BASELINES.value or _PROTOCOL.value))
-    datasets = {name: _data(name, splits, network.encoders) for name in network.widths}
-    read = vectors_of(datasets, network, _data, splits) if _BASELINES.value else None
+    loaded = {name: _data(name, splits, network.encoders) for name in network.widths}
+    datasets = incomplete(loaded, train.train_missing)
+    read = vectors_of(datasets, first, _data, splits) if _BASELINES.value else None
     resident = flags.FLAGS.resident_mib << 20
     measured = {
         contender.label: results.measure_runs(

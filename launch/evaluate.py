@@ -36,7 +36,7 @@ from absl import flags
 from tqdm import tqdm
 
 import haemsa_datasets
-from haemsa_jax.data.missing import PROTOCOLS
+from haemsa_jax.data.missing import PROTOCOLS, incomplete
 from haemsa_jax.errors import InputError
 from haemsa_jax.reporting import protocols, results, robustness, tables
 from haemsa_jax.reporting.runs import (
@@ -102,8 +102,9 @@ def main() -> None:
     beside = others.from_flag()
     fitted = _BASELINES.value or _PROTOCOL.value or beside
     splits = splits_for(split, fitted=bool(fitted))
-    datasets = {name: _load(name, splits, network.encoders) for name in network.widths}
-    read = vectors_of(datasets, network, _load, splits) if _BASELINES.value or beside else {}
+    loaded = {name: _load(name, splits, network.encoders) for name in network.widths}
+    datasets = incomplete(loaded, runs[0].trained.experiment.train.train_missing)
+    read = vectors_of(datasets, runs[0], _load, splits) if _BASELINES.value or beside else {}
     yardsticks = read if _BASELINES.value else None
     if _PROTOCOL.value:
         _evaluate_protocol(contenders, datasets, yardsticks or {}, out, beside)

@@ -116,7 +116,7 @@ def main() -> None:
     key = jax.random.key(train.seed)
     directory = cli.run_directory()
     if cli.leads():
-        partition = make_partition(datasets, train.folds)
+        partition = make_partition(datasets, train.folds, train.train_missing)
         lines = _plan(network, problem, config, len(devices)), *doubts(network, partition)
         lines = *lines, *short_line(config, train.networks)
         print("\n".join(lines), flush=True)

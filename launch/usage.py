@@ -43,7 +43,7 @@ SUBJECTS = {
     "Optimisation": ("learning_rate", "warmup", "weight_decay", "clip_norm", "ema"),
     "Regularisation": ("dropout", "input_dropout"),
     "Modalities hidden in training": (
-        "modality_dropout", "utterance_dropout", "frame_dropout", "distillation",
+        "modality_dropout", "utterance_dropout", "frame_dropout", "train_missing", "distillation",
         "gradient_balance", "prediction_balance",
     ),
     "Losses": (

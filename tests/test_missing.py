@@ -4,12 +4,19 @@ import dataclasses
 from pathlib import Path
 from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
+from networks import as_model
+from test_specialise import SIZES
 
+from haemsa_jax.config import TrainConfig
 from haemsa_jax.data import missing
+from haemsa_jax.data.folds import make_partition
 from haemsa_jax.errors import InputError
-from haemsa_jax.reporting import protocols, robustness, tables
+from haemsa_jax.reporting import baselines, protocols, robustness, tables
+from haemsa_jax.reporting.runs import vectors_of
+from haemsa_jax.training.engine.loop import make_train
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +75,69 @@ def test_frames_are_lost_and_single_vectors_by_their_columns(split):
     np.testing.assert_array_equal(tokens[alone], 1)
 
 
+@pytest.mark.parametrize("losses", ["utterance:0.5", "frame:.5:3"])
+def test_a_training_split_that_is_incomplete(pair, losses):
+    """The same for all who read it; splits that judge are whole."""
+    lossy = missing.incomplete({"talks": pair}, losses)["talks"]
+    for name in ("validation", "test"):
+        jax.tree.map(
+            np.testing.assert_array_equal, lossy.splits[name].masks, pair.splits[name].masks
+        )
+    before, after = (x.splits["train"].masks for x in (pair, lossy))
+    kept = sum(x.sum() for x in after.values()) / sum(x.sum() for x in before.values())
+    assert 0.3 < kept < 0.8
+    for folds in (0, 2):
+        partition = make_partition({"talks": pair}, folds, losses)
+        for modality, mask in after.items():
+            rows = partition.training["talks"].masks[modality][: len(mask), : mask.shape[1]]
+            np.testing.assert_array_equal(rows, mask)
+    assert missing.incomplete({"talks": pair}, "") == {"talks": pair}
+
+
+def test_nobody_sees_what_a_training_split_has_lost(small, pair):
+    """Networks, their normalisation and baselines are the same whatever stood there."""
+    widths, tasks = {"talks": dict(pair.widths)}, {"talks:score": pair.tasks["score"]}
+    network = as_model("late_fusion", small, widths=widths, tasks=tasks, **SIZES["late_fusion"])
+    config = TrainConfig(epochs=1, batch_size=16, train_missing="utterance:0.5")
+    lossy = missing.incomplete({"talks": pair}, config.train_missing)["talks"].splits["train"]
+    train = pair.splits["train"]
+    garbage = {m: np.where(lossy.masks[m][..., None], x, 1e3) for m, x in train.features.items()}
+    splits = {**pair.splits, "train": dataclasses.replace(train, features=garbage)}
+    other = dataclasses.replace(pair, splits=splits)
+    one, two = (
+        make_train(network, config, {"talks": data}, jax.local_devices()[:1])()
+        for data in (pair, other)
+    )
+    jax.tree.map(np.testing.assert_array_equal, one.params, two.params)
+    jax.tree.map(np.testing.assert_array_equal, one.constants, two.constants)
+    whole = dataclasses.replace(config, train_missing="")
+    complete = make_train(network, whole, {"talks": pair}, jax.local_devices()[:1])()
+    assert not jax.tree.all(jax.tree.map(np.array_equal, one.params, complete.params))
+    loaded = [
+        vectors_of({"talks": data}, SimpleNamespace(network=network, trained=one), None)["talks"]
+        for data in (pair, other)
+    ]
+    measured = [baselines.evaluate(data, "score", split="test") for data in loaded]
+    assert measured[0] == measured[1]
+
+
+@pytest.mark.parametrize(
+    "losses", ["utterance", "patterns:0.5", "frame:1", "frame:x", "frame:.1:a"]
+)
+def test_losses_that_are_none(losses):
+    with pytest.raises(InputError, match=f"train_missing='{losses}': expected utterance:RATE or"):
+        TrainConfig(train_missing=losses)
+
+
 def test_area_by_hand():
     assert missing.area_under_rates([0.0, 0.1, 0.2], [1.0, 3.0, 5.0]) == pytest.approx(0.6)
     row = {"0.0": {"mae": [1.0, 0.0]}, "0.1": {"mae": [3.0, 1.0]}}
-    assert robustness.summed_up("frame", row, "mae") == pytest.approx([0.2, 0.05])
-    assert robustness.summed_up("patterns", row, "mae") == pytest.approx([2.0, 0.5])
+    over_all = robustness.summaries("frame", row, "mae")
+    assert over_all["AUILC"] == pytest.approx([0.2, 0.05])
+    assert over_all["average"] == pytest.approx([2.0, 0.5])
+    assert robustness.summaries("patterns", row, "mae") == {"average": pytest.approx([2.0, 0.5])}
+    uneven = {**row, "0.2": {"mae": [1.0]}}
+    assert robustness.summaries("frame", uneven, "mae") == {"AUILC": [], "average": []}
 
 
 def test_modalities_are_named_in_the_order_of_the_network():
@@ -89,7 +154,7 @@ def test_table_and_picture(tmp_path):
 
     found = {"talks:score": {"HAEMSA": row(1.0, 2.0), "ridge all": row(2.0, 3.0)}}
     text = robustness.markdown("utterance", found)
-    assert "| HAEMSA | 1.100 ± 0.141 | 2.100 ± 0.141 | 0.160 ± 0.014 |" in text
+    assert "| HAEMSA | 1.100 ± 0.141 | 2.100 ± 0.141 | 0.160 ± 0.014 | 1.600 ± 0.141 |" in text
     robustness.figure("utterance", found, tmp_path / "curve.png")
     robustness.figure("patterns", found, tmp_path / "points.png")
     for name in ("curve.png", "points.png"):
@@ -102,9 +167,10 @@ def test_rows_by_condition():
 
     measured = {"a:score": {"HAEMSA": row(1.0, 3.0), "plain": row(2.0, 4.0)}}
     rows = robustness.rows_of("utterance", measured)
-    assert [*rows] == ["a:score 0.0", "a:score 0.1", "a:score AUILC"]
+    assert [*rows] == ["a:score 0.0", "a:score 0.1", "a:score AUILC", "a:score average"]
     assert rows["a:score 0.1"] == {"HAEMSA": {"mae": [3.0]}, "plain": {"mae": [4.0]}}
     assert rows["a:score AUILC"]["HAEMSA"]["mae"] == [pytest.approx(0.2)]
+    assert rows["a:score average"]["HAEMSA"]["mae"] == [pytest.approx(2.0)]
 
 
 def test_directories_of_every_condition():

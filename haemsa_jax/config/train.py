@@ -1,6 +1,7 @@
 """The training: everything that it needs beside network and data."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from haemsa_jax.config.frozen import frozen
 from haemsa_jax.config.network import NetworkConfig
 
 MOST_ALIKE = 65_536  # seeds, samples of a batch
+LOSSES = ("utterance", "frame")  # protocols by which modalities are lost at a rate
 TASK_WEIGHTINGS = ("fixed", "uncertainty")
 # What is off at 0, and a gene of searches where it is on: losses for rare classes, utterances and
 # frames hidden one by one, losses on what modalities share, teaching of partial views, balance
@@ -68,6 +70,9 @@ class TrainConfig:
         context, are hidden; each sample draws its rate between 0 and twice it, at most .5.
       frame_dropout: mean rate at which single tokens are hidden, of modalities with one token an
         utterance groups of their columns; each sample draws its rate as for utterances.
+      train_missing: what the training split loses for good, for a study of training on incomplete
+        data: `utterance:RATE` or `frame:RATE`, as the protocols of evaluation lose it, or
+        `utterance:RATE:SEED` for another draw than that of seed 0. By default nothing.
       ema: decay of the exponential moving average of the weights, which is validated and kept.
       auxiliary: weight of the losses of heads that read one modality alone.
       encoder_rate: learning rate of an encoder within the network, as a share of the others'.
@@ -118,6 +123,7 @@ class TrainConfig:
     modality_dropout: float = 0.1
     utterance_dropout: float = 0.0
     frame_dropout: float = 0.0
+    train_missing: str = ""
     ema: float = 0.97
     auxiliary: float = 0.1
     encoder_rate: float = 0.1
@@ -181,6 +187,7 @@ class TrainConfig:
             f"training: seed={self.seed} with seeds={self.seeds}: the last seed must lie below "
             f"{WHOLE}, since keys are made of 32 bits",
         )
+        losses_of(self.train_missing)
         require(
             self.folds != 1,
             "training: folds=1 would leave nothing to train on; give 2 or more, or 0 for none",
@@ -221,6 +228,29 @@ class TrainConfig:
     def balances(self) -> bool:
         """Whether it matters which modality is ahead."""
         return any(name in BALANCE for name in self.options)
+
+
+def losses_of(train_missing: str) -> tuple[str, float, int] | None:
+    """`PROTOCOL:RATE` or `PROTOCOL:RATE:SEED` -> protocol, rate and seed; None for "".
+
+    Raises:
+      InputError: it is neither.
+    """
+    if not train_missing:
+        return None
+    protocol, _, numbers = train_missing.partition(":")
+    rate, _, seed = numbers.partition(":")
+    rule = (
+        f"training: train_missing={train_missing!r}: expected "
+        f"{' or '.join(f'{name}:RATE' for name in LOSSES)}, or either with :SEED"
+    )
+    require(protocol in LOSSES, rule)
+    require(
+        re.fullmatch(r"\d*\.?\d+", rate) is not None and float(rate) < 1,
+        f"{rule}; a rate lies in [0, 1)",
+    )
+    require(not seed or (seed.isdecimal() and int(seed) < WHOLE), f"{rule}; a seed is a number")
+    return protocol, float(rate), int(seed or 0)
 
 
 def check_together(network: NetworkConfig, config: TrainConfig) -> None:

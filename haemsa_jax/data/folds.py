@@ -14,6 +14,7 @@ import numpy as np
 from haemsa_jax.config import NetworkConfig
 from haemsa_jax.data.batches import DeviceSplit, device_split
 from haemsa_jax.data.dataset import Dataset, Split, splits_of
+from haemsa_jax.data.missing import incomplete
 from haemsa_jax.errors import InputError
 
 
@@ -72,7 +73,9 @@ class Partition:
         return training, held_out
 
 
-def make_partition(datasets: Mapping[str, Dataset], folds: int = 0) -> Partition:
+def make_partition(
+    datasets: Mapping[str, Dataset], folds: int = 0, train_missing: str = ""
+) -> Partition:
     """The partition of data sets with the splits `train` and `validation`.
 
     The folds depend on the data and K alone, so that runs are compared on the same ones.
@@ -80,11 +83,13 @@ def make_partition(datasets: Mapping[str, Dataset], folds: int = 0) -> Partition
     Args:
       datasets: by name.
       folds: K; 0 keeps the two splits as they are.
+      train_missing: what the split `train` loses before, as in `TrainConfig`.
 
     Raises:
       InputError: a data set has fewer groups than folds, or a task no label to train on, or to be
         judged by, in one of them.
     """
+    datasets = incomplete(datasets, train_missing)
     training, validation = splits_of(datasets, "train"), splits_of(datasets, "validation")
     if not folds:
         return Partition(0, training, validation, {})

@@ -17,7 +17,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from haemsa_jax.data.dataset import Split
+from haemsa_jax.config.train import losses_of
+from haemsa_jax.data.dataset import Dataset, Split
 
 RATES = {
     "utterance": tuple(round(0.1 * n, 1) for n in range(8)),
@@ -82,6 +83,32 @@ def drop_frames(split: Split, rate: float, seed: int, means: Mapping[str, np.nda
         mean = means[modality].astype(values.dtype)
         features[modality] = np.where(lost[:, None, groups], mean, values)
     return dataclasses.replace(split, masks=masks, features=features)
+
+
+def incomplete(datasets: Mapping[str, Dataset], train_missing: str) -> dict[str, Dataset]:
+    """Data sets whose split `train` has lost modalities for good.
+
+    Nobody sees what is lost: neither networks and their normalisation nor baselines. Splits that
+    judge stay whole.
+
+    Args:
+      datasets: by name; without a split `train` nothing is lost.
+      train_missing: as in `TrainConfig`.
+    """
+    losses = losses_of(train_missing)
+    if losses is None:
+        return dict(datasets)
+    protocol, rate, seed = losses
+    lossy = {}
+    for name, dataset in datasets.items():
+        splits = dict(dataset.splits)
+        if train := splits.get("train"):
+            if protocol == "utterance":
+                splits["train"] = drop_utterances(train, rate, seed)
+            else:
+                splits["train"] = drop_frames(train, rate, seed, column_means(train))
+        lossy[name] = dataclasses.replace(dataset, splits=splits)
+    return lossy
 
 
 def column_means(train: Split) -> dict[str, np.ndarray]:

@@ -198,7 +198,7 @@ def search_data(
     Raises:
       InputError: there are fewer groups than folds.
     """
-    partition = make_partition(datasets, config.folds)
+    partition = make_partition(datasets, config.folds, config.train_missing)
     _, constants = begin_with(network, partition, given or {})
     training, held_out = partition.device_splits(network)
     groups = {name: split.group for name, split in partition.held_out.items()}

@@ -148,39 +148,46 @@ def _applies(protocol: str, condition: str, dataset: Dataset) -> bool:
     return protocol != "patterns" or {*condition.split("+")} <= {*dataset.widths}
 
 
-def summed_up(protocol: str, row: Mapping[str, Mapping[str, Sequence[float]]], metric: str):
-    """What a model reaches over all conditions, a value a seed: the area under rates or the mean.
+def summaries(
+    protocol: str, row: Mapping[str, Mapping[str, Sequence[float]]], metric: str
+) -> dict[str, list[float]]:
+    """What a model reaches over all conditions by the name of the summary, a value a seed.
 
-    Returns:
-      list[float]; empty where a condition was not measured or seeds differ in number.
+    Their mean and, where conditions are rates, the area under them. Empty lists where a condition
+    was not measured or seeds differ in number.
     """
     each = [values.get(metric, []) for values in row.values()]
-    if not each or len({len(values) for values in each}) != 1:
-        return []
+    whole = bool(each) and len({len(values) for values in each}) == 1
+    seeds = [*zip(*each, strict=True)] if whole else []
+    average = {AVERAGE: [fmean(values) for values in seeds]}
     if protocol == "patterns":
-        return [fmean(values) for values in zip(*each, strict=True)]
+        return average
     rates = [float(condition) for condition in row]
-    return [area_under_rates(rates, values) for values in zip(*each, strict=True)]
+    return {AREA: [area_under_rates(rates, values) for values in seeds], **average}
 
 
 def rows_of(protocol: str, measured: Robustness) -> tables.Results:
     """Rows of models by task and condition, such as `hazumi:ui text+audio`.
 
-    The last of a task's conditions is what a model reaches over all of them.
+    The last of a task's conditions are what a model reaches over all of them.
     """
     rows: dict[str, dict[str, dict[str, list[float]]]] = {}
     for task_id, models in measured.items():
         for model, row in models.items():
             metrics = next(iter(row.values()))
-            total = {metric: summed_up(protocol, row, metric) for metric in metrics}
-            for condition, values in {**row, summary(protocol): total}.items():
+            total = {metric: summaries(protocol, row, metric) for metric in metrics}
+            over_all = {
+                name: {metric: total[metric][name] for metric in metrics}
+                for name in summary_names(protocol)
+            }
+            for condition, values in {**row, **over_all}.items():
                 rows.setdefault(f"{task_id} {condition}", {})[model] = values
     return rows
 
 
-def summary(protocol: str) -> str:
-    """The name of what a model reaches over all conditions."""
-    return AVERAGE if protocol == "patterns" else AREA
+def summary_names(protocol: str) -> tuple[str, ...]:
+    """The names of what a model reaches over all conditions."""
+    return (AVERAGE,) if protocol == "patterns" else (AREA, AVERAGE)
 
 
 def tables_of(protocol: str, measured: Robustness) -> tables.Tables:
@@ -194,11 +201,11 @@ def tables_of(protocol: str, measured: Robustness) -> tables.Tables:
                 [
                     model,
                     *(tables.cell(metric, row.get(name, {}).get(metric, [])) for name in names),
-                    tables.cell(metric, summed_up(protocol, row, metric)),
+                    *(tables.cell(metric, x) for x in summaries(protocol, row, metric).values()),
                 ]
                 for model, row in models.items()
             ]
-            header = ["", *names, summary(protocol)]
+            header = ["", *names, *summary_names(protocol)]
             parts.append(tables.Table(header, rows, f"{task_id}, {tables.heading(metric)}"))
     several = any("±" in cell for part in parts for row in part.rows for cell in row[1:])
     return tables.Tables(parts, tables.FOOTNOTE if several else "")

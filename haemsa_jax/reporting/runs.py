@@ -8,6 +8,7 @@ from pathlib import Path
 
 from haemsa_jax.config import EncoderSpec, NetworkConfig
 from haemsa_jax.data import SPLITS, Dataset
+from haemsa_jax.data.missing import incomplete
 from haemsa_jax.errors import InputError
 from haemsa_jax.reporting.tables import model_label
 from haemsa_jax.training.engine.streaming import RESIDENT
@@ -177,23 +178,25 @@ def splits_for(split: str, *, fitted: bool) -> tuple[str, ...]:
 
 def vectors_of(
     datasets: Mapping[str, Dataset],
-    network: NetworkConfig,
+    run: Run,
     load: Load,
     splits: Sequence[str] = SPLITS,
 ) -> dict[str, Dataset]:
-    """The data as yardsticks read them: where a network reads numbers of tokens, vectors.
+    """The data as baselines read them: where a network reads numbers of tokens, vectors.
 
     Args:
       datasets: by name, as the network reads them.
-      network: which may hold encoders; then those that are published make the vectors.
+      run: whose network may hold encoders; then those that are published make the vectors. What its
+        training split had lost is lost here, too.
       load: reads a data set.
       splits: that are read.
     """
     frozen = {
         modality: dataclasses.replace(spec, mode="frozen") if spec.within else spec
-        for modality, spec in network.encoders.items()
+        for modality, spec in run.network.encoders.items()
     }
-    return {
-        name: load(name, splits, frozen) if network.encoded(name) else dataset
+    read = {
+        name: load(name, splits, frozen) if run.network.encoded(name) else dataset
         for name, dataset in datasets.items()
     }
+    return incomplete(read, run.trained.experiment.train.train_missing)

@@ -140,7 +140,7 @@ def make_train(
     check_together(network, config)
     start = start or Start(default_structure(network), {}, {})
     check_structure(network, start.structure)
-    partition = make_partition(datasets, config.folds)
+    partition = make_partition(datasets, config.folds, config.train_missing)
     programs = _make_programs(
         network, config, partition, devices, checkpoint_every, start, gradients, resident
     )
