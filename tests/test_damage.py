@@ -125,6 +125,14 @@ def test_damage_that_no_checksum_shows(run, name, damage):
         load(run, BEST)
 
 
+def test_metadata_with_an_unknown_key(run):
+    """Orbax reads it as it opens the directory."""
+    path = run / BEST / "3" / "_CHECKPOINT_METADATA"
+    path.write_text(path.read_text().replace('"item_handlers"', '"itee_handlers"'))
+    with pytest.raises(DamagedError, match=f"^{path} has other bytes than were written; put it"):
+        load(run, BEST)
+
+
 @pytest.mark.parametrize("name", ["_CHECKPOINT_METADATA", "state/manifest.ocdbt", integrity.FILE])
 def test_a_file_that_never_ends(run, name):
     for kind in (BEST, "search"):

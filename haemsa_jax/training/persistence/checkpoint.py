@@ -69,6 +69,11 @@ class Checkpoints:
                 )
             except OSError as error:
                 raise InputError(f"cannot write checkpoints to {self.path}: {error}") from error
+            except ValueError as error:  # metadata that are JSON, but none of Orbax's
+                faults = (self._fault(step) for step in self._steps())
+                if fault := next(filter(None, faults), None):
+                    raise DamagedError(f"{fault}; {WAY_OUT}") from error
+                raise
             self._link = stack.pop_all()
 
     def __enter__(self):
