@@ -48,7 +48,7 @@ from haemsa_jax.reporting.runs import (
     splits_for,
     vectors_of,
 )
-from haemsa_jax.reporting.verdicts import verdicts
+from haemsa_jax.reporting.verdicts import chance, verdicts
 from haemsa_jax.training.measurement.evaluation import check_unseen
 
 from . import cli, others, program, recording, words
@@ -127,7 +127,7 @@ def main() -> None:
     rows = results.with_others(rows, beside, read, split=split)
     results.write_results(out, split, runs[0], evaluated, rows)
     print(f"{', '.join(_RUN_DIR.value)}: {split} split\n\n{tables.text(rows)}")
-    for sentence in verdicts(rows):
+    for sentence in (*verdicts(rows), *chance(evaluated.tasks)):
         print(sentence)
     print(f"written: {out / split}.json, .md, .png, _architecture.png and _predictions.csv")
     recording.save(

@@ -79,7 +79,7 @@ def test_evaluation_writes_table_picture_and_predictions(launch, trained, data_d
     flags = (f"--run_dir={run_dir}", f"--data_dir={data_dir}", "--baselines", "--diagnose")
     done = launch("evaluate", *flags)
     assert done.returncode == 0, done.stderr
-    for row in ("HAEMSA", "median", "ridge text", "ridge all", "best possible"):
+    for row in ("HAEMSA", "median", "ridge text", "ridge, all modalities", "best possible"):
         assert row in done.stdout
     results = json.loads((run_dir / "test.json").read_text())
     assert len(results["planted:sentiment"]["HAEMSA"]["mae"]) == 2

@@ -36,7 +36,7 @@ def said(task: str, predictions, truth) -> TaskEvaluation:
     count = len(truth)
     return TaskEvaluation(
         spec=TASKS[task], ids=[f"clip {n}" for n in range(count)],
-        words=[UNKIND, *["fine"] * (count - 1)], truth=np.array(truth),
+        words=[UNKIND, *["fine"] * (count - 1)], group=np.arange(count), truth=np.array(truth),
         predictions=np.array(predictions, float), metrics={}, alone={}, chosen={},
         ensemble={}, classes={}, gates={},
     )  # fmt: skip
@@ -273,7 +273,7 @@ def test_a_page_begins_with_what_came_out(tmp_path):
     (tmp_path / "test.json").write_text(json.dumps({"talks:score": rows}))
     (tmp_path / "best.json").write_text('{"fitness": 0.51, "random_fitness": 0.53, "genome": {}}')
     top = page(tmp_path).partition("<nav>")[0]
-    assert "a genome of fitness 0.510; a random search of as many training steps, 0.530 (" in top
+    assert "of fitness 0.510; a random search of as many training steps, 0.530. Fitness is" in top
     assert "Nothing says whether a network is needed: evaluate again with --baselines." in top
 
 

@@ -192,7 +192,7 @@ def tables_of(protocol: str, measured: Robustness) -> tables.Tables:
             names = list(next(iter(models.values())))
             rows = [
                 [
-                    model,
+                    tables.row_label(model),
                     *(tables.cell(metric, row.get(name, {}).get(metric, [])) for name in names),
                     tables.cell(metric, summed_up(protocol, row, metric)),
                 ]
@@ -237,7 +237,11 @@ def figure(protocol: str, measured: Robustness, path: str | os.PathLike) -> None
         left_over.remove()
     lines = [drawing.axes[0].plot([], [], color=hue, linewidth=3)[0] for hue in hues.values()]
     drawing.legend(
-        lines, models, loc="outside lower center", ncols=min(4, len(models)), fontsize=FONT
+        lines,
+        [*map(tables.row_label, models)],
+        loc="outside lower center",
+        ncols=min(4, len(models)),
+        fontsize=FONT,
     )
     drawing.savefig(path)
 
