@@ -62,6 +62,7 @@ def test_training_shows_progress(whole):
     run_dir, done = whole
     for seed in (0, 1):
         assert f"seed {seed}: best validation score" in done.stdout
+    assert "score: 1 - MAE / MAE of the median of the training labels; higher is" in done.stdout
     assert len(log.read(run_dir)) == 24 + 2 * 2
     assert (run_dir / "training.png").read_bytes().startswith(b"\x89PNG")
     assert "24/24" in done.stderr

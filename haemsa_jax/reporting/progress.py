@@ -123,7 +123,7 @@ class SearchBar(Bar):
             if done:
                 rate = "" if isnan(row["rate"]) else f", steps/s={row['rate']:.0f}"
                 self.bar.set_postfix_str(
-                    f"round {done}/{self.rounds}, cost best={row['best']:.4f} "
+                    f"round {done}/{self.rounds}, fitness (lower is better) best={row['best']:.4f} "
                     f"median={row['median']:.4f}, diverged={row['diverged']}{rate}",
                     refresh=False,
                 )
