@@ -6,7 +6,7 @@
 Reads the selected network of every seed, or the best network of a search and with `--ensemble` its
 best ones together. Several runs are rows of one table, named by `--beside` or by their directories;
 those that differ in nothing but their seeds are one row. Prints a table with mean and standard
-deviation over seeds and, with `--baselines`, where no network is better than a yardstick. Writes
+deviation over seeds and, with `--baselines`, where no network is better than a baseline. Writes
 into OUT_DIR: `SPLIT.json` (raw values), `SPLIT.md` (the table) and, of the first row, `SPLIT.png`
 (predictions against truth, and the gates of every level), `SPLIT_architecture.png` (the network
 with its gate weights) and `SPLIT_predictions.csv` (every sample with its words, its prediction, and
@@ -65,7 +65,10 @@ _DATA_DIR = flags.DEFINE_string("data_dir", "data", "Directory of prepared data 
 _SPLIT = flags.DEFINE_enum("split", "test", ["test", "validation"], "Split to read.")
 _BASELINES = flags.DEFINE_bool("baselines", False, "Also measure a constant and ridge regressions.")
 _ENSEMBLE = flags.DEFINE_integer(
-    "ensemble", 0, "Also average predictions of so many networks of a run, of a search the best."
+    "ensemble",
+    0,
+    "Also average predictions of so many networks (seeds, or bags of folds) of a run, of a search "
+    "the best.",
 )
 _DIAGNOSE = flags.DEFINE_bool(
     "diagnose", False, "Also measure how far predictions move without each part of the network."

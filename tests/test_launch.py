@@ -137,6 +137,12 @@ def clean_clone(tmp_path):
     return {"PATH": f"{git.parent}{os.pathsep}{os.environ['PATH']}"}
 
 
+def test_words_for_a_network_of_features_are_refused_by_the_flag(launch, trained):
+    done = launch("predict", f"--run_dir={trained}", "--text=so good")
+    assert done.returncode == 2
+    assert f"--text: the network of {trained} has no encoder and reads features" in done.stderr
+
+
 def test_missing_modalities_are_the_same_for_every_model(
     launch, trained, data_dir, tmp_path, clean_clone
 ):

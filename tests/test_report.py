@@ -241,6 +241,17 @@ def test_nothing_of_a_file_reaches_the_page_as_markup(tmp_path):
     assert f'<td class="number" data-name="truth">=2{shown}</td>' in text
 
 
+def test_values_of_a_genome_are_shown_in_words(tmp_path):
+    genome = {"links": ["a>b", "b>a"], "off": [], "on": True, "of": {"x": [["a", "b"], ["c"]]}}
+    genome |= {"none": None, "each": [{"name": "y"}], "dropout": 0.25}
+    (tmp_path / "best.json").write_text(json.dumps({"genome": genome, "fitness": 0.5}))
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", html.unescape(page(tmp_path)))
+    assert dict(zip(cells[::2], cells[1::2], strict=True)) == {
+        "links": "a>b, b>a", "off": "none", "on": "yes", "of.x": "a + b, c", "none": "none",
+        "each.1.name": "y", "dropout": "0.25",
+    }  # fmt: skip
+
+
 def test_a_table_escapes_what_would_be_markdown():
     table = tables.markdown({f"a {UNKIND}": {UNKIND: {"mae": [1.0]}, "[x](y)": {"mae": [2.0]}}})
     assert "<script" not in table.replace("\\<", "")
