@@ -227,13 +227,12 @@ def _tell(
     shown |= {"random": (beside, beside.place)} if beside else {}
     default = place_of_default(evolved, problem, config)
     shown |= {"default": (evolved, default)} if default else {}
-    print(f"\n{'lower is better':42}" + "".join(f"{name:>10}" for name in shown))
     rows = {"fitness": [result.history.fitness[place] for result, place in shown.values()]}
     for number, name in enumerate(problem.objectives):
         rows[f"cost, {name}"] = [
             result.history.costs[*place, number] for result, place in shown.values()
         ]
-        rows[f"cost, {name}, selected ensemble"] = [
+        rows[f"cost, {name}, ensemble"] = [
             result.ensemble_costs[number]
             for name, (result, _) in shown.items()
             if name != "default"
@@ -241,8 +240,10 @@ def _tell(
     rows["share of parameters in use, mean of tasks"] = [
         result.history.sizes[place] for result, place in shown.values()
     ]
+    width, title = max(map(len, rows)), "lower is better; of several seeds the best"
+    print(f"\n{title:{width}}" + "".join(f"{name:>10}" for name in shown))
     for name, values in rows.items():
-        print(f"{name:42}" + "".join(f"{value:10.3f}" for value in values))
+        print(f"{name:{width}}" + "".join(f"{value:10.3f}" for value in values))
     diverged = evolved.history.diverged
     print(f"diverged (cost not finite, left out): {diverged.sum()} of {diverged.size} members")
 

@@ -23,7 +23,7 @@ from haemsa_jax.reporting import gates as panels
 from haemsa_jax.reporting.page import page
 from haemsa_jax.reporting.reading import from_json
 from haemsa_jax.reporting.runs import splits_for
-from haemsa_jax.reporting.sections import SECTIONS
+from haemsa_jax.reporting.sections import SECTIONS, _in_words
 from haemsa_jax.structure.parts import declare, shut
 from haemsa_jax.training.measurement.evaluation import TaskEvaluation
 from haemsa_jax.version import __version__
@@ -246,6 +246,7 @@ def test_values_of_a_genome_are_shown_in_words(tmp_path):
     genome |= {"none": None, "each": [{"name": "y"}], "dropout": 0.25}
     (tmp_path / "best.json").write_text(json.dumps({"genome": genome, "fitness": 0.5}))
     cells = re.findall(r"<td[^>]*>(.*?)</td>", html.unescape(page(tmp_path)))
+    assert _in_words((("a", "b"), ())) == "a + b, none"
     assert dict(zip(cells[::2], cells[1::2], strict=True)) == {
         "links": "a>b, b>a", "off": "none", "on": "yes", "of.x": "a + b, c", "none": "none",
         "each.1.name": "y", "dropout": "0.25",

@@ -80,7 +80,9 @@ def test_rows_have_names_that_nothing_else_has():
         "late fusion network": 1, "late fusion": 1, "ridge all": 1, "ridge all + context": 1,
         "HAEMSA, bag of 2, ensemble of 3": 1, "HAEMSA, one network": 4,
     }  # fmt: skip
-    (table,) = tables.of_results({"a": {k: {"mae": [0.5] * n} for k, n in rows.items()}}).tables
+    made = tables.of_results({"a": {k: {"mae": [0.5] * n} for k, n in rows.items()}})
+    assert made.note.endswith("Of a single network: over networks.")
+    (table,) = made.tables
     assert [row[0] for row in table.rows] == [
         "late fusion network", "ridge a modality, averaged", "ridge, all modalities",
         "ridge, all modalities and 3 past utterances",

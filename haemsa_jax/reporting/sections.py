@@ -207,6 +207,6 @@ def _in_words(value: Any, joint: str = ", ") -> str:
     """A plain value as people write it; lists within a list are joined by a plus sign."""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return joint.join(_in_words(inner, " + ") for inner in value) or "none"
     return "none" if value in (None, "", {}) else str(value)

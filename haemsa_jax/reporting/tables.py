@@ -121,7 +121,10 @@ def of_results(results: Results) -> Tables:
     """A table a task, the best mean of each column marked."""
     tables = [_of_task(task_id, rows) for task_id, rows in results.items()]
     seeds = [len(v) for rows in results.values() for row in rows.values() for v in row.values()]
-    return Tables(tables, FOOTNOTE if max(seeds, default=0) > 1 else ONE_SEED)
+    names = [name for rows in results.values() for name in rows]
+    single = any(name.endswith(ONE_NETWORK) for name in names)
+    note = FOOTNOTE + " Of a single network: over networks." * single
+    return Tables(tables, note if max(seeds, default=0) > 1 else ONE_SEED)
 
 
 def markdown(results: Results) -> str:
