@@ -34,14 +34,12 @@ def define_flags() -> None:
     flags.DEFINE_list(
         "past",
         ["0"],
-        "Context: so many utterances before the target are read with it, in dialogues: N, or "
-        "DATASET=N,...",
+        "Context: utterances before the target that are read too: N, or DATASET=N,...",
     )
     flags.DEFINE_list(
         "future",
         ["0"],
-        "Context: so many utterances after the target are read with it, in dialogues: N, or "
-        "DATASET=N,...",
+        "Context: utterances after the target that are read too: N, or DATASET=N,...",
     )
     flags.DEFINE_bool("speakers", None, "Context says who speaks, the target's speaker or another.")
     flags.DEFINE_string(
