@@ -17,5 +17,5 @@ with TrainingBar() as bar:
 print(write_report(trained, data, run_dir))  # tables; run_dir/report.html and pictures
 predictor = Predictor(trained)  # or Predictor.from_checkpoint(run_dir)
 clip = data["mine"].splits["test"].features["text"][0]  # float[T, 8]; no audio
-prediction = predictor.predict(text=clip).tasks["mood"]
+prediction = predictor.predict(text=clip).tasks["mood"]  # value, ± over seeds, experts' weights
 print(prediction.value, prediction.spread, prediction.gates["fusion"])

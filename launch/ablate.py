@@ -47,8 +47,8 @@ from .interrupt import Interrupt
 flags.DEFINE_list(
     "genome",
     None,
-    "Genome file of a search, such as best.json; a comma list of several, a name with a comma in "
-    "double quotes.",
+    "File of structure and training that launch.evolve found (a genome), such as best.json; a "
+    "comma list of several, a name with a comma in double quotes.",
     required=True,
 )
 _ABLATE = flags.DEFINE_list(

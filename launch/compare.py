@@ -67,7 +67,7 @@ def main() -> None:
     recording.check()
     wanted = plan.read(Path(_PLAN.value))
     for name in filter(is_yardstick, wanted.models):
-        raise InputError(f"{_PLAN.value}: {name!r} is the name of a yardstick; choose another")
+        raise InputError(f"{_PLAN.value}: {name!r} is the name of a baseline; choose another")
     planned = plan.cells(wanted, __package__)
     out = Path(_RUN_DIR.value).expanduser()
     minutes = _train(planned, out)

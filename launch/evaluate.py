@@ -6,7 +6,7 @@
 Reads the selected network of every seed, or the best network of a search and with `--ensemble` its
 best ones together. Several runs are rows of one table, named by `--beside` or by their directories;
 those that differ in nothing but their seeds are one row. Prints a table with mean and standard
-deviation over seeds and, with `--baselines`, where no network is better than a yardstick. Writes
+deviation over seeds and, with `--baselines`, where no network is better than a baseline. Writes
 into OUT_DIR: `SPLIT.json` (raw values), `SPLIT.md` (the table) and, of the first row, `SPLIT.png`
 (predictions against truth, and the gates of every level), `SPLIT_architecture.png` (the network
 with its gate weights) and `SPLIT_predictions.csv` (every sample with its words, its prediction, and
@@ -48,7 +48,7 @@ from haemsa_jax.reporting.runs import (
     splits_for,
     vectors_of,
 )
-from haemsa_jax.reporting.verdicts import verdicts
+from haemsa_jax.reporting.verdicts import chance, verdicts
 from haemsa_jax.training.measurement.evaluation import check_unseen
 
 from . import cli, others, program, recording, words
@@ -65,7 +65,10 @@ _DATA_DIR = flags.DEFINE_string("data_dir", "data", "Directory of prepared data 
 _SPLIT = flags.DEFINE_enum("split", "test", ["test", "validation"], "Split to read.")
 _BASELINES = flags.DEFINE_bool("baselines", False, "Also measure a constant and ridge regressions.")
 _ENSEMBLE = flags.DEFINE_integer(
-    "ensemble", 0, "Also average predictions of so many networks of a run, of a search the best."
+    "ensemble",
+    0,
+    "Also average predictions of so many networks (seeds, or bags of folds) of a run, of a search "
+    "the best.",
 )
 _DIAGNOSE = flags.DEFINE_bool(
     "diagnose", False, "Also measure how far predictions move without each part of the network."
@@ -128,7 +131,7 @@ def main() -> None:
     rows = results.with_others(rows, beside, read, split=split)
     results.write_results(out, split, runs[0], evaluated, rows)
     print(f"{', '.join(_RUN_DIR.value)}: {split} split\n\n{tables.text(rows)}")
-    for sentence in verdicts(rows):
+    for sentence in (*verdicts(rows), *chance(evaluated.tasks)):
         print(sentence)
     print(f"written: {out / split}.json, .md, .png, _architecture.png and _predictions.csv")
     recording.save(

@@ -3,15 +3,19 @@
   python -m launch.evolve --tasks=planted --run_dir=runs/evolved
   python -m launch.evolve --tasks=hazumi --past=8 --patterns=full,single --run_dir=runs/found
 
-The whole search is one program on the device; between blocks of generations it reports and saves,
-and the same command again resumes. A random search of as many training steps runs beside it.
-RUN_DIR holds `best.json` (the best genome), `history.npz` (everybody), `report.png` and the members
-that are left, the winner first, for launch.evaluate; launch.train --genome=RUN_DIR/best.json trains
+A genome is a choice of structure and training; each of its numbers is a gene. The whole search is
+one program on the device; between blocks of generations it reports and saves, and the same command
+again resumes. A random search of as many training steps runs afterwards, as a baseline. RUN_DIR
+holds `best.json` (the best genome), `history.npz` (all genomes), `report.png` and the last
+networks, the winner first, for launch.evaluate; launch.train --genome=RUN_DIR/best.json trains
 anew.
 
-A member is a bag of --folds networks, each trained without one share of the groups (people, videos,
-dialogues) of the splits train and validation, and judged by it; --folds=0 keeps the two splits.
-Genes of the training keep the values of their flags, unless --fixed names others or none.
+Each of the --population members is a genome with a bag of --folds networks, which predict by their
+mean; each is trained without one share (fold) of the groups (people, videos, dialogues) of the
+splits train and validation, and judged by it; --folds=0 keeps the two splits. A child inherits its
+parent's weights and trains on: such a lineage is trained as long as one network is. Fitness is
+the mean cost (1 - score; the score is that of launch.train) times a price of size: lower is better.
+Training genes keep the values of their flags, unless --fixed names others or none.
 """
 
 import dataclasses
@@ -26,6 +30,7 @@ from haemsa_jax.data.folds import make_partition
 from haemsa_jax.errors import InputError
 from haemsa_jax.evolution import outcome
 from haemsa_jax.evolution.budget import fitted, short_line
+from haemsa_jax.evolution.crowning import place_of_default
 from haemsa_jax.evolution.genome import describe
 from haemsa_jax.evolution.problem import Problem, make_problem, search_data
 from haemsa_jax.evolution.run import run_search
@@ -37,6 +42,7 @@ from haemsa_jax.structure.size import parameters
 from haemsa_jax.training.engine import budget
 from haemsa_jax.training.engine.drawing import batch_sizes, label_counts, steps_per_epoch
 from haemsa_jax.training.measurement.doubts import doubts
+from haemsa_jax.training.measurement.scoring import score_in_words
 from haemsa_jax.training.persistence.experiment import Experiment
 from haemsa_jax.writing import draft_of
 
@@ -54,23 +60,23 @@ _FIXED = flags.DEFINE_list(
     ["training"],
     "Genes, or levels of genes such as training, that are not evolved; a comma list.",
 )
-_BLOCK = flags.DEFINE_integer("block", 1, "Rounds between two reports and checkpoints.")
+_BLOCK = flags.DEFINE_integer("block", 1, "Generations between two reports and checkpoints.")
 _STEPS_TOTAL = flags.DEFINE_integer(
     "steps_total", None,
-    "A budget: training steps of all networks, over the search and its final; a random search "
-    "takes as many again.",
+    "A budget: training steps of all networks, over the search and its final round; a random "
+    "search takes as many again.",
 )  # fmt: skip
 _STEPS = flags.DEFINE_integer(
     "steps", None,
-    "Training steps of a generation. By default a line of descent is trained for 12 epochs, at "
-    "least 900 steps and at most 1500.",
+    "Training steps of a generation. By default a lineage (a genome with the ancestors whose "
+    "weights it inherited) is trained for 12 epochs, at least 900 steps and at most 1500.",
 )  # fmt: skip
 _HEAD_START = flags.DEFINE_integer(
     "head_start", None,
-    "Training steps of the first generation beyond that; by default a fifth of a line's.",
+    "Training steps of the first generation beyond that; by default a fifth of a lineage's.",
 )  # fmt: skip
 _YARDSTICK = flags.DEFINE_bool(
-    "yardstick", True, "Also search at random, for as many training steps."
+    "yardstick", True, "Also search at random, for as many training steps, as a baseline."
 )
 tasks.define_flags()
 cli.define_run_flags()
@@ -135,12 +141,12 @@ def main() -> None:
         ended = _after(result, config)
         if _YARDSTICK.value and not interrupt():
             beside = run(random_search=True)
-            if interrupt():  # half a yardstick measures nothing
+            if interrupt():  # half a baseline measures nothing
                 ended = f"in the random search, {_after(beside, config)}"
                 beside = None
         stopped = interrupt()
     if cli.leads():
-        _show(directory, result, beside, problem, experiment, config.rounds)
+        _show(directory, result, beside, problem, experiment, config)
     if stopped:
         interrupt.end(ended)
 
@@ -150,26 +156,29 @@ def _plan(network: NetworkConfig, problem: Problem, config: SearchConfig, device
     free = [gene for gene in problem.table.genes if not {gene.name, gene.level} & {*config.fixed}]
     size = int(parameters(network, default_structure(network)))
     steps = config.population * problem.folds * config.total_steps
-    bags = f" bags of {problem.folds} networks" if problem.folds > 1 else " networks"
+    bags = f", each trained as {problem.folds} networks (one a fold)," if problem.folds > 1 else ""
     final = ""
     if config.repeats:
         finalists = config.finalists.max() + 1
         final = (
-            f", and a final of {config.schedule} in which {finalists} "
-            f"genome{'s are' if finalists > 1 else ' is'} trained anew, "
-            f"from {config.population // finalists} seeds each"
+            f"; then a final round, in which {finalists} genome"
+            f"{'s are' if finalists > 1 else ' is'} trained anew for {config.schedule} steps, from "
+            f"{config.population // finalists} seeds each"
         )
     return (
-        f"searching {len(free)} genes of a {network.model} network of {size:,} parameters: "
-        f"{config.population}{bags} in {config.generations} generations, the first of "
+        f"searching {len(free)} genes (choices) of a {network.model} network of {size:,} "
+        "parameters: "
+        f"{config.population} genomes{bags} in {config.generations} generations, the first of "
         f"{config.head_start + config.steps} training steps, the others of {config.steps}{final}; "
-        f"{steps:,} steps of a network in all, on {devices} device{'s' if devices > 1 else ''}"
+        f"{steps:,} training steps of all networks together, on {devices} "
+        f"device{'s' if devices > 1 else ''}"
     )
 
 
 def _show(
-    directory: Path, result: SearchResult, beside, problem: Problem, experiment: Experiment, rounds
-) -> None:
+    directory: Path, result: SearchResult, beside, problem: Problem, experiment: Experiment,
+    config: SearchConfig,
+) -> None:  # fmt: skip
     """Everything for people, once."""
     # Here, since what draws takes as long to import as all else.
     from haemsa_jax.reporting.evolution import evolution_figure
@@ -183,7 +192,7 @@ def _show(
     with draft_of(directory / "report.png") as draft:
         evolution_figure(result, beside, problem, network, draft)
     print(describe(network, experiment.train, result.genome))
-    _tell(result, beside, problem, rounds)
+    _tell(result, beside, problem, config, network)
     print(
         f"written: {directory}: best.json, history.npz, report.png, best\n"
         f"next: launch.evaluate --run_dir={directory} on the test split; "
@@ -201,22 +210,42 @@ def _save(directory: Path, result: SearchResult, experiment, problem: Problem, d
     outcome.save(directory, result, trained, problem.objectives, cli.leads())
 
 
-def _tell(evolved: SearchResult, beside: SearchResult | None, problem: Problem, rounds) -> None:
-    judged = "cost out of fold" if problem.folds > 1 else "cost on validation"
-    if len(evolved.history.best) < rounds:
-        print(f"\nso far, after {len(evolved.history.best)} of {rounds} rounds:", end="")
-    print(f"\n{judged + ', 0 is perfect':42}{'evolved':>10}", end="")
-    print(f"{'random':>10}" if beside else "")
-    results = [evolved, beside] if beside else [evolved]
-    rows = [("fitness", [result.fitness for result in results])]
-    for place, name in enumerate(problem.objectives):
-        rows.append((name, [result.history.costs[*result.place, place] for result in results]))
-        rows.append(("  of the ensemble", [result.ensemble_costs[place] for result in results]))
-    shares = [result.history.sizes[result.place] for result in results]
-    for name, values in [*rows, ("active share, mean over tasks", shares)]:
-        print(f"{name:42}" + "".join(f"{value:10.3f}" for value in values))
+def _tell(
+    evolved: SearchResult,
+    beside: SearchResult | None,
+    problem: Problem,
+    config: SearchConfig,
+    network: NetworkConfig,
+) -> None:
+    where = "the folds a network was not trained on" if problem.folds > 1 else "validation"
+    print(f"\ncost: 1 - score, on {where}; score: {score_in_words(network)}")
+    print("fitness: mean cost times (share of parameters in use) ^ --price, which selects")
+    rounds = len(evolved.history.best)
+    if rounds < config.rounds:
+        print(f"\nso far, after {rounds} of {config.rounds} rounds:", end="")
+    shown = {"evolved": (evolved, evolved.place)}
+    shown |= {"random": (beside, beside.place)} if beside else {}
+    default = place_of_default(evolved, problem, config)
+    shown |= {"default": (evolved, default)} if default else {}
+    rows = {"fitness": [result.history.fitness[place] for result, place in shown.values()]}
+    for number, name in enumerate(problem.objectives):
+        rows[f"cost, {name}"] = [
+            result.history.costs[*place, number] for result, place in shown.values()
+        ]
+        rows[f"cost, {name}, ensemble"] = [
+            result.ensemble_costs[number]
+            for name, (result, _) in shown.items()
+            if name != "default"
+        ]
+    rows["share of parameters in use, mean of tasks"] = [
+        result.history.sizes[place] for result, place in shown.values()
+    ]
+    width, title = max(map(len, rows)), "lower is better; of several seeds the best"
+    print(f"\n{title:{width}}" + "".join(f"{name:>10}" for name in shown))
+    for name, values in rows.items():
+        print(f"{name:{width}}" + "".join(f"{value:10.3f}" for value in values))
     diverged = evolved.history.diverged
-    print(f"diverged: {diverged.sum()} of {diverged.size} members")
+    print(f"diverged (cost not finite, left out): {diverged.sum()} of {diverged.size} members")
 
 
 def run() -> None:

@@ -16,11 +16,11 @@ the same `dialogue` are each other's context. A row that cannot be predicted, al
 more tokens than memory is used for, is reported with its place, left out and counted; the others
 are predicted as if nothing were known of it, and the exit status is 1.
 
-OUTPUT is `.jsonl` (value, probabilities, spread over networks where there are several, gate weights
-of each level, and what was heard) or `.csv` (value, with the spread of a regression and the
-probabilities of classes). A task that reads nothing of what a row has is left out of it. It takes
-its place when all rows are predicted: what stood there before stays until then. Without --output
-values are printed.
+OUTPUT is `.jsonl` (value, probabilities, as `spread` the standard deviation over networks where
+there are several, weights that gates give to the experts of each level, and what was heard) or
+`.csv` (value, with that deviation of a regression and the probabilities of classes). A task that
+reads nothing of what a row has is left out of it. It takes its place when all rows are predicted:
+what stood there before stays until then. Without --output values are printed.
 """
 
 import contextlib
@@ -33,6 +33,7 @@ from typing import Any
 from absl import flags
 from tqdm import tqdm
 
+from haemsa_jax.config import NetworkConfig
 from haemsa_jax.encoders.places import folders_from
 from haemsa_jax.errors import InputError
 from haemsa_jax.extraction.media import is_recording
@@ -43,7 +44,7 @@ from haemsa_jax.inference.recorded import expanded, recipe_for
 from haemsa_jax.inference.results import Prediction
 from haemsa_jax.inference.rows import predict_rows
 from haemsa_jax.inference.writer import Writer
-from haemsa_jax.training.persistence.trained import load_trained
+from haemsa_jax.training.persistence.trained import load_experiment, load_trained
 
 from . import cli, hearing, program
 
@@ -120,6 +121,8 @@ def _predictor() -> Predictor:
         raise InputError("give --run_dir=DIR, or --pretrained=sentiment, and not both")
     about: dict[str, Any] = {}
     if given.run_dir is not None:
+        if _TEXT.value:
+            _check_words(load_experiment(given.run_dir).network)
         trained = load_trained(given.run_dir)
         folders = folders_from(given.encoder, trained.experiment.network.encoders)
     else:
@@ -128,6 +131,17 @@ def _predictor() -> Predictor:
     if given.language is None and about.get("language"):
         given.language = about["language"]
     return Predictor(trained, given.dataset or about.get("dataset"), given.networks, folders)
+
+
+def _check_words(network: NetworkConfig) -> None:
+    """Before weights are loaded: a sentence is for networks that have an encoder of words."""
+    asked, encoder = flags.FLAGS.dataset, network.encoders.get("text")
+    names = [asked] if asked in network.widths else [*network.widths]
+    if encoder is None or not {*names} & {*encoder.datasets}:
+        raise InputError(
+            f"--text: the network of {flags.FLAGS.run_dir} has no encoder and reads features of "
+            f"{', '.join(network.modalities)}; give them by --input, or train with --text=minilm"
+        )
 
 
 def _with_recordings(rows: Iterator[Row], predictor: Predictor) -> Iterator[Row]:

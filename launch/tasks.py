@@ -32,10 +32,10 @@ def define_flags() -> None:
     flags.DEFINE_list("tasks", None, "DATASET (all its tasks) or DATASET:TASK, a comma list.")
     flags.DEFINE_string("data_dir", "data", "Directory of prepared data sets.")
     flags.DEFINE_list(
-        "past", ["0"], "Utterances before the target in conversational data: N, or DATASET=N,..."
+        "past", ["0"], "Context: utterances before the target, also read: N, or DATASET=N,..."
     )
     flags.DEFINE_list(
-        "future", ["0"], "Utterances after the target in conversational data: N, or DATASET=N,..."
+        "future", ["0"], "Context: utterances after the target, also read: N, or DATASET=N,..."
     )
     flags.DEFINE_bool("speakers", None, "Context says who speaks, the target's speaker or another.")
     flags.DEFINE_string(

@@ -6,17 +6,19 @@
   python -m launch.train --tasks=hazumi --past=8 --folds=5 --run_dir=runs/bag
 
 All seeds are trained side by side in one program. RUN_DIR holds the log, the curves, the checkpoint
-from which the same command again resumes, and the selected network of every seed. A genome that
-launch.evolve found brings tasks, network and training with it; flags that are given come first, and
-only what the genome uses is built. --init_from starts from a trained network, also of other tasks,
-or of the same to train longer than was planned, in another RUN_DIR:
+from which the same command again resumes, and the selected network of every seed. A genome
+(structure and training of a network) that launch.evolve found brings tasks, network and training
+with it; flags that are given come first, and only what the genome uses is built. --init_from starts
+from a trained network, also of other tasks, or of the same to train longer than was planned, in
+another RUN_DIR:
 
   python -m launch.train --tasks=planted --epochs=40 --init_from=runs/planted --run_dir=runs/longer
 
 Batch size and epochs follow the size of the data unless they are given; a run keeps the numbers.
 
-With --folds a seed is a bag of networks, each trained without one share of the groups (people,
-videos, dialogues) of the splits train and validation, and judged by it.
+With --folds a seed is a bag: several networks that predict by their mean, each trained without one
+share (fold) of the groups (people, videos, dialogues) of the splits train and validation, and
+validated on it.
 """
 
 import dataclasses
@@ -34,6 +36,7 @@ from haemsa_jax.reporting.progress import TrainingBar
 from haemsa_jax.structure.warm_start import take
 from haemsa_jax.training.engine.loop import Start, make_train
 from haemsa_jax.training.engine.progress import summary
+from haemsa_jax.training.measurement.scoring import score_in_words
 from haemsa_jax.training.persistence import log
 from haemsa_jax.training.persistence.experiment import Experiment
 from haemsa_jax.training.persistence.trained import load_trained
@@ -43,7 +46,11 @@ from . import cli, program, tasks, words
 from .interrupt import Interrupt
 from .processes import define_process_flags
 
-_GENOME = flags.DEFINE_string("genome", None, "Genome file of a search, such as best.json.")
+_GENOME = flags.DEFINE_string(
+    "genome",
+    None,
+    "File of structure and training that launch.evolve found (a genome), such as best.json.",
+)
 _WEIGHTS = flags.DEFINE_enum(
     "weights",
     "random",
@@ -110,21 +117,22 @@ def main() -> None:
         progress = train(directory, observe=bar, stop=interrupt).progress
         stopped = interrupt()
     if cli.leads():
-        _tell(directory, config, progress)
+        _tell(directory, network, config, progress)
     if stopped:
         interrupt.end(f"at step {progress['step']} of {progress['total']}")
 
 
-def _tell(directory: Path, config: TrainConfig, progress: dict) -> None:
+def _tell(directory: Path, network: NetworkConfig, config: TrainConfig, progress: dict) -> None:
     # Here, since what draws takes as long to import as all else.
     from haemsa_jax.reporting.figures import training_figure
 
     cli.note_command(directory)
     with draft_of(directory / "training.png") as draft:
         training_figure(log.read(directory), draft)
+    print(f"score: {score_in_words(network)}")
     for place, score in enumerate(progress["best_score"]):
         judge = "out-of-fold" if config.folds else "validation"
-        best = f"best {judge} score {score:.4f} (higher is better) {summary(progress, place)}"
+        best = f"best {judge} score {score:.4f} {summary(progress, place)}"
         known = progress["best_step"][place]
         print(f"seed {config.seed + place}: {best if known else 'not validated yet'}")
     best = "best, " if any(progress["best_step"]) else ""

@@ -59,8 +59,8 @@ def test_few_samples_and_groups_are_named(solo, lone):
     sentences = doubts(lone, make_partition(data, 0))
     assert len(sentences) == len(lone.tasks)
     assert sentences[0].startswith(
-        "talks:score is judged by 21 samples of validation, in 5 groups: chance alone moves a mean "
-        "error over so few by about 34 %, "
+        "talks:score is judged by 21 samples of validation, in 5 groups: the standard error of a "
+        "mean absolute error over so few is about 34 % of it, "
     )
     assert sentences[0].endswith("; --folds=5 judges by the training samples as well")
     # 91 samples in 19 groups.

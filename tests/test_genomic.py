@@ -1,6 +1,7 @@
 """What all genomes together say of each number, evolution that uses it, halving, and budgets."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from test_algorithms import small_problem
 from haemsa_jax.errors import InputError
 from haemsa_jax.evolution.algorithms import make_algorithm
 from haemsa_jax.evolution.budget import fitted, short_line
+from haemsa_jax.evolution.crowning import place_of_default
 from haemsa_jax.evolution.effects import estimate
 from haemsa_jax.evolution.evidence import Evidence
 from haemsa_jax.evolution.search import make_search
@@ -116,6 +118,24 @@ def test_the_default_is_among_the_finalists():
     final = history.genomes[-1]
     assert (final == 0.0).all(axis=1).sum() == 2  # the problem's default, trained twice
     assert len(np.unique(final, axis=0)) >= 3
+
+
+def test_the_place_of_the_default_is_its_best_seed_of_the_final():
+    problem, config = small_problem(), SearchConfig(population=4, generations=2, repeats=2)
+    genomes = np.zeros((3, 4, TABLE.size), np.float32)  # as the default is
+    genomes[2, ::2] = 1.0
+    fitness = np.array([[0.0] * 4, [0.0] * 4, [0.1, 0.5, 0.2, 0.4]])
+
+    def place(rounds):
+        history = SimpleNamespace(
+            genomes=genomes, fitness=fitness, best=fitness.min(axis=1)[:rounds]
+        )
+        return place_of_default(SimpleNamespace(history=history), problem, config)
+
+    assert place(3) == (2, 3)
+    assert place(2) is None  # there was no final yet
+    genomes[2] = genomes[2, 0]
+    assert place(3) is None
 
 
 def test_the_best_are_the_finalists_of_who_names_none():

@@ -62,6 +62,7 @@ def test_training_shows_progress(whole):
     run_dir, done = whole
     for seed in (0, 1):
         assert f"seed {seed}: best validation score" in done.stdout
+    assert "score: 1 - MAE / MAE of the median of the training labels; higher is" in done.stdout
     assert len(log.read(run_dir)) == 24 + 2 * 2
     assert (run_dir / "training.png").read_bytes().startswith(b"\x89PNG")
     assert "24/24" in done.stderr
@@ -79,7 +80,7 @@ def test_evaluation_writes_table_picture_and_predictions(launch, trained, data_d
     flags = (f"--run_dir={run_dir}", f"--data_dir={data_dir}", "--baselines", "--diagnose")
     done = launch("evaluate", *flags)
     assert done.returncode == 0, done.stderr
-    for row in ("HAEMSA", "median", "ridge text", "ridge all", "best possible"):
+    for row in ("HAEMSA", "median", "ridge text", "ridge, all modalities", "best possible"):
         assert row in done.stdout
     results = json.loads((run_dir / "test.json").read_text())
     assert len(results["planted:sentiment"]["HAEMSA"]["mae"]) == 2
@@ -134,6 +135,12 @@ def clean_clone(tmp_path):
     git.write_text(f'#!/bin/sh\ncase "$*" in *rev-parse*) echo {"0" * 40};; esac\n')
     git.chmod(0o755)
     return {"PATH": f"{git.parent}{os.pathsep}{os.environ['PATH']}"}
+
+
+def test_words_for_a_network_of_features_are_refused_by_the_flag(launch, trained):
+    done = launch("predict", f"--run_dir={trained}", "--text=so good")
+    assert done.returncode == 2
+    assert f"--text: the network of {trained} has no encoder and reads features" in done.stderr
 
 
 def test_missing_modalities_are_the_same_for_every_model(

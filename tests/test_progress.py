@@ -40,7 +40,7 @@ def test_a_search_tells_its_time_and_moves_within_a_round(capfd):
         assert "GenomicGA: compiling" in capfd.readouterr().err
         bar(row)
         first = capfd.readouterr().err
-        assert "about 2 min to go, then 70 s of random search (--noyardstick: none)" in first
+        assert "about 2 min to go, then 70 s of random search (--noyardstick omits it)" in first
         time.sleep(0.4)
         assert "99/400" in capfd.readouterr().err  # the round itself has not said that it ended
         known = {"best": 0.5, "median": 0.6, "diverged": 0, "rate": 9.0}

@@ -23,7 +23,7 @@ from haemsa_jax.reporting import gates as panels
 from haemsa_jax.reporting.page import page
 from haemsa_jax.reporting.reading import from_json
 from haemsa_jax.reporting.runs import splits_for
-from haemsa_jax.reporting.sections import SECTIONS
+from haemsa_jax.reporting.sections import SECTIONS, _in_words
 from haemsa_jax.structure.parts import declare, shut
 from haemsa_jax.training.measurement.evaluation import TaskEvaluation
 from haemsa_jax.version import __version__
@@ -36,7 +36,7 @@ def said(task: str, predictions, truth) -> TaskEvaluation:
     count = len(truth)
     return TaskEvaluation(
         spec=TASKS[task], ids=[f"clip {n}" for n in range(count)],
-        words=[UNKIND, *["fine"] * (count - 1)], truth=np.array(truth),
+        words=[UNKIND, *["fine"] * (count - 1)], group=np.arange(count), truth=np.array(truth),
         predictions=np.array(predictions, float), metrics={}, alone={}, chosen={},
         ensemble={}, classes={}, gates={},
     )  # fmt: skip
@@ -241,6 +241,18 @@ def test_nothing_of_a_file_reaches_the_page_as_markup(tmp_path):
     assert f'<td class="number" data-name="truth">=2{shown}</td>' in text
 
 
+def test_values_of_a_genome_are_shown_in_words(tmp_path):
+    genome = {"links": ["a>b", "b>a"], "off": [], "on": True, "of": {"x": [["a", "b"], ["c"]]}}
+    genome |= {"none": None, "each": [{"name": "y"}], "dropout": 0.25}
+    (tmp_path / "best.json").write_text(json.dumps({"genome": genome, "fitness": 0.5}))
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", html.unescape(page(tmp_path)))
+    assert _in_words((("a", "b"), ())) == "a + b, none"
+    assert dict(zip(cells[::2], cells[1::2], strict=True)) == {
+        "links": "a>b, b>a", "off": "none", "on": "yes", "of.x": "a + b, c", "none": "none",
+        "each.1.name": "y", "dropout": "0.25",
+    }  # fmt: skip
+
+
 def test_a_table_escapes_what_would_be_markdown():
     table = tables.markdown({f"a {UNKIND}": {UNKIND: {"mae": [1.0]}, "[x](y)": {"mae": [2.0]}}})
     assert "<script" not in table.replace("\\<", "")
@@ -273,7 +285,7 @@ def test_a_page_begins_with_what_came_out(tmp_path):
     (tmp_path / "test.json").write_text(json.dumps({"talks:score": rows}))
     (tmp_path / "best.json").write_text('{"fitness": 0.51, "random_fitness": 0.53, "genome": {}}')
     top = page(tmp_path).partition("<nav>")[0]
-    assert "a genome of fitness 0.510; a random search of as many training steps, 0.530 (" in top
+    assert "of fitness 0.510; a random search of as many training steps, 0.530. Fitness is" in top
     assert "Nothing says whether a network is needed: evaluate again with --baselines." in top
 
 

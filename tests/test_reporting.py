@@ -33,7 +33,7 @@ RESULTS = {
 def test_every_metric_has_a_heading():
     assert all(tables.heading(metric) for metric in METRICS)
     headings = [tables.heading(metric) for metric in ("mae", "corr", "acc7", "f1_non0")]
-    assert headings == ["MAE ↓", "Corr ↑", "Acc-7 % ↑", "F1 non0 % ↑"]
+    assert headings == ["MAE ↓", "Corr ↑", "Acc-7 % ↑", "F1 neg/pos % ↑"]
 
 
 def test_cells():
@@ -75,10 +75,26 @@ def test_a_bound_is_no_competitor():
     assert "**0.500**" not in tables.markdown({"a": rows})
 
 
+def test_rows_have_names_that_nothing_else_has():
+    rows = {
+        "late fusion network": 1, "late fusion": 1, "ridge all": 1, "ridge all + context": 1,
+        "HAEMSA, bag of 2, ensemble of 3": 1, "HAEMSA, one network": 4,
+    }  # fmt: skip
+    made = tables.of_results({"a": {k: {"mae": [0.5] * n} for k, n in rows.items()}})
+    assert made.note.endswith("Of a single network: over networks.")
+    (table,) = made.tables
+    assert [row[0] for row in table.rows] == [
+        "late fusion network", "ridge a modality, averaged", "ridge, all modalities",
+        "ridge, all modalities and 3 past utterances",
+        "HAEMSA, mean of 2 fold networks, ensemble of 3",
+        "HAEMSA, a single network (mean of 4 networks)",
+    ]  # fmt: skip
+
+
 def test_one_seed_has_no_spread_and_nan_is_never_the_best():
     rows = {"a": {"mae": [math.nan]}, "b": {"mae": [0.5]}, "c": {"mae": [0.7]}}
     table = tables.markdown({"toy:valence": rows})
-    assert "±" not in table
+    assert table.count("±") == 1 and "No ±: nothing here was trained from several seeds." in table
     assert "| a | nan |" in table and "| b | **0.500** |" in table
     assert "**" not in tables.markdown({"toy:valence": {"b": {"mae": [0.5]}}})
     assert tables.cell("mae", [math.nan, 0.5]) == "nan ± nan"

@@ -224,6 +224,18 @@ def test_experiments(tmp_path, monkeypatch):
         experiments.read(tmp_path / "list.toml")
 
 
+def test_who_stops_experiments_is_told_how_they_go_on(tmp_path, monkeypatch, capsys):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiments.subprocess, "run", interrupted)
+    cell = experiments.Experiment("cell", (), ("launch.train",), 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        experiments.run(cell, {"work": tmp_path}, "c")
+    told = capsys.readouterr().err
+    assert told == "\ncell: stopped; the same command again goes on from here\n"
+
+
 def test_the_list_names_launchers_that_are_there():
     for experiment in experiments.read(EXPERIMENTS).values():
         for command in experiment.commands:

@@ -1,15 +1,18 @@
 """Which runs are seeds of one another, which are rows of their own, and what their table says."""
 
+import dataclasses
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from haemsa_jax.config import TrainConfig
+from haemsa_jax.config import TaskSpec, TrainConfig
 from haemsa_jax.errors import InputError
 from haemsa_jax.reporting import runs
 from haemsa_jax.reporting.runs import load_contenders, parse_beside
-from haemsa_jax.reporting.verdicts import verdicts
+from haemsa_jax.reporting.verdicts import chance, verdicts
+from haemsa_jax.training.measurement.evaluation import TaskEvaluation
 from haemsa_jax.training.persistence.experiment import Experiment
 
 
@@ -100,3 +103,16 @@ def test_higher_may_be_better():
     assert "0.600 against 0.500" in verdicts({"d:t": rows})[0]
     (better,) = verdicts({"d:t": {**rows, "ridge text": {"corr": [0.4]}}})
     assert "HAEMSA is better than ridge text" in better and "0.500 against 0.400" in better
+
+
+def test_of_one_network_the_error_over_groups_is_said():
+    # Absolute errors 1, 2, 3 and 6 in four groups: their mean has an error of s / sqrt(4).
+    of = TaskEvaluation(
+        TaskSpec("mood", "regression", ("mae",), range=(-9, 9)), "abcd", [""] * 4, np.arange(4),
+        np.zeros(4), np.array([[1.0, -2.0, 3.0, 6.0]]), {}, {}, {}, {}, {}, {},
+    )  # fmt: skip
+    (sentence,) = chance({"d:mood": of})
+    assert "there is no ± over seeds" in sentence
+    assert f"standard error of {np.std([1, 2, 3, 6], ddof=1) / 2:.3f} (jackknife, 4" in sentence
+    several = dataclasses.replace(of, predictions=np.zeros((2, 4)))
+    assert chance({"d:mood": several}) == []

@@ -47,9 +47,9 @@ class TrainConfig:
     Attributes:
       seed: root of every random stream.
       seeds: networks trained side by side in one program, with seeds `seed`, `seed` + 1, ...
-      folds: networks of each seed, each trained without one share of the groups (people, videos,
-        dialogues) of the splits train and validation, and judged by it; together they are one
-        predictor. 0 for one network, which the split validation judges.
+      folds: networks of each seed, each trained without one share (fold) of the groups (people,
+        videos, dialogues) of the splits train and validation, and validated on it; they predict by
+        their mean. 0 for a single network, which the split validation judges.
       epochs: passes over the largest task's training split; 0 for 12, or for more where data are so
         few that 12 are less than 900 steps.
       batch_size: samples of a task in one step, over all devices; the mean over tasks where
@@ -62,7 +62,7 @@ class TrainConfig:
       weight_decay: decoupled (AdamW), on matrices only; the learning rate multiplies it, so that
         1.0 takes a thousandth of each weight a step at a rate of 0.001. Strong, as data are few.
       clip_norm: largest global norm of gradients; larger ones are scaled down to it.
-      dropout: dropout rate in experts, links, fusion and heads.
+      dropout: dropout rate in experts, links (cross-modal attention), fusion and heads.
       input_dropout: dropout rate on standardised features.
       modality_dropout: probability that a present modality is hidden from a training sample, one
         always stays.
@@ -73,8 +73,9 @@ class TrainConfig:
       train_missing: what the training split loses for good, for a study of training on incomplete
         data: `utterance:RATE` or `frame:RATE`, as the protocols of evaluation lose it, or
         `utterance:RATE:SEED` for another draw than that of seed 0. By default nothing.
-      ema: decay of the exponential moving average of the weights, which is validated and kept.
-      auxiliary: weight of the losses of heads that read one modality alone.
+      ema: decay of the exponential moving average (EMA) of the weights over steps, which is what is
+        validated and kept; 0 for the weights of the last step.
+      auxiliary: weight of the losses of additional heads that each read one modality alone.
       encoder_rate: learning rate of an encoder within the network, as a share of the others'.
       layer_decay: each layer of the encoder learns at the rate of the one above it times this.
       encoder_dropout: dropout rate within the encoder.

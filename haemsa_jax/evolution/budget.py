@@ -16,8 +16,8 @@ def short_line(config: SearchConfig, networks: int) -> list[str]:
         return []
     enough = FEWEST * config.population * networks * config.total_steps // config.schedule
     return [
-        f"a line of descent is trained for {config.schedule} steps, which is too short to judge a "
-        f"genome by: plain training takes at least {FEWEST}; give --steps_total={enough}, or fewer "
+        f"a lineage of genomes is trained for {config.schedule} steps, which is too short to judge "
+        f"them by: plain training takes at least {FEWEST}; give --steps_total={enough}, or fewer "
         "members (--population) or folds"
     ]
 

@@ -106,3 +106,18 @@ def _picked(pick: str, means: np.ndarray, sizes: np.ndarray, replicates: np.ndar
         return (x - x[good].min()) / max(1e-12, np.ptp(x[good]))
 
     return int(np.argmin(np.where(good, share(means) + share(sizes), np.inf)))
+
+
+def place_of_default(
+    result: SearchResult, problem: Problem, config: SearchConfig
+) -> tuple[int, int] | None:
+    """Round and member of the default network, of its seeds the best, if the final trained it."""
+    history, last = result.history, config.rounds - 1
+    if not config.repeats or len(history.best) <= last:
+        return None
+    says, default = (
+        problem.table.features(jnp.asarray(x)) for x in (history.genomes[last], problem.default)
+    )
+    same = np.isclose(says, default, atol=1e-5).all(axis=-1)
+    fitness = np.where(same, history.fitness[last], np.inf)
+    return (last, int(np.argmin(fitness))) if same.any() else None

@@ -62,7 +62,7 @@ class SearchConfig:
     Attributes:
       algorithm: an evosax algorithm by name, GenomicGA, CrowdingGA, MixedGA, NSGA2 or
         SuccessiveHalving.
-      population: members that are trained in a generation; of our own algorithms half of them are
+      population: members (genomes) that are trained in a generation; of our own algorithms half are
         the survivors of the generation before, which train on beside their children.
       generations: rounds of training and selection.
       steps: training steps of a member in one generation.
@@ -70,19 +70,20 @@ class SearchConfig:
         networks that have learnt something; needs inheritance.
       repeats: how often each finalist is trained anew at least, from other seeds, when the
         generations are over: as many finalists as fill a population so, one at least, for as long
-        as the whole search has trained a line. The mean over repeats says which wins. 0 for none.
-      pick: which finalist wins: the `best`, the `smallest` of those that cannot be told from it by
-        more than a standard error over groups, or the `knee`, where cost and size together fall
-        short least.
+        as the whole search has trained a lineage. The mean over repeats says which wins. 0 for
+        none.
+      pick: which finalist wins: the `best`, the `smallest` of those that are within a standard
+        error over groups of it, or the `knee`, where cost and size, each from 0 to 1 among
+        finalists, have the lowest sum.
       margin: standard errors of the difference over groups by which a child must be ahead to
         replace a parent that is not larger.
-      price: fitness is the mean of the costs times (share of the parameters in use) ** price; 0
-        ignores size.
+      price: fitness is the mean of the costs (1 - score) times (share of the parameters in use) **
+        price; 0 ignores size.
       fixed: names of genes, or of levels of genes, that keep the default's values in all members.
-      spread: how far from the default the first genomes of a population, and those of a random
-        search, are drawn: 1 leaves whatever is open there open in five of six, 0 is the default for
-        all, which then differ by their weights. Algorithms without a population have a first step
-        of their own.
+      spread: how far from the default network the first genomes of a population, and those of a
+        random search, are drawn: 1 leaves each part that is open there open in five of six, 0 is
+        the default for all, which then differ by their weights. Algorithms without a population
+        have a first step of their own.
       inherit: where a member's weights come from: `parent` (where the algorithm knows parents, else
         like nearest), the `nearest` genome of the generation before, or `none`, a fresh start.
       abreast: networks that a device trains side by side, the others after them: saves memory, and

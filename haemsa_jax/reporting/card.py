@@ -67,8 +67,8 @@ def model_card(
             f"It knows people, topics and recordings like those of {tables.escaped(dataset)}: its "
             "errors on them are those of the results, and larger on others. It estimates how "
             "annotators would rate an utterance. It does not measure what a person feels, and is "
-            "no ground for decisions about a person. The spread over networks is the variance of "
-            "training, not the distance of a prediction from the truth.\n",
+            "no ground for decisions about a person. The standard deviation over networks says "
+            "how training varies, not the distance of a prediction from the truth.\n",
         ]
     )
 

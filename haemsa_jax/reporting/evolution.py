@@ -68,10 +68,12 @@ def _progress(axes: Axes, evolved: SearchResult, beside: SearchResult | None) ->
             label=f"{name}: median of the round",
         )
         axes.fill_between(generations, quartiles[0], quartiles[2], color=hue, alpha=0.12, lw=0)
-    config = "" if evolved.place[0] < len(evolved.history.best) - 1 else ", the last is the final"
+    config = (
+        "" if evolved.place[0] < len(evolved.history.best) - 1 else ", the last is the final one"
+    )
     axes.set_title(f"fitness by round{config} ↓", fontsize=FONT + 2)
     axes.set_xlabel("round", fontsize=FONT)
-    axes.set_ylabel("cost × price, 0 is perfect", fontsize=FONT)  # noqa: RUF001
+    axes.set_ylabel("cost × price of size, 0 is perfect", fontsize=FONT)  # noqa: RUF001
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.tick_params(labelsize=FONT)
     axes.grid(color=ABSENT)
@@ -118,8 +120,8 @@ def _front(axes: Axes, evolved: SearchResult, beside: SearchResult | None) -> No
     # What hardly learnt anything would press the others together.
     axes.set_ylim(top=1.1 * max(highest))
     axes.set_title("cost and size, and what neither beats", fontsize=FONT + 2)
-    axes.set_xlabel("active share of the parameters", fontsize=FONT)
-    axes.set_ylabel("cost, 0 is perfect", fontsize=FONT)
+    axes.set_xlabel("share of the parameters in use", fontsize=FONT)
+    axes.set_ylabel("cost = 1 - score, 0 is perfect", fontsize=FONT)
     axes.tick_params(labelsize=FONT)
     axes.grid(color=ABSENT)
     axes.legend(fontsize=FONT - 1)
@@ -256,7 +258,7 @@ def _genealogy(axes: Axes, result: SearchResult, table: Table) -> None:
     axes.set_ylim(max(0.0, low - 0.08 * (top - low)), top)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_title(
-        f"the line of the winner: {len(line)} of {len(fitness)} members, and its changes",
+        f"the lineage of the winner: {len(line)} of {len(fitness)} members, and its changes",
         fontsize=FONT + 2,
     )
     axes.set_xlabel("round", fontsize=FONT)

@@ -123,7 +123,7 @@ class SearchBar(Bar):
             if done:
                 rate = "" if isnan(row["rate"]) else f", steps/s={row['rate']:.0f}"
                 self.bar.set_postfix_str(
-                    f"round {done}/{self.rounds}, cost best={row['best']:.4f} "
+                    f"round {done}/{self.rounds}, fitness (lower is better) best={row['best']:.4f} "
                     f"median={row['median']:.4f}, diverged={row['diverged']}{rate}",
                     refresh=False,
                 )
@@ -132,7 +132,7 @@ class SearchBar(Bar):
             if not self.announced and done < self.rounds:
                 self.announced = True
                 beside = row["beside_seconds"]
-                after = f", then {_duration(beside)} of random search (--noyardstick: none)"
+                after = f", then {_duration(beside)} of random search (--noyardstick omits it)"
                 left = f"about {_duration(row['seconds'])} to go"
                 self.say(f"{self.name}: {left}{after * (beside > 0)}")
             until = row["next_seconds"], row["steps"], row["next_steps"]

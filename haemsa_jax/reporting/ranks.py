@@ -79,7 +79,7 @@ def tables_of(
       costs: by task, row and name of a cost, such as `parameters`.
     """
     each = [_of_task(task, rows, of, costs.get(task, {})) for task, rows in results.items()]
-    lines = [[name, f"{rank:.2f}"] for name, rank in of.mean.items()]
+    lines = [[tables.row_label(name), f"{rank:.2f}"] for name, rank in of.mean.items()]
     note = f"{tables.FOOTNOTE} Differences are paired by seed, in brackets their 95 % interval."
     if of.distance is not None:
         outcome = "all alike" if of.p is None else f"Friedman's p {of.p:.2g}"
@@ -100,7 +100,9 @@ def _of_task(task: str, rows, of: Ranks, costs) -> tables.Table:
             apart = interval(first, difference(row[first], rows[best][first]))
         own = costs.get(name, {})
         lines.append(
-            [name, *(tables.cell(metric, row.get(metric, ())) for metric in metrics), apart]
+            [tables.row_label(name)]
+            + [tables.cell(metric, row.get(metric, ())) for metric in metrics]
+            + [apart]
             + [f"{own[kind]:,.0f}" if kind in own else tables.MISSING for kind in kinds]
         )
     header = ["", *map(tables.heading, metrics), f"{metric_of(metrics[0]).display} minus best"]
@@ -125,7 +127,10 @@ def figure(of: Ranks, path: str | os.PathLike) -> None:
         axes.plot([place, place], [0, height], color=ABSENT, linewidth=1)
         axes.plot(place, height, "o", color="black", markersize=5)
         axes.annotate(
-            f"  {name}  {place:.2f}", (place, height), fontsize=FONT, verticalalignment="center"
+            f"  {tables.row_label(name)}  {place:.2f}",
+            (place, height),
+            fontsize=FONT,
+            verticalalignment="center",
         )
     for line, (first, last) in enumerate(groups):
         height = 0.6 * (line + 1)

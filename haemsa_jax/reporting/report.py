@@ -11,7 +11,7 @@ from haemsa_jax.reporting.baselines import Fit
 from haemsa_jax.reporting.figures import training_figure
 from haemsa_jax.reporting.page import page
 from haemsa_jax.reporting.runs import Contender, Run
-from haemsa_jax.reporting.verdicts import verdicts
+from haemsa_jax.reporting.verdicts import chance, verdicts
 from haemsa_jax.training.measurement.evaluation import check_unseen
 from haemsa_jax.training.persistence import log
 from haemsa_jax.training.persistence.trained import Trained
@@ -70,4 +70,4 @@ def write_report(
         with draft_of(out / "training.png") as draft:
             training_figure(log.read(out), draft)
     write_text(out / "report.html", page(out))
-    return "\n".join([tables.text(rows), *verdicts(rows)])
+    return "\n".join([tables.text(rows), *verdicts(rows), *chance(evaluated.tasks)])

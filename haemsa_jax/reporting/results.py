@@ -16,7 +16,7 @@ from haemsa_jax.reporting import architecture, baselines, diagnosis, samples, ta
 from haemsa_jax.reporting.figures import TaskReport, evaluation_figure
 from haemsa_jax.reporting.robustness import modalities_of
 from haemsa_jax.reporting.runs import Contender, Run, evaluator
-from haemsa_jax.reporting.verdicts import verdicts
+from haemsa_jax.reporting.verdicts import chance, verdicts
 from haemsa_jax.structure.parts import declare
 from haemsa_jax.tasks import kind_of
 from haemsa_jax.tasks.metrics import BY_CLASS
@@ -213,7 +213,8 @@ def write_results(
     """
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / f"{split}.json", json.dumps(results, indent=1))
-    sentences = "".join(f"\n{tables.escaped(sentence)}\n" for sentence in verdicts(results))
+    told = [*verdicts(results), *chance(evaluated.tasks)]
+    sentences = "".join(f"\n{tables.escaped(sentence)}\n" for sentence in told)
     write_text(out / f"{split}.md", tables.markdown(results) + sentences)
     network = run.network
     reports = []

@@ -199,7 +199,7 @@ def tables_of(protocol: str, measured: Robustness) -> tables.Tables:
             names = list(next(iter(models.values())))
             rows = [
                 [
-                    model,
+                    tables.row_label(model),
                     *(tables.cell(metric, row.get(name, {}).get(metric, [])) for name in names),
                     *(tables.cell(metric, x) for x in summaries(protocol, row, metric).values()),
                 ]
@@ -244,7 +244,11 @@ def figure(protocol: str, measured: Robustness, path: str | os.PathLike) -> None
         left_over.remove()
     lines = [drawing.axes[0].plot([], [], color=hue, linewidth=3)[0] for hue in hues.values()]
     drawing.legend(
-        lines, models, loc="outside lower center", ncols=min(4, len(models)), fontsize=FONT
+        lines,
+        [*map(tables.row_label, models)],
+        loc="outside lower center",
+        ncols=min(4, len(models)),
+        fontsize=FONT,
     )
     drawing.savefig(path)
 

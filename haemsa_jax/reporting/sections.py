@@ -6,7 +6,6 @@ are made from the JSON files that the launchers write.
 
 import base64
 import functools
-import json
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,9 +24,9 @@ from haemsa_jax.training.persistence.trained import load_experiment
 
 LARGEST = 15  # errors that are shown of each task
 ABOUT_ERRORS = (
-    "Misled by: the modality whose absence from the input makes the error smallest; none, where "
-    "every modality lowers it. The error of a class is what is missing to certainty about the "
-    "true one."
+    "Misleading modality: the one whose removal from the input makes the error smallest; none, "
+    "where every removal makes it larger. The error of a class is what is missing to certainty "
+    "about the true one."
 )
 READ = tuple(reversed(SPLITS))  # the test split first
 
@@ -124,7 +123,7 @@ def _errors(run_dir: Path) -> Iterator[Block]:
 
 def _error_table(errors: Sequence[samples.Misled], title: str) -> Table:
     spoken = any(sample.words for sample in errors)
-    header = ["sample", *["words"] * spoken, "truth", "prediction", "error", "misled by"]
+    header = ["sample", *["words"] * spoken, "truth", "prediction", "error", "misleading modality"]
     rows = [
         [
             sample.id,
@@ -187,16 +186,27 @@ def _picture(path: Path, caption: str) -> Iterator[Block]:
 
 
 def _tree(title: str, values: Any) -> Block:
-    """JSON values folded away as a table of two columns, names of what is nested joined by dots."""
+    """Values folded away as a table of two columns, names of what is nested joined by dots."""
 
     def flat(value: Any, name: str) -> Iterator[list[str]]:
+        if isinstance(value, list) and any(isinstance(inner, dict) for inner in value):
+            value = dict(enumerate(value, start=1))
         if isinstance(value, dict) and value:
             for key, inner in value.items():
                 yield from flat(inner, f"{name}.{key}" if name else str(key))
         else:
-            yield [name, json.dumps(value, ensure_ascii=False)]
+            yield [name, _in_words(value)]
 
     table = Table(
         ["name", "value"], list(flat(values, "")), left=frozenset({0}), prose=frozenset({1})
     )
     return Block("details", [Block("tables", Tables([table]))], title)
+
+
+def _in_words(value: Any, joint: str = ", ") -> str:
+    """A plain value as people write it; lists within a list are joined by a plus sign."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return joint.join(_in_words(inner, " + ") for inner in value) or "none"
+    return "none" if value in (None, "", {}) else str(value)

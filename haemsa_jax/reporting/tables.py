@@ -5,6 +5,7 @@ and that is how raw results are kept; their tables are made from it.
 """
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -49,12 +50,29 @@ class Tables:
 
 MISSING = "-"
 FOOTNOTE = "±: sample standard deviation over seeds."
+ONE_SEED = "No ±: nothing here was trained from several seeds."
 ONE_NETWORK = ", one network"  # ends names of rows that hold the networks of bags one by one
+# What kept results call their rows, and what people read in its place.
+_SHOWN = (
+    (r"^late fusion$", "ridge a modality, averaged"),
+    (r"^ridge all$", "ridge, all modalities"),
+    (r"^ridge all \+ context$", "ridge, all modalities and 3 past utterances"),
+    (r", bag of (\d+)", r", mean of \1 fold networks"),
+    (r", one network$", ", a single network"),
+    (r", ensemble chosen out of fold$", ", ensemble selected by out-of-fold predictions"),
+)
 
 
 def model_label(model: str) -> str:
     """A registered model's name in tables, such as `late fusion network`."""
     return "HAEMSA" if model == "haemsa" else f"{model.replace('_', ' ')} network"
+
+
+def row_label(name: str) -> str:
+    """What people read of a row, by the name that kept results have for it."""
+    for pattern, shown in _SHOWN:
+        name = re.sub(pattern, shown, name)
+    return name
 
 
 def heading(metric: str) -> str:
@@ -103,7 +121,10 @@ def of_results(results: Results) -> Tables:
     """A table a task, the best mean of each column marked."""
     tables = [_of_task(task_id, rows) for task_id, rows in results.items()]
     seeds = [len(v) for rows in results.values() for row in rows.values() for v in row.values()]
-    return Tables(tables, FOOTNOTE if max(seeds, default=0) > 1 else "")
+    names = [name for rows in results.values() for name in rows]
+    single = any(name.endswith(ONE_NETWORK) for name in names)
+    note = FOOTNOTE + " Of a single network: over networks." * single
+    return Tables(tables, note if max(seeds, default=0) > 1 else ONE_SEED)
 
 
 def markdown(results: Results) -> str:
@@ -223,9 +244,9 @@ def _number(metric: str, value: float) -> str:
 
 
 def _row_name(name: str, row) -> str:
-    count = max(map(len, row.values()), default=0)
-    what = "networks" if name.endswith(ONE_NETWORK) else "seeds"
-    return f"{name} ({count} {what})" if count > 1 else name
+    count, shown = max(map(len, row.values()), default=0), row_label(name)
+    what = f"mean of {count} networks" if name.endswith(ONE_NETWORK) else f"{count} seeds"
+    return f"{shown} ({what})" if count > 1 else shown
 
 
 def _best(metric: str, rows) -> set[str]:

@@ -21,6 +21,7 @@ from haemsa_jax.regular import regular
 from haemsa_jax.writing import write_text
 
 DONE = "done.json"
+AGAIN = "the same command again goes on from here"
 
 
 @dataclass(frozen=True)
@@ -143,11 +144,14 @@ def run(
         observe(command)
         began = time.perf_counter()
         words = [sys.executable, "-m", *shlex.split(command)]
-        done = subprocess.run(words, env=os.environ | {"PYTHONUNBUFFERED": "1"}, check=False)
+        try:
+            done = subprocess.run(words, env=os.environ | {"PYTHONUNBUFFERED": "1"}, check=False)
+        except KeyboardInterrupt:
+            print(f"\n{experiment.name}: stopped; {AGAIN}", file=sys.stderr, flush=True)
+            raise
         if done.returncode:
             raise InputError(
-                f"{experiment.name}: `{command}` ended with status {done.returncode}; the same "
-                "command again goes on from here"
+                f"{experiment.name}: `{command}` ended with status {done.returncode}; {AGAIN}"
             )
         kept = [*kept, round(time.perf_counter() - began, 1)]
         path.parent.mkdir(parents=True, exist_ok=True)

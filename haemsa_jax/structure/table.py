@@ -152,7 +152,7 @@ class Table:
         """
         values = self.to_json(genome)
         width = max(len(gene.name) for gene in self.genes)
-        lines, level = [], None
+        lines, level, meaning = [], None, ""
         for gene in self.genes:
             if gene.level != level:
                 level = gene.level
@@ -160,8 +160,11 @@ class Table:
             value, without = values[gene.name], (idle or {}).get(gene.name, ())
             if without:
                 value = [label for label in value if label not in without]
-            brackets = f" (idle: {_words(without)})" if without else ""
-            lines.append(f"  {gene.name:{width}}  {_words(value)}{brackets}")
+            brackets = f" (without effect: {_words(without)})" if without else ""
+            # What several genes in a row mean is said once.
+            about = f"  # {gene.meaning}" if gene.meaning != meaning else ""
+            meaning = gene.meaning
+            lines.append(f"  {gene.name:{width}}  {_words(value)}{brackets}{about}")
         return "\n".join(lines)
 
 

@@ -216,10 +216,10 @@ for _metric in (
     Metric("acc7", _rounded_accuracy(3), "Acc-7"),
     Metric("acc5", _rounded_accuracy(2), "Acc-5"),
     Metric("acc3", _rounded_accuracy(1), "Acc-3"),
-    Metric("acc2_has0", _binary_accuracy(_has0), "Acc-2 has0"),
-    Metric("f1_has0", _binary_f1(_has0), "F1 has0"),
-    Metric("acc2_non0", _binary_accuracy(_non0), "Acc-2 non0"),
-    Metric("f1_non0", _binary_f1(_non0), "F1 non0"),
+    Metric("acc2_has0", _binary_accuracy(_has0), "Acc-2 neg/non-neg"),
+    Metric("f1_has0", _binary_f1(_has0), "F1 neg/non-neg"),
+    Metric("acc2_non0", _binary_accuracy(_non0), "Acc-2 neg/pos"),
+    Metric("f1_non0", _binary_f1(_non0), "F1 neg/pos"),
     Metric("sims_acc2", _binary_accuracy(_positive), "SIMS Acc-2", kinds=("regression",)),
     Metric("sims_acc3", _graded_accuracy(-0.1, 0.1), "SIMS Acc-3", kinds=("regression",)),
     Metric(
@@ -234,7 +234,7 @@ for _metric in (
     Metric(BY_CLASS, None, "F1"),
     # Of searches: `TaskKind.score`, mean over tasks, and the share of the supernet that is active.
     Metric("score", None, "score", unit=""),
-    Metric("share", None, "active share", unit="", higher_is_better=False),
+    Metric("share", None, "share of parameters in use", unit="", higher_is_better=False),
     # Of benchmarks.faults: what becomes of inputs.
     *(
         Metric(name, None, name, unit="", counts=True)

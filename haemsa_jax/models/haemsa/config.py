@@ -24,7 +24,8 @@ class HaemsaConfig(NetworkConfig):
       heads: attention heads; `width` and `link_width` are multiples of it.
       expansion: hidden width of the pointwise experts, as a multiple of `width`.
       kernel: tokens that the temporal convolution sees; odd.
-      link_width: width of queries, keys and values of a cross-modal link.
+      link_width: width of queries, keys and values of a cross-modal link (attention from the tokens
+        of one modality to another's).
       fusion_rank: rank of the tensor-fusion operator.
       sharing: representations of a modality: `whole`, one summary; `split`, a shared one, which the
         global experts read, and a specific one, which bypasses them; `imputed`, the same, and that

@@ -40,9 +40,9 @@ def _doubt(partition: Partition, task_id: str, task: str) -> str:
     judges = _many(samples, "sample") + (" out of fold" if partition.folds else " of validation")
     more = "" if partition.folds else f"; --folds={FOLDS} judges by the training samples as well"
     return (
-        f"{task_id} is judged by {judges}, in {_many(distinct, 'group')}: chance alone moves a "
-        f"mean error over so few by about {chance:.0f} %, and smaller differences between "
-        f"networks, steps or settings tell nothing{more}"
+        f"{task_id} is judged by {judges}, in {_many(distinct, 'group')}: the standard error of a "
+        f"mean absolute error over so few is about {chance:.0f} % of it, and smaller differences "
+        f"between networks, steps or settings tell nothing{more}"
     )
 
 

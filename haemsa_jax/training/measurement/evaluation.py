@@ -27,6 +27,7 @@ class TaskEvaluation:
       spec: the task.
       ids: names of the N labelled samples.
       words: what was said in each; empty where that is not known.
+      group: int[N], the person, video or dialogue of each.
       truth: labels, [N] or [N, C].
       predictions: float64[S, N] in label units, or [S, N, C] probabilities (`TaskKind.readable`).
       metrics: per metric one value a seed.
@@ -41,6 +42,7 @@ class TaskEvaluation:
     spec: TaskSpec
     ids: Sequence[str]
     words: Sequence[str]
+    group: np.ndarray
     truth: np.ndarray
     predictions: np.ndarray
     metrics: Mapping[str, list[float]]
@@ -179,6 +181,7 @@ def _evaluate_task(task_id, task, placed, predict, split, size, which) -> TaskEv
         spec=task,
         ids=[split.ids[row] for row in rows],
         words=[split.words[row] if split.words else "" for row in rows],
+        group=split.group[rows],
         truth=truth,
         predictions=bags[:single],
         metrics=measured(bags[:single]),

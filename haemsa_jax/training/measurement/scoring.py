@@ -29,3 +29,15 @@ def label_reference(network: NetworkConfig, splits: Mapping[str, Split], task_id
     split = splits[dataset_of(task_id)]
     labels = split.labels[task.name][split.labelled[task.name]]
     return kind_of(task.kind).reference(task, labels)
+
+
+def score_in_words(network: NetworkConfig) -> str:
+    """What the score is that selects, and which direction is better."""
+    each = []
+    for task in network.tasks.values():
+        metric = metrics.metric_of(task.primary)
+        name, constant = metric.display, kind_of(task.kind).constant_name
+        compared = f"1 - {name} / {name} of the {constant} of the training labels"
+        each.append(name if metric.higher_is_better else compared)
+    mean = "mean over tasks of " if len(each) > 1 else ""
+    return f"{mean}{' and '.join(dict.fromkeys(each))}; higher is better, 1 is perfect"
