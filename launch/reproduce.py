@@ -7,8 +7,8 @@
 Experiments stand in `reproduce.toml`, results in `results/`; both may be your own. What is done at
 this commit is skipped, what was stopped goes on. Every new figure is compared with the kept one:
 the same, within two standard deviations over seeds (or what the experiment allows), or away, which
-ends with status 1. With --keep new results take the place of the kept ones; with --pages tables in
-README and docs are made anew from what is kept.
+ends with status 1. With --keep new results and pictures take the place of the kept ones; with
+--pages tables in README and docs are made anew from what is kept.
 """
 
 import sys
@@ -29,7 +29,9 @@ _GROUP = flags.DEFINE_list("group", [], "Groups of experiments to run; `all` is 
 _ONLY = flags.DEFINE_list("only", [], "Experiments to run, by name.")
 _SOURCE = flags.DEFINE_string("source_dir", "raw", "Directory of raw data.")
 _WORK = flags.DEFINE_string("work_dir", "reproduced", "Where runs and new results go.")
-_KEEP = flags.DEFINE_bool("keep", False, "New results take the place of the kept ones.")
+_KEEP = flags.DEFINE_bool(
+    "keep", False, "New results and pictures replace the kept ones."
+)
 _PAGES = flags.DEFINE_bool("pages", False, "Make the tables in README and docs anew.")
 
 
@@ -71,6 +73,8 @@ def _run(wanted) -> bool:
         left -= x.minutes
         for name in x.recorded:
             agreed &= _compare(name, places["results"], x.allowed)
+        for picture in experiments.keep_pictures(x, places, Path(), anew=_KEEP.value):
+            print(f"drawn: {picture}", flush=True)
     return agreed
 
 

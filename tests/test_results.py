@@ -236,6 +236,27 @@ def test_who_stops_experiments_is_told_how_they_go_on(tmp_path, monkeypatch, cap
     assert told == "\ncell: stopped; the same command again goes on from here\n"
 
 
+def test_pictures_are_kept(tmp_path):
+    drawn, page = tmp_path / "work" / "a.png", tmp_path / "docs" / "a.png"
+    for path, content in ((drawn, b"new"), (page, b"old")):
+        path.parent.mkdir()
+        path.write_bytes(content)
+    cell = experiments.Experiment("cell", (), (), 0.0, pictures={"docs/a.png": "{work}/a.png"})
+    places = {"work": tmp_path / "work"}
+    assert experiments.keep_pictures(cell, places, tmp_path, anew=False) == []
+    assert page.read_bytes() == b"old"
+    assert experiments.keep_pictures(cell, places, tmp_path, anew=True) == [page]
+    assert page.read_bytes() == b"new"
+    page.unlink()
+    assert experiments.keep_pictures(cell, places, tmp_path, anew=False) == [page]
+
+
+def test_every_picture_is_drawn_by_an_experiment():
+    listed = experiments.read(EXPERIMENTS).values()
+    drawn = {name for experiment in listed for name in experiment.pictures}
+    assert drawn == {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.png")}
+
+
 def test_the_list_names_launchers_that_are_there():
     for experiment in experiments.read(EXPERIMENTS).values():
         for command in experiment.commands:

@@ -8,17 +8,18 @@ import json
 import math
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from haemsa_jax.errors import InputError
 from haemsa_jax.regular import regular
-from haemsa_jax.writing import write_text
+from haemsa_jax.writing import draft_of, write_text
 
 DONE = "done.json"
 AGAIN = "the same command again goes on from here"
@@ -40,6 +41,8 @@ class Experiment:
       allowed: by how much the mean of a metric may differ from the kept one beyond two standard
         deviations over seeds.
       where: where inputs are to be had.
+      pictures: by the picture of a page the file of which it is a copy, such as
+        `{work}/hazumi/main/test.png`.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Experiment:
     inputs: Sequence[str] = ()
     allowed: float = 0.0
     where: str = ""
+    pictures: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def recorded(self) -> Sequence[str]:
@@ -159,11 +163,35 @@ def run(
     return sum(kept)
 
 
+def keep_pictures(
+    experiment: Experiment, places: Mapping[str, Path], root: Path, *, anew: bool
+) -> list[Path]:
+    """Copies what an experiment drew to the pages that show it; returns what was written.
+
+    Args:
+      experiment: that was run.
+      places: as in `run`.
+      root: that names of pictures are relative to.
+      anew: whether pictures that are there are replaced.
+    """
+    written = []
+    for name, source in experiment.pictures.items():
+        if anew or not (root / name).exists():
+            with draft_of(root / name) as draft:
+                shutil.copyfile(_placed(source, places), draft)
+            written.append(root / name)
+    return written
+
+
 def _commands(experiment: Experiment, places: Mapping[str, Path]) -> Iterator[str]:
     for command in experiment.commands:
-        for name, place in places.items():
-            command = command.replace(f"{{{name}}}", shlex.quote(str(place)))
-        yield command
+        yield _placed(command, {name: shlex.quote(str(place)) for name, place in places.items()})
+
+
+def _placed(text: str, places: Mapping[str, str | Path]) -> str:
+    for name, place in places.items():
+        text = text.replace(f"{{{name}}}", str(place))
+    return text
 
 
 def _kept(path: Path, commit: str) -> list[float]:
