@@ -29,9 +29,7 @@ _GROUP = flags.DEFINE_list("group", [], "Groups of experiments to run; `all` is 
 _ONLY = flags.DEFINE_list("only", [], "Experiments to run, by name.")
 _SOURCE = flags.DEFINE_string("source_dir", "raw", "Directory of raw data.")
 _WORK = flags.DEFINE_string("work_dir", "reproduced", "Where runs and new results go.")
-_KEEP = flags.DEFINE_bool(
-    "keep", False, "New results and pictures replace the kept ones."
-)
+_KEEP = flags.DEFINE_bool("keep", False, "New results and pictures replace the kept ones.")
 _PAGES = flags.DEFINE_bool("pages", False, "Make the tables in README and docs anew.")
 
 
