@@ -17,7 +17,7 @@ from pathlib import Path
 from absl import flags
 
 from haemsa_jax.errors import InputError
-from haemsa_jax.reporting.tables import Tables, as_text
+from haemsa_jax.reporting.tables import Table, Tables, as_text
 from haemsa_jax.results import comparison, environment, experiments, pages, record
 
 from . import program
@@ -50,10 +50,19 @@ def main() -> None:
 
 def _listed(wanted) -> str:
     rows = [
-        f"{x.name:32} {x.minutes:5.0f} min  {', '.join(x.groups):20} {', '.join(x.inputs)}"
+        [x.name, f"{x.minutes:g} min", _memory(x), ", ".join(x.groups), ", ".join(x.inputs)]
         for x in wanted
     ]
-    return "\n".join([f"{'experiment':32} {'takes':>9}  {'groups':20} reads", *rows])
+    header = ["experiment", "takes", "memory to evaluate", "groups", "reads"]
+    return as_text(Tables([Table(header, rows, left=(0, 3, 4))]))
+
+
+def _memory(experiment: experiments.Experiment) -> str:
+    """What the process held at most that recorded its kept results."""
+    store = Path(_RESULTS.value)
+    files = [store / f"{name}.json" for name in experiment.recorded]
+    most = [record.read(file).peak_mib / 1024 for file in files if file.is_file()]
+    return f"{max(most):.1f} GiB" if most else "-"
 
 
 def _run(wanted) -> bool:

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -388,6 +389,7 @@ def test_experiments_are_listed(launch):
     done = launch("reproduce", "--list", "--group=words")
     assert done.returncode == 0
     assert "cmu_mosi-standard/pooled" in done.stdout and "hazumi/main" not in done.stdout
+    assert re.search(r"pooled +4 min +\d\.\d GiB +quick, words", done.stdout)
 
 
 def test_another_configuration_is_refused(launch, whole, spoken_dir):
