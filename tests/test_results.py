@@ -177,6 +177,14 @@ def test_a_page_may_show_paired_differences(made, tmp_path):
     assert "| b | +0.050 [+0.050, +0.050] |" in text
 
 
+def test_a_row_without_a_label_has_its_own(made, tmp_path):
+    rows = {"d:t": {"a": {"mae": [0.3, 0.4]}, "ridge all": {"mae": [0.35]}}}
+    record.write(tmp_path, dataclasses.replace(made, rows=rows))
+    marks = "<!-- results\ncolumns: d:t mae\nd/main | a\nd/main | ridge all\n-->\n"
+    text = pages.made(f"{marks}<!-- end of results -->", tmp_path, "p")
+    assert "| a | **0.350 ± 0.071** |" in text and "| ridge, all modalities | **0.350** |" in text
+
+
 LIST = """
 ["a/one"]
 groups = ["quick"]

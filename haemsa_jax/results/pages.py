@@ -3,13 +3,13 @@
   <!-- results
   columns: hazumi:ui mae, hazumi:ui corr
   HAEMSA = hazumi/main | HAEMSA
-  ridge = hazumi/main | ridge all
+  hazumi/main | ridge all
   -->
   (the table)
   <!-- end of results -->
 
 The first line names columns, a table of the record (a task) and a metric each; the others a label,
-the record and its row. With `differences:` in the place of `columns:` all rows but the first show
+the record and its row; without a label it is the row's own. With `differences:` in the place of `columns:` all rows but the first show
 how far they are from it, paired by seed, with the 95 % interval. Below the table stand the commit
 and the command of its records.
 """
@@ -62,8 +62,9 @@ def _block(marks: str, load: Callable[[str], Record]) -> str:
     rows: dict[str, Mapping] = {}
     records: dict[str, Record] = {}
     for line in lines:
-        label, _, source = line.partition(" = ")
+        *given, source = line.split(" = ", 1)
         name, _, row = source.partition(" | ")
+        label = given[0] if given else tables.row_label(row)
         records[name] = load(name)
         rows[label] = {table: of.get(row, {}) for table, of in records[name].rows.items()}
         if not any(rows[label].values()):
