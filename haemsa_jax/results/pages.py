@@ -9,9 +9,9 @@
   <!-- end of results -->
 
 The first line names columns, a table of the record (a task) and a metric each; the others a label,
-the record and its row; without a label it is the row's own. With `differences:` in the place of `columns:` all rows but the first show
-how far they are from it, paired by seed, with the 95 % interval. Below the table stand the commit
-and the command of its records.
+the record and its row; without a label it is the row's own. With `differences:` in the place of
+`columns:` all rows but the first show how far they are from it, paired by seed, with the 95 %
+interval. Below the table stand the commit and the command of its records.
 """
 
 import dataclasses
