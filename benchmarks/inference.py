@@ -86,7 +86,7 @@ def main(argv: list[str]) -> None:
             call = functools.partial(answers[name], {m: x[:batch] for m, x in data.items()})
             print(f"{batch / median_seconds(call):20,.0f}", end="", flush=True)
         print()
-    rows = {name: {"p50, ms": [own[0]], "p99, ms": [own[1]]} for name, own in measured.items()}
+    rows = {name: {"p50": [own[0]], "p99": [own[1]]} for name, own in measured.items()}
     recording.save(
         data=["speed"],
         split="random",

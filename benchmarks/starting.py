@@ -40,7 +40,7 @@ def main(argv: list[str]) -> None:
     print(f"{'CPU seconds':12}{'first':>8}{'second':>8}{'ratio':>8}")
     for name, (first, second) in measured.items():
         print(f"{name:12}{first:8.1f}{second:8.1f}{second / first:8.2f}")
-    columns = "first process, CPU s", "second process, CPU s"
+    columns = "first", "second"
     rows = {
         name: {column: [value] for column, value in zip(columns, seconds, strict=True)}
         for name, seconds in measured.items()

@@ -240,6 +240,16 @@ for _metric in (
         Metric(name, None, name, unit="", counts=True)
         for name in ("tried", "refused", "done", "tracebacks", "hangs", "lost")
     ),
+    # Of benchmarks.starting and benchmarks.inference.
+    *(
+        Metric(name, None, display, unit="", higher_is_better=False)
+        for name, display in (
+            ("first", "first process, CPU s"),
+            ("second", "second process, CPU s"),
+            ("p50", "median, ms"),
+            ("p99", "99th percentile, ms"),
+        )
+    ),
 ):
     register_metric(_metric)
 
