@@ -44,6 +44,7 @@ from haemsa_jax.reporting.runs import (
     Run,
     load_beside,
     load_contenders,
+    losses_told,
     parse_beside,
     splits_for,
     vectors_of,
@@ -129,9 +130,10 @@ def main() -> None:
         best_possible=_best_possible,
     )
     rows = results.with_others(rows, beside, read, split=split)
-    results.write_results(out, split, runs[0], evaluated, rows)
+    notes = losses_told(contenders)
+    results.write_results(out, split, runs[0], evaluated, rows, notes)
     print(f"{', '.join(_RUN_DIR.value)}: {split} split\n\n{tables.text(rows)}")
-    for sentence in (*verdicts(rows), *chance(evaluated.tasks)):
+    for sentence in (*verdicts(rows), *chance(evaluated.tasks), *notes):
         print(sentence)
     print(f"written: {out / split}.json, .md, .png, _architecture.png and _predictions.csv")
     recording.save(
@@ -200,6 +202,8 @@ def _evaluate_protocol(contenders, datasets, yardsticks, out: Path, beside) -> N
     protocols.write_protocol(out, split, protocol, measured)
     table = tables.as_text(robustness.tables_of(protocol, measured))
     print(f"{split} split, protocol {protocol}, masks of seed {seed}\n\n{table}")
+    for sentence in losses_told(contenders):
+        print(sentence)
     print(f"written: {out / split}_{protocol}.json, .md and .png")
     recording.save(
         data=datasets,

@@ -37,6 +37,7 @@ from haemsa_jax.evolution.run import run_search
 from haemsa_jax.evolution.search import make_search
 from haemsa_jax.evolution.state import SearchConfig, SearchResult
 from haemsa_jax.models import default_structure
+from haemsa_jax.reporting.card import next_command
 from haemsa_jax.reporting.progress import SearchBar
 from haemsa_jax.structure.size import parameters
 from haemsa_jax.training.engine import budget
@@ -193,10 +194,11 @@ def _show(
         evolution_figure(result, beside, problem, network, draft)
     print(describe(network, experiment.train, result.genome))
     _tell(result, beside, problem, config, network)
+    genome = f"--genome={directory / 'best.json'}"
     print(
         f"written: {directory}: best.json, history.npz, report.png, best\n"
-        f"next: launch.evaluate --run_dir={directory} on the test split; "
-        f"launch.train --genome={directory}/best.json --run_dir=... trains it anew",
+        f"next, the test split: {next_command(directory, 'evaluate', f'--run_dir={directory}')}\n"
+        f"training it anew: {next_command(directory, 'train', genome)} --run_dir=...",
         flush=True,
     )
 

@@ -87,6 +87,10 @@ def run(main: Callable[[], None]) -> None:
                 main()
             with naming(Path("/dev/stdout")):
                 print(end="", flush=True)
+        except BrokenPipeError as error:
+            if error.filename is not None:
+                raise
+            _end("what read the output has ended", 128 + signal.SIGPIPE)  # as `| head` does
         except (
             InputError, NonFiniteLossError, jax.errors.JaxRuntimeError, MemoryError, OSError,
         ) as error:  # fmt: skip
@@ -97,10 +101,19 @@ def run(main: Callable[[], None]) -> None:
             _end(_line(error))
 
     try:
-        app.run(checked)
+        app.run(checked, flags_parser=_parsed)
     except KeyboardInterrupt as error:
         number = error.args[0] if isinstance(error, Stopped) else signal.SIGINT
         _end(*stopped_by(number))
+
+
+def _parsed(argv: list[str]) -> list[str]:
+    """`flags.FLAGS(argv)`, whose errors are one line as well."""
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        program = Path(argv[0]).stem
+        _end(f"{' '.join(str(error).split())}; {program} --help lists its flags")
 
 
 def _without_closed_loops(unraisable) -> None:

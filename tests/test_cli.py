@@ -230,6 +230,27 @@ def test_a_full_disk_is_no_full_memory():
     assert program._line(full) == str(full)
 
 
+def test_a_flag_that_a_program_lacks_is_one_line(launch):
+    done = launch("report", "--run_dir=runs/a", "--data_dirr=data")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: Unknown command line flag 'data_dirr'")
+    assert done.stderr.endswith("--help lists its flags\n") and done.stderr.count("\n") == 1
+
+
+def test_output_that_nobody_reads_to_its_end(environment, tmp_path):
+    (tmp_path / "talk.py").write_text(
+        "from launch import program\n\ndef main():\n    for _ in range(100_000):\n"
+        "        print('a line')\n\nprogram.run(main)\n"
+    )
+    command = f"{environment['PYTHON']} {tmp_path / 'talk.py'} | head -1"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], cwd=ROOT, text=True, check=False,
+        env=environment, capture_output=True,
+    )  # fmt: skip
+    assert done.returncode == 141 and done.stdout == "a line\n"
+    assert "Traceback" not in done.stderr and "cannot read" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("processes", "words", "fault"),
     [

@@ -335,8 +335,14 @@ def test_built_again_only_when_asked_to(splits, tmp_path):
     splits["test"].append(sample("e0", "e"))
     lines = []
     haemsa_datasets.prepare("tiny", None, tmp_path, report=lines.append)
-    assert lines == ["tiny: already prepared; --overwrite builds it again"]
+    assert lines == ["tiny: already prepared, nothing was read; --overwrite builds it again"]
     assert len(haemsa_datasets.load("tiny", tmp_path).splits["test"]) == 1
+    with pytest.raises(InputError, match=r"tiny: there is no none\.pkl; .* is prepared already"):
+        haemsa_datasets.prepare("tiny", "none.pkl", tmp_path)
+    (tmp_path / "raw.pkl").touch()
+    haemsa_datasets.prepare("tiny", tmp_path / "raw.pkl", tmp_path, report=lines.append)
+    assert lines[1] == f"tiny: warning: {tmp_path / 'raw.pkl'} is newer than what was prepared"
+    (tmp_path / "raw.pkl").unlink()
     haemsa_datasets.prepare("tiny", None, tmp_path, overwrite=True)
     assert len(haemsa_datasets.load("tiny", tmp_path).splits["test"]) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["tiny"]

@@ -1,6 +1,7 @@
 """What gets lost under each protocol, and what is measured of it."""
 
 import dataclasses
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,8 +16,9 @@ from haemsa_jax.data import missing
 from haemsa_jax.data.folds import make_partition
 from haemsa_jax.errors import InputError
 from haemsa_jax.reporting import baselines, protocols, robustness, tables
-from haemsa_jax.reporting.runs import vectors_of
+from haemsa_jax.reporting.runs import losses_told, vectors_of
 from haemsa_jax.training.engine.loop import make_train
+from haemsa_jax.training.measurement.doubts import doubts
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +129,27 @@ def test_nobody_sees_what_a_training_split_has_lost(small, pair):
 def test_losses_that_are_none(losses):
     with pytest.raises(InputError, match=f"train_missing='{losses}': expected utterance:RATE or"):
         TrainConfig(train_missing=losses)
+
+
+def test_what_was_lost_is_told(pair, small):
+    partition = make_partition({"talks": pair}, 0, "utterance:0.5")
+    network = as_model("late_fusion", small, widths={"talks": dict(pair.widths)})
+    first, *_ = doubts(network, partition)
+    assert re.fullmatch(
+        r"the training split of talks is incomplete; of its tokens are lost text [2-6]\d %, "
+        r"audio [2-6]\d %", first
+    )  # fmt: skip
+    assert not any("incomplete" in x for x in doubts(network, make_partition({"talks": pair})))
+
+    def contender(label, lost):
+        train = TrainConfig(train_missing=lost)
+        run = SimpleNamespace(trained=SimpleNamespace(experiment=SimpleNamespace(train=train)))
+        return SimpleNamespace(label=label, runs=[run])
+
+    a, b = contender("a", "utterance:.5"), contender("b", "")
+    assert losses_told([b]) == []
+    (told,) = losses_told([a, b])
+    assert "a utterance:.5, b nothing; baselines are fitted on that of a." in told
 
 
 def test_area_by_hand():

@@ -107,7 +107,8 @@ def test_prepares_shows_and_leaves_alone_what_is_there(tmp_path):
 
     second = run("--dataset=planted", f"--data_dir={tmp_path}")
     assert second.returncode == 0
-    assert second.stdout.startswith("planted: already prepared; --overwrite builds it again")
+    expected = "planted: already prepared, nothing was read; --overwrite builds it again"
+    assert second.stdout.startswith(expected)
     assert second.stdout.splitlines()[1:] == first.stdout.splitlines()[2:]
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == files
 

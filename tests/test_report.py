@@ -20,6 +20,7 @@ from haemsa_jax.errors import InputError
 from haemsa_jax.models import default_structure
 from haemsa_jax.reporting import architecture, samples, tables
 from haemsa_jax.reporting import gates as panels
+from haemsa_jax.reporting.card import next_command
 from haemsa_jax.reporting.page import page
 from haemsa_jax.reporting.reading import from_json
 from haemsa_jax.reporting.runs import splits_for
@@ -287,6 +288,18 @@ def test_a_page_begins_with_what_came_out(tmp_path):
     top = page(tmp_path).partition("<nav>")[0]
     assert "of fitness 0.510; a random search of as many training steps, 0.530. Fitness is" in top
     assert "Nothing says whether a network is needed: evaluate again with --baselines." in top
+
+
+def test_commands_that_come_next_read_the_same_data(tmp_path):
+    assert next_command(tmp_path, "evaluate", "--run_dir=r") == (
+        "python -m launch.evaluate --run_dir=r"
+    )
+    (tmp_path / "commands.txt").write_text(
+        "python -m launch.train --data_dir=old\npython -m launch.train '--data_dir=my data'\n"
+    )
+    assert next_command(tmp_path, "evaluate", "--run_dir=r") == (
+        "python -m launch.evaluate --run_dir=r '--data_dir=my data'"
+    )
 
 
 def test_an_unknown_metric_is_named_with_its_file(tmp_path):

@@ -49,7 +49,8 @@ def prepare(
     """
     path = catalog.prepared_path(name, data_dir)
     if catalog.is_prepared(name, data_dir) and not overwrite:
-        report(f"{name}: already prepared; --overwrite builds it again")
+        _check_raw(name, raw_dir, path, report)
+        report(f"{name}: already prepared, nothing was read; --overwrite builds it again")
         return metadata(name, data_dir)
     report(f"{name}: preparing" + (f" from {raw_dir}" if raw_dir else ""))
     start = time.monotonic()
@@ -63,6 +64,24 @@ def prepare(
         raise InputError(f"{name}: cannot write to {data_dir}: {error}") from error
     report(f"{name}: done in {time.monotonic() - start:.1f} s")
     return metadata(name, data_dir)
+
+
+def _check_raw(
+    name: str, raw_dir: str | Path | None, path: Path, report: Callable[[str], None]
+) -> None:
+    """Of raw files that are not read, since the data set is prepared: are they there, and older?"""
+    if not raw_dir:
+        return
+    raw = Path(raw_dir).expanduser()
+    if not raw.exists():
+        raise InputError(
+            f"{name}: there is no {raw_dir}; {path} is prepared already: leave the raw files away, "
+            "or name those that are there"
+        )
+    files = [raw] if raw.is_file() else [file for file in raw.iterdir() if file.is_file()]
+    newer = [file for file in files if file.stat().st_mtime > path.stat().st_mtime]
+    if newer:
+        report(f"{name}: warning: {newer[0]} is newer than what was prepared")
 
 
 def _build(name: str, raw_dir: str | Path | None, path: Path, data_dir: Path) -> None:

@@ -7,14 +7,14 @@ not seen; together every group judges, and the K networks are one predictor, a b
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from haemsa_jax.config import NetworkConfig
 from haemsa_jax.data.batches import DeviceSplit, device_split
 from haemsa_jax.data.dataset import Dataset, Split, splits_of
-from haemsa_jax.data.missing import incomplete
+from haemsa_jax.data.missing import incomplete, lost_tokens
 from haemsa_jax.errors import InputError
 
 
@@ -28,12 +28,14 @@ class Partition:
       held_out: by data set the rows that judge; with folds the same as `training`.
       fold: by data set int[N], the network that does not train on a row of `training`, but is
         judged by it; empty without folds.
+      lost: by data set and modality the share of training tokens that `train_missing` took away.
     """
 
     folds: int
     training: Mapping[str, Split]
     held_out: Mapping[str, Split]
     fold: Mapping[str, np.ndarray]
+    lost: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def networks(self) -> int:
@@ -89,10 +91,11 @@ def make_partition(
       InputError: a data set has fewer groups than folds, or a task no label to train on, or to be
         judged by, in one of them.
     """
-    datasets = incomplete(datasets, train_missing)
+    whole, datasets = datasets, incomplete(datasets, train_missing)
+    lost = lost_tokens(whole, datasets) if train_missing else {}
     training, validation = splits_of(datasets, "train"), splits_of(datasets, "validation")
     if not folds:
-        return Partition(0, training, validation, {})
+        return Partition(0, training, validation, {}, lost)
     if folds < 2:
         raise InputError(f"folds={folds}: give 2 or more, or 0 for the splits as they are")
     development = {name: joined(training[name], validation[name]) for name in datasets}
@@ -106,7 +109,7 @@ def make_partition(
                             f"folds={folds}: {name} has no label for task {task!r} "
                             f"{'in' if held else 'outside of'} fold {number + 1}; use fewer folds"
                         )
-    return Partition(folds, development, development, fold)
+    return Partition(folds, development, development, fold, lost)
 
 
 def assign(name: str, split: Split, folds: int) -> np.ndarray:

@@ -111,6 +111,25 @@ def incomplete(datasets: Mapping[str, Dataset], train_missing: str) -> dict[str,
     return lossy
 
 
+def lost_tokens(
+    whole: Mapping[str, Dataset], lossy: Mapping[str, Dataset]
+) -> dict[str, dict[str, float]]:
+    """By data set and modality the share of training tokens that were lost.
+
+    Args:
+      whole: the data sets.
+      lossy: the same, as `incomplete` leaves them.
+    """
+    shares: dict[str, dict[str, float]] = {}
+    for name, dataset in whole.items():
+        after = lossy[name].splits["train"]
+        shares[name] = {
+            m: 1.0 - float(after.masks[m].sum()) / max(1, mask.sum())
+            for m, mask in dataset.splits["train"].masks.items()
+        }
+    return shares
+
+
 def column_means(train: Split) -> dict[str, np.ndarray]:
     """Per modality float64[d], the mean over the training tokens that are there."""
     return {

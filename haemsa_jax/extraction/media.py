@@ -92,7 +92,8 @@ def decoder() -> Callable[[Path], Iterator[np.ndarray]]:
         return functools.partial(_by_ffmpeg, program)
     raise InputError(
         "recordings need the package av (pip install av, the extra `media`) or the program ffmpeg; "
-        "words of them faster-whisper (the extra `speech`)"
+        "beside it functionals (--audio) opensmile (the extra `audio`), and words that are to be "
+        "heard (--words) faster-whisper (the extra `speech`)"
     )
 
 

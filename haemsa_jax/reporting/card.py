@@ -1,5 +1,6 @@
 """A model card: what a person must know of a network before using it, from its run directory."""
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -21,6 +22,23 @@ def commands_of(run_dir: Path) -> list[str]:
     """
     path = run_dir / COMMANDS
     return path.read_text("utf-8", errors="replace").splitlines() if path.is_file() else []
+
+
+def next_command(run_dir: Path, program: str, *words: str) -> str:
+    """A launcher's command that reads the data of a run from where the run did.
+
+    Args:
+      run_dir: whose command says where its data were.
+      program: such as `evaluate`.
+      words: its other flags.
+    """
+    given = [
+        word
+        for command in commands_of(run_dir)
+        for word in shlex.split(command)
+        if word.startswith("--data_dir=")
+    ]
+    return shlex.join(["python", "-m", f"launch.{program}", *words, *given[-1:]])
 
 
 def model_card(
@@ -124,5 +142,6 @@ def _results(run_dir: Path, dataset: str) -> str:
 
     path = run_dir / "test.json"
     measured = from_json(path, own).rstrip() if path.is_file() else ""
-    otherwise = f"Not measured: `python -m launch.evaluate --run_dir={run_dir}` has not run."
+    command = next_command(run_dir, "evaluate", f"--run_dir={run_dir}")
+    otherwise = f"Not measured: `{command}` has not run."
     return measured or otherwise

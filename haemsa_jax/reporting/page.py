@@ -101,4 +101,5 @@ def _facts(run_dir: Path, experiment: Experiment | None, date: datetime.date) ->
 def _parameters(experiment: Experiment) -> int:
     """Of one network as it is built."""
     params = abstract_trees(experiment, 1)[1]["params"]
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+    networks = experiment.train.networks
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params)) // networks

@@ -200,7 +200,12 @@ def _by_class(task: TaskEvaluation) -> dict[str, dict[str, list[float]]]:
 
 
 def write_results(
-    out: Path, split: str, run: Run, evaluated: Evaluated, results: tables.Results
+    out: Path,
+    split: str,
+    run: Run,
+    evaluated: Evaluated,
+    results: tables.Results,
+    notes: Sequence[str] = (),
 ) -> None:
     """Writes `SPLIT.json`, `.md`, `.png`, `_architecture.png` and `_predictions.csv`.
 
@@ -210,10 +215,11 @@ def write_results(
       run: the first; searches find different architectures, and its first network is drawn.
       evaluated: what was measured.
       results: the rows of the tables.
+      notes: further sentences below the tables.
     """
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / f"{split}.json", json.dumps(results, indent=1))
-    told = [*verdicts(results), *chance(evaluated.tasks)]
+    told = [*verdicts(results), *chance(evaluated.tasks), *notes]
     sentences = "".join(f"\n{tables.escaped(sentence)}\n" for sentence in told)
     write_text(out / f"{split}.md", tables.markdown(results) + sentences)
     network = run.network

@@ -176,6 +176,21 @@ def splits_for(split: str, *, fitted: bool) -> tuple[str, ...]:
     return tuple(x for x in SPLITS if x == split or (fitted and x != "test"))
 
 
+def losses_told(contenders: Sequence[Contender]) -> list[str]:
+    """A sentence where training splits had lost something: what, and whose baselines read."""
+    lost = {
+        contender.label: contender.runs[0].trained.experiment.train.train_missing or "nothing"
+        for contender in contenders
+    }
+    if {*lost.values()} == {"nothing"}:
+        return []
+    each = ", ".join(f"{label} {what}" for label, what in lost.items())
+    return [
+        f"Training splits had lost for good (train_missing): {each}; baselines are fitted on that "
+        f"of {next(iter(lost))}."
+    ]
+
+
 def vectors_of(
     datasets: Mapping[str, Dataset],
     run: Run,

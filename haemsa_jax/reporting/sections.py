@@ -6,7 +6,6 @@ are made from the JSON files that the launchers write.
 
 import base64
 import functools
-import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 from haemsa_jax.data import SPLITS
 from haemsa_jax.data.missing import PROTOCOLS
 from haemsa_jax.reporting import ablation, robustness, samples, tables
-from haemsa_jax.reporting.card import commands_of
+from haemsa_jax.reporting.card import commands_of, next_command
 from haemsa_jax.reporting.reading import from_json
 from haemsa_jax.reporting.tables import Table, Tables
 from haemsa_jax.structure.ablation import ABLATIONS
@@ -48,7 +47,7 @@ class Block:
 
 def _results(run_dir: Path) -> Iterator[Block]:
     if (run_dir / BEST).is_dir() and not (run_dir / "test.json").is_file():
-        command = shlex.join(["python", "-m", "launch.evaluate", f"--run_dir={run_dir}"])
+        command = next_command(run_dir, "evaluate", f"--run_dir={run_dir}")
         yield Block("command", command, "The test split has not been read yet:")
     for split in READ:
         path = run_dir / f"{split}.json"

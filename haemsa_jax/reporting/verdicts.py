@@ -35,7 +35,7 @@ def _chance(task_id: str, of: TaskEvaluation) -> str:
     error = float(standard_errors(jnp.stack([jnp.array(without), jnp.zeros(len(kept))]))[0, 1])
     unit = "groups" if len(np.unique(of.group)) > 1 else "samples"
     return (
-        f"{task_id}: of one network there is no ± over seeds (--seeds=5 trains several); over the "
+        f"{task_id}: of one network there is no ± over seeds (train several, seeds=5); over the "
         f"{unit} of the split, {metric_of(name).display} has a standard error of "
         f"{tables.cell(name, [error])} (jackknife, {len(kept)} blocks of {unit} left out in turn)."
     )

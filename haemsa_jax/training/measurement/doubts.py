@@ -21,7 +21,12 @@ def doubts(network: NetworkConfig, partition: Partition) -> list[str]:
       network: its tasks.
       partition: which samples judge.
     """
-    return [
+    lost = [
+        f"the training split of {name} is incomplete; of its tokens are lost "
+        + ", ".join(f"{modality} {100 * share:.0f} %" for modality, share in shares.items())
+        for name, shares in partition.lost.items()
+    ]
+    return lost + [
         sentence
         for task_id, task in network.tasks.items()
         if (sentence := _doubt(partition, task_id, task.name))
