@@ -100,7 +100,7 @@ def _sources(records: Mapping[str, Record]) -> str:
     """Where figures come from, and how to get them again."""
     places: dict[str, list[str]] = {}
     for name, record in records.items():
-        where = f"{record.commit[:7]}, {record.date[:10]}, {record.processor}"
+        where = f"{record.commit[:7]}, {record.date[:10]}"
         places.setdefault(where, []).append(name)
     each = [
         f"{where}: `python -m launch.reproduce --only={','.join(names)}`"
