@@ -51,6 +51,7 @@ class Tables:
 MISSING = "-"
 FOOTNOTE = "±: sample standard deviation over seeds."
 ONE_SEED = "No ±: nothing here was trained from several seeds."
+ONE_FOLD = "Of one fold network: mean ± standard deviation over the fold networks."
 ONE_NETWORK = ", one network"  # ends names of rows that hold the networks of bags one by one
 # What kept results call their rows, and what people read in its place.
 _SHOWN = (
@@ -58,7 +59,7 @@ _SHOWN = (
     (r"^ridge all$", "ridge, all modalities"),
     (r"^ridge all \+ context$", "ridge, all modalities and 3 past utterances"),
     (r", bag of (\d+)", r", mean of \1 fold networks"),
-    (r", one network$", ", a single network"),
+    (r", one network$", ", one fold network"),
     (r", ensemble chosen out of fold$", ", ensemble selected by out-of-fold predictions"),
 )
 
@@ -120,11 +121,12 @@ def deviation(values: Sequence[float]) -> float:
 def of_results(results: Results) -> Tables:
     """A table a task, the best mean of each column marked."""
     tables = [_of_task(task_id, rows) for task_id, rows in results.items()]
-    seeds = [len(v) for rows in results.values() for row in rows.values() for v in row.values()]
-    names = [name for rows in results.values() for name in rows]
-    single = any(name.endswith(ONE_NETWORK) for name in names)
-    note = FOOTNOTE + " Of a single network: over networks." * single
-    return Tables(tables, note if max(seeds, default=0) > 1 else ONE_SEED)
+    seeds: dict[bool, int] = {False: 0, True: 0}  # by whether a row holds networks of bags
+    for name, row in ((name, row) for rows in results.values() for name, row in rows.items()):
+        of = name.endswith(ONE_NETWORK)
+        seeds[of] = max(seeds[of], *map(len, row.values()), 0)
+    several = [FOOTNOTE] * (seeds[False] > 1) + [ONE_FOLD] * (seeds[True] > 1)
+    return Tables(tables, " ".join(several) or ONE_SEED)
 
 
 def markdown(results: Results) -> str:
@@ -245,7 +247,7 @@ def _number(metric: str, value: float) -> str:
 
 def _row_name(name: str, row) -> str:
     count, shown = max(map(len, row.values()), default=0), row_label(name)
-    what = f"mean of {count} networks" if name.endswith(ONE_NETWORK) else f"{count} seeds"
+    what = f"mean over the {count}" if name.endswith(ONE_NETWORK) else f"{count} seeds"
     return f"{shown} ({what})" if count > 1 else shown
 
 
