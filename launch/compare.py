@@ -18,12 +18,14 @@ The plan is a TOML file:
 
 Every model is trained as its flags say and, with a search, as the search found its genes, which
 reads no test split either. What was stopped goes on with the same command. In the end the split is
-read once: a table a task with paired differences to the best row, mean ranks over all tasks with
-Nemenyi's critical distance, parameters, operations and time. RUN_DIR gets `compare.json`, `.md` and
-`.png`; with a --protocol of missing modalities also DATA/SPLIT_PROTOCOL.json, .md and .png.
+read once: a table a task with paired differences to the best network, parameters, operations and
+time; with --baselines where no network is better than one. Of several tasks, mean ranks over them
+with Nemenyi's critical distance, and their picture. RUN_DIR gets `compare.json`, `.md` and `.png`;
+with a --protocol of missing modalities also DATA/SPLIT_PROTOCOL.json, .md and .png.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax
@@ -41,6 +43,7 @@ from haemsa_jax.reporting.runs import (
     splits_for,
     vectors_of,
 )
+from haemsa_jax.reporting.verdicts import verdicts
 from haemsa_jax.results import experiments, plan
 from haemsa_jax.structure.size import size
 from haemsa_jax.training.persistence.trained import load_trained
@@ -73,15 +76,17 @@ def main() -> None:
     minutes = _train(planned, out)
     rows: dict = {}
     costs: dict = {}
+    missing: dict[str, robustness.Robustness] = {}
     for data, row_names in planned.items():
         contenders = [_load(name, out / data / name) for name in row_names]
         for contender in contenders[1:]:
             check_comparable(contender.runs[0], contenders[0].runs[0])
-        measured = _measure(contenders, out / data)
+        measured, partial = _measure(contenders, out / data)
         spent = {c.label: _cost(c.runs[0], minutes[data][c.name]) for c in contenders}
         rows |= {f"{data}/{task}": of_task for task, of_task in measured.items()}
         costs |= {f"{data}/{task}": spent for task in measured}
-    _show(rows, costs, out)
+        missing |= {data: partial} if partial else {}
+    _show(rows, costs, missing, out)
     recording.save(
         data=["compare"],
         split=_SPLIT.value,
@@ -111,7 +116,7 @@ def _load(name: str, directory: Path) -> Contender:
 
 
 def _measure(contenders: list[Contender], out: Path):
-    """By task and row, all metrics of every seed."""
+    """By task and row, all metrics of every seed; and what a --protocol measures, or nothing."""
     first, split = contenders[0].runs[0], _SPLIT.value
     network, train = first.network, first.trained.experiment.train
     splits = splits_for(split, fitted=bool(_BASELINES.value or _PROTOCOL.value))
@@ -125,6 +130,7 @@ def _measure(contenders: list[Contender], out: Path):
         )
         for contender in contenders
     }
+    partial: robustness.Robustness = {}
     if _PROTOCOL.value:
         models = protocols.models_of(
             contenders, (), datasets, protocol=_PROTOCOL.value, resident=resident
@@ -134,7 +140,7 @@ def _measure(contenders: list[Contender], out: Path):
         )
         protocols.write_protocol(out, split, _PROTOCOL.value, partial)
     rows = results.results_of(measured, contenders, split=split, yardsticks=read)
-    return {task: rows[task] for task in measured[contenders[0].label]}
+    return {task: rows[task] for task in measured[contenders[0].label]}, partial
 
 
 def _data(name, splits, encoders):
@@ -146,16 +152,30 @@ def _cost(run: Run, minutes: float) -> dict[str, float]:
     return {"parameters": float(of.parameters), "FLOPs": float(of.flops), "minutes": minutes}
 
 
-def _show(rows: tables.Results, costs, out: Path) -> None:
-    of = ranks.ranks(rows)
-    shown = ranks.tables_of(rows, of, costs)
+def _show(
+    rows: tables.Results, costs, missing: Mapping[str, robustness.Robustness], out: Path
+) -> None:
+    of, split, protocol = ranks.ranks(rows), _SPLIT.value, _PROTOCOL.value
+    shown, sentences = ranks.tables_of(rows, of, costs), verdicts(rows)
     path = out / "compare.json"
+    links = [f"With modalities missing: [{x}]({x}/{split}_{protocol}.md)" for x in missing]
+    below = "".join(f"\n{link}\n" for link in links)
     write_text(path, json.dumps({"results": rows, "costs": costs}, indent=1))
-    write_text(path.with_suffix(".md"), tables.as_markdown(shown))
-    with draft_of(path.with_suffix(".png")) as draft:
-        ranks.figure(of, draft)
-    print(f"{_SPLIT.value} split\n\n{tables.as_text(shown)}")
-    print(f"written: {path}, .md and .png", flush=True)
+    write_text(
+        path.with_suffix(".md"), tables.as_markdown(shown) + tables.paragraphs(sentences) + below
+    )
+    written = [f"{path} and .md"]
+    if of.tasks > 1:
+        written = [f"{path}, .md and .png"]
+        with draft_of(path.with_suffix(".png")) as draft:
+            ranks.figure(of, draft)
+    else:  # of another plan
+        path.with_suffix(".png").unlink(missing_ok=True)
+    print("\n".join([f"{split} split\n\n{tables.as_text(shown)}", *sentences]))
+    for data, partial in missing.items():
+        print(f"\n{data}, {protocols.text(split, protocol, _MASK_SEED.value, partial)}")
+        written.append(f"{out / data / split}_{protocol}.json, .md and .png")
+    print(f"written: {'; '.join(written)}", flush=True)
 
 
 def run() -> None:

@@ -200,8 +200,7 @@ def _evaluate_protocol(contenders, datasets, yardsticks, out: Path, beside) -> N
             models, datasets, split, protocol, seed, yardsticks, observe, beside
         )
     protocols.write_protocol(out, split, protocol, measured)
-    table = tables.as_text(robustness.tables_of(protocol, measured))
-    print(f"{split} split, protocol {protocol}, masks of seed {seed}\n\n{table}")
+    print(protocols.text(split, protocol, seed, measured))
     for sentence in losses_told(contenders):
         print(sentence)
     print(f"written: {out / split}_{protocol}.json, .md and .png")

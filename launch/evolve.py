@@ -219,6 +219,9 @@ def _tell(
     config: SearchConfig,
     network: NetworkConfig,
 ) -> None:
+    from haemsa_jax.reporting import tables
+    from haemsa_jax.reporting.winners import DEFAULT, winners
+
     where = "the folds a network was not trained on" if problem.folds > 1 else "validation"
     print(f"\ncost: 1 - score, on {where}; score: {score_in_words(network)}")
     print("fitness: mean cost times (share of parameters in use) ^ --price, which selects")
@@ -228,24 +231,8 @@ def _tell(
     shown = {"evolved": (evolved, evolved.place)}
     shown |= {"random": (beside, beside.place)} if beside else {}
     default = place_of_default(evolved, problem, config)
-    shown |= {"default": (evolved, default)} if default else {}
-    rows = {"fitness": [result.history.fitness[place] for result, place in shown.values()]}
-    for number, name in enumerate(problem.objectives):
-        rows[f"cost, {name}"] = [
-            result.history.costs[*place, number] for result, place in shown.values()
-        ]
-        rows[f"cost, {name}, ensemble"] = [
-            result.ensemble_costs[number]
-            for name, (result, _) in shown.items()
-            if name != "default"
-        ]
-    rows["share of parameters in use, mean of tasks"] = [
-        result.history.sizes[place] for result, place in shown.values()
-    ]
-    width, title = max(map(len, rows)), "lower is better; of several seeds the best"
-    print(f"\n{title:{width}}" + "".join(f"{name:>10}" for name in shown))
-    for name, values in rows.items():
-        print(f"{name:{width}}" + "".join(f"{value:10.3f}" for value in values))
+    shown |= {DEFAULT: (evolved, default)} if default else {}
+    print(f"\n{tables.as_text(winners(shown, problem, config))}", end="")
     diverged = evolved.history.diverged
     print(f"diverged (cost not finite, left out): {diverged.sum()} of {diverged.size} members")
 

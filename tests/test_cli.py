@@ -77,6 +77,12 @@ def test_a_command_is_noted_as_it_was_started(tmp_path, monkeypatch):
     )
 
 
+def test_flags_of_models_begin_with_what_they_are():
+    for name, model in cli.MODELS.items():
+        for field, text in cli._field_docs(cli.config_class(model)).items():
+            assert text.split()[0] not in {"at", "by", "for", "from", "in", "of"}, (name, field)
+
+
 def test_flags_of_models_join_what_each_says(monkeypatch, own_flags):
     @dataclasses.dataclass(frozen=True)
     class Bare(NetworkConfig):

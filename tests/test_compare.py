@@ -35,7 +35,7 @@ def test_every_model_is_a_row_of_every_data(written):
     cells = plan.cells(plan.read(written(TEXT)), "launch")
     assert {data: list(rows) for data, rows in cells.items()} == {"first": ["recurrent", "small"]}
     (command,) = cells["first"]["small"].commands
-    assert command.split() == [
+    assert command.split(" ") == [
         "launch.train", "--tasks=planted", "--width=8", "--model=late_fusion", "--layers=1",
         "--epochs=2", "--seeds=2", "--data_dir={data}", "--run_dir={work}/first/small",
     ]  # fmt: skip
@@ -45,7 +45,7 @@ def test_with_a_search_a_model_has_a_second_row_trained_anew(written):
     cells = plan.cells(plan.read(written('search = "--steps_total=900"' + TEXT)), "launch")
     assert list(cells["first"]) == ["recurrent", "recurrent-searched", "small", "small-searched"]
     search, again = cells["first"]["recurrent-searched"].commands
-    assert "launch.evolve" in search and "--steps_total=900" in search
+    assert "launch.evolve" in search and "--steps_total=900" in search and "  " not in search
     assert "--epochs" not in search and "--noyardstick" in search
     assert "--genome={work}/first/recurrent-searched.search/best.json" in again
     assert "--epochs=2" in again and "--seeds=2" in again
@@ -135,6 +135,22 @@ def test_tables_have_differences_to_the_best_row_and_costs(tmp_path):
     assert (tmp_path / "ranks.png").stat().st_size > 5000
 
 
+def test_the_best_is_that_of_all_rows_and_differences_are_to_the_best_network():
+    rows = {"t": {"tfn": {"mae": [1.0, 1.1]}, "small": {"mae": [1.2, 1.3]}}}
+    rows["t"] |= {"late_fusion-searched": {"mae": [1.4, 1.5]}, "ridge text": {"mae": [0.1]}}
+    made = ranks.tables_of(rows, ranks.ranks(rows), {})
+    (table,) = made.tables  # of one task there are no ranks
+    assert [row[0] for row in table.rows] == [
+        "tfn network (2 seeds)", "small (2 seeds)", "late fusion network, searched (2 seeds)",
+        "ridge text",
+    ]  # fmt: skip
+    assert table.best == {(3, 1)} and table.header[2] == "MAE minus best network's"
+    assert [row[2] for row in table.rows] == [
+        "", "+0.200 [+0.200, +0.200]", "+0.400 [+0.400, +0.400]", "",
+    ]  # fmt: skip
+    assert "to the best network of a task" in made.note
+
+
 @pytest.mark.parametrize(
     ("places", "distance", "joined"),
     [
@@ -157,7 +173,14 @@ def test_a_comparison_from_a_plan_to_its_table(launch, data_dir, written, tmp_pa
     assert {"recurrent", "small", "ridge all"} <= {*rows}
     assert len(rows["small"]["mae"]) == 2
     assert kept["costs"]["first/planted:sentiment"]["recurrent"]["parameters"] > 100
-    assert "mean rank" in (tmp_path / "out" / "compare.md").read_text()
     assert (tmp_path / "out" / "first" / "validation_patterns.json").is_file()
+    page = (tmp_path / "out" / "compare.md").read_text()
+    assert "mean rank" in page and (tmp_path / "out" / "compare.png").is_file()
+    assert "(first/validation_patterns.md)" in page
+    assert "first, validation split, protocol patterns, masks of seed 0" in done.stdout
+    assert f"{tmp_path}/out/first/validation_patterns.json, .md and .png" in done.stdout
+    verdict = "first/planted:sentiment: ridge, all modalities, which is no network, is better"
+    assert verdict in page and verdict in done.stdout
+    assert "recurrent network (2 seeds)" in page and "text+audio" in done.stdout
     again = launch("compare", *flags, "--split=validation")
     assert again.returncode == 0 and "launch.train" not in again.stdout + again.stderr

@@ -18,6 +18,7 @@ from haemsa_jax.evolution.effects import estimate
 from haemsa_jax.evolution.evidence import Evidence
 from haemsa_jax.evolution.search import make_search
 from haemsa_jax.evolution.state import SearchConfig
+from haemsa_jax.reporting.winners import DEFAULT, winners
 from haemsa_jax.structure.genes import Gene
 from haemsa_jax.structure.table import Table
 
@@ -136,6 +137,35 @@ def test_the_place_of_the_default_is_its_best_seed_of_the_final():
     assert place(2) is None  # there was no final yet
     genomes[2] = genomes[2, 0]
     assert place(3) is None
+
+
+def test_the_end_of_a_search_shows_the_mean_that_selects_and_the_seed_that_is_kept():
+    problem, config = small_problem(), SearchConfig(population=4, generations=2, repeats=2)
+    genomes = np.zeros((3, 4, TABLE.size), np.float32)  # as the default is
+    genomes[2, ::2] = 1.0
+    fitness = np.array([[0.0] * 4, [0.0] * 4, [0.1, 0.5, 0.2, 0.4]])
+    costs = np.repeat(2 * fitness[..., None], len(problem.objectives), axis=-1)
+    history = SimpleNamespace(genomes=genomes, fitness=fitness, costs=costs, sizes=fitness + 1)
+    result, random = (
+        SimpleNamespace(
+            history=history,
+            ensemble_costs=np.full(costs.shape[-1], 0.7),
+            state=SimpleNamespace(random_search=at_random),
+        )
+        for at_random in (False, True)
+    )
+    places = {"evolved": (result, (2, 0)), "random": (random, (1, 2)), DEFAULT: (result, (2, 3))}
+    made = winners(places, problem, config)
+    rows = {name: cells for name, *cells in made.tables[0].rows}
+    cost = f"cost, {problem.objectives[0]}"
+    assert rows["fitness, mean over seeds"] == ["0.150", "0.000", "0.450"]
+    assert rows["fitness, best seed"] == ["0.100", "0.000", "0.400"]
+    assert rows[f"{cost}, mean over seeds"] == ["0.300", "0.000", "0.900"]
+    assert rows[f"{cost}, ensemble"] == ["0.700", "0.700", "-"]
+    assert rows["seeds"] == ["2", "1", "2"] and "selects by the mean over seeds" in made.note
+    assert "compare it with the best seed" in made.note and "-: ensembles" in made.note
+    alone = winners({"evolved": (result, (1, 0))}, problem, config)
+    assert alone.tables[0].rows[0][0] == "fitness" and not alone.note
 
 
 def test_the_best_are_the_finalists_of_who_names_none():

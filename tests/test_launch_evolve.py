@@ -50,6 +50,8 @@ def test_a_search_shows_progress_and_what_it_found(found):
         "learning_rate",
         "evolved",
         "random",
+        "fitness, mean over seeds",
+        "fitness, best seed",
         "diverged (cost not finite",
         "score: 1 - MAE / MAE of the median of the training labels; higher is better",
     ):

@@ -123,6 +123,12 @@ def test_several_labels_in_words(tmp_path):
     assert (second.truth, second.prediction) == ("none", "none")
 
 
+def test_zero_has_no_sign(tmp_path):
+    samples.write(tmp_path / "said.csv", {"talks:score": said("score", [[-0.0]], [-0.0])}, {})
+    (only,) = samples.largest_errors(tmp_path / "said.csv", 1)["talks:score"]
+    assert (only.truth, only.prediction) == ("0", "0")
+
+
 def test_words_of_any_length_and_lines_are_read_back(tmp_path):
     words = ["x" * 200_000, 'he said "so\nb,fine\nc,too', "=1"]
     task = dataclasses.replace(said("score", [[1.0, 2, 3]], [0.0, 0, 0]), words=words)
@@ -244,7 +250,7 @@ def test_nothing_of_a_file_reaches_the_page_as_markup(tmp_path):
 
 def test_values_of_a_genome_are_shown_in_words(tmp_path):
     genome = {"links": ["a>b", "b>a"], "off": [], "on": True, "of": {"x": [["a", "b"], ["c"]]}}
-    genome |= {"none": None, "each": [{"name": "y"}], "dropout": 0.25}
+    genome |= {"none": None, "each": [{"name": "y"}], "dropout": 0.25, "kept": {}}
     (tmp_path / "best.json").write_text(json.dumps({"genome": genome, "fitness": 0.5}))
     cells = re.findall(r"<td[^>]*>(.*?)</td>", html.unescape(page(tmp_path)))
     assert _in_words((("a", "b"), ())) == "a + b, none"

@@ -81,13 +81,13 @@ def test_rows_have_names_that_nothing_else_has():
         "HAEMSA, bag of 2, ensemble of 3": 1, "HAEMSA, one network": 4,
     }  # fmt: skip
     made = tables.of_results({"a": {k: {"mae": [0.5] * n} for k, n in rows.items()}})
-    assert made.note.endswith("Of a single network: over networks.")
+    assert made.note == tables.ONE_FOLD
     (table,) = made.tables
     assert [row[0] for row in table.rows] == [
         "late fusion network", "ridge a modality, averaged", "ridge, all modalities",
         "ridge, all modalities and 3 past utterances",
         "HAEMSA, mean of 2 fold networks, ensemble of 3",
-        "HAEMSA, a single network (mean of 4 networks)",
+        "HAEMSA, one fold network (mean over the 4)",
     ]  # fmt: skip
 
 

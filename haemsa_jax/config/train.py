@@ -66,10 +66,12 @@ class TrainConfig:
       input_dropout: dropout rate on standardised features.
       modality_dropout: probability that a present modality is hidden from a training sample, one
         always stays.
-      utterance_dropout: mean rate at which modalities of single utterances, the target and its
-        context, are hidden; each sample draws its rate between 0 and twice it, at most .5.
-      frame_dropout: mean rate at which single tokens are hidden, of modalities with one token an
-        utterance groups of their columns; each sample draws its rate as for utterances.
+      utterance_dropout: mean rate at which a modality of an utterance is hidden, in the target and
+        in each utterance of its context alike; each sample draws its own rate, between 0 and twice
+        the mean. At most 0.5.
+      frame_dropout: mean rate at which single tokens are hidden; where a modality has one token an
+        utterance, groups of that token's features are hidden instead. Each sample draws its own
+        rate, between 0 and twice the mean. At most 0.5.
       train_missing: what the training split loses for good, for a study of training on incomplete
         data: `utterance:RATE` or `frame:RATE`, as the protocols of evaluation lose it, or
         `utterance:RATE:SEED` for another draw than that of seed 0. By default nothing.

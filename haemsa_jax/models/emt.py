@@ -52,8 +52,8 @@ class EmtConfig(JoiningConfig):
     """Its sizes and the weights of its losses, beside those of every model.
 
     Attributes:
-      heads: of each attention; divides `width`.
-      layers: of mutual promotion between the whole and modalities, at most.
+      heads: attention heads; divides `width`.
+      layers: layers of mutual promotion between the whole and modalities, at most.
       attraction: weight of the loss that draws complete and incomplete views of a sample together.
       recovery: weight of the error in reconstructing hidden tokens.
     """

@@ -40,7 +40,7 @@ class MisaConfig(JoiningConfig):
     """Its sizes and the weights of its losses, beside those of every model.
 
     Attributes:
-      heads: of the attention over parts; divides `width`.
+      heads: attention heads, over parts; divides `width`.
       similarity: weight of the similarity loss, the discrepancy of shared parts' moments (CMD).
       difference: weight of the difference loss, the overlap of shared and specific parts.
       decoding: weight of the reconstruction loss, of a modality from both of its parts.

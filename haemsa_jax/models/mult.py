@@ -42,8 +42,8 @@ class MultConfig(JoiningConfig):
     """Its sizes, beside those of every model.
 
     Attributes:
-      heads: of each attention; divides `width`.
-      layers: of each transformer between two modalities, at most.
+      heads: attention heads; divides `width`.
+      layers: layers of each transformer between two modalities, at most.
       memory: layers of each modality's own transformer, at most.
     """
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from haemsa_jax.data import Dataset
 from haemsa_jax.errors import InputError
-from haemsa_jax.reporting import robustness
+from haemsa_jax.reporting import robustness, tables
 from haemsa_jax.reporting.runs import (
     PATTERN,
     Contender,
@@ -84,6 +84,12 @@ def directories_of(
         *(run.directory for contender in contenders for run in contender.runs),
         *(Path(place.replace(PATTERN, name)) for place in places for name in names),
     ]
+
+
+def text(split: str, protocol: str, seed: int, measured: robustness.Robustness) -> str:
+    """Tables for the terminal, below what was measured: the seed is that of what is missing."""
+    table = tables.as_text(robustness.tables_of(protocol, measured))
+    return f"{split} split, protocol {protocol}, masks of seed {seed}\n\n{table}"
 
 
 def write_protocol(out: Path, split: str, protocol: str, measured: robustness.Robustness) -> None:

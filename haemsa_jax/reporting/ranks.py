@@ -4,6 +4,7 @@ Ranks, Friedman's test and Nemenyi's critical distance as in Demšar, "Statistic
 Classifiers over Multiple Data Sets", JMLR 7 (2006).
 """
 
+import dataclasses
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -71,7 +72,7 @@ def _cost(rows: Mapping[str, Mapping[str, Sequence[float]]], name: str) -> float
 def tables_of(
     results: tables.Results, of: Ranks, costs: Mapping[str, Mapping[str, Mapping[str, float]]]
 ) -> tables.Tables:
-    """A table a task, with differences to the best row, and one of ranks.
+    """A table a task, with differences to the best network, and of several tasks one of ranks.
 
     Args:
       results: by task, row and metric, one value a seed.
@@ -79,8 +80,13 @@ def tables_of(
       costs: by task, row and name of a cost, such as `parameters`.
     """
     each = [_of_task(task, rows, of, costs.get(task, {})) for task, rows in results.items()]
+    note = (
+        f"{tables.of_results(results).note} Differences are to the best network of a task, paired "
+        "by seed, in brackets their 95 % interval; baselines have none."
+    )
+    if of.tasks < 2:
+        return tables.Tables(each, note)
     lines = [[tables.row_label(name), f"{rank:.2f}"] for name, rank in of.mean.items()]
-    note = f"{tables.FOOTNOTE} Differences are paired by seed, in brackets their 95 % interval."
     if of.distance is not None:
         outcome = "all alike" if of.p is None else f"Friedman's p {of.p:.2g}"
         note += f" Mean ranks differ where they are {of.distance:.2f} apart (Nemenyi); {outcome}."
@@ -89,25 +95,21 @@ def tables_of(
 
 
 def _of_task(task: str, rows, of: Ranks, costs) -> tables.Table:
-    metrics = list(next(iter(rows.values())))
+    table = tables.of_task(task, rows)
+    metric = next(iter(next(iter(rows.values()))))
     ranked = [name for name in rows if name in of.mean]
     best = min(ranked, key=lambda name: _cost(rows, name))
     kinds = list(next(iter(costs.values()), {}))
     lines = []
-    for name, row in rows.items():
-        apart, first = "", metrics[0]
-        if name != best and len(row.get(first, ())) == len(rows[best][first]):
-            apart = interval(first, difference(row[first], rows[best][first]))
+    for (name, row), cells in zip(rows.items(), table.rows, strict=True):
+        apart = ""
+        if name in ranked and name != best and len(row[metric]) == len(rows[best][metric]):
+            apart = interval(metric, difference(row[metric], rows[best][metric]))
         own = costs.get(name, {})
-        lines.append(
-            [tables.row_label(name)]
-            + [tables.cell(metric, row.get(metric, ())) for metric in metrics]
-            + [apart]
-            + [f"{own[kind]:,.0f}" if kind in own else tables.MISSING for kind in kinds]
-        )
-    header = ["", *map(tables.heading, metrics), f"{metric_of(metrics[0]).display} minus best"]
-    place = frozenset({(list(rows).index(best), 1)})
-    return tables.Table([*header, *kinds], lines, task, best=place)
+        spent = [f"{own[kind]:,.0f}" if kind in own else tables.MISSING for kind in kinds]
+        lines.append([*cells, apart, *spent])
+    header = [*table.header, f"{metric_of(metric).display} minus best network's", *kinds]
+    return dataclasses.replace(table, header=header, rows=lines)
 
 
 def figure(of: Ranks, path: str | os.PathLike) -> None:

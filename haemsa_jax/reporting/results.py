@@ -219,9 +219,8 @@ def write_results(
     """
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / f"{split}.json", json.dumps(results, indent=1))
-    told = [*verdicts(results), *chance(evaluated.tasks), *notes]
-    sentences = "".join(f"\n{tables.escaped(sentence)}\n" for sentence in told)
-    write_text(out / f"{split}.md", tables.markdown(results) + sentences)
+    sentences = [*verdicts(results), *chance(evaluated.tasks), *notes]
+    write_text(out / f"{split}.md", tables.markdown(results) + tables.paragraphs(sentences))
     network = run.network
     reports = []
     for task_id, task in evaluated.tasks.items():

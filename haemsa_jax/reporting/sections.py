@@ -185,12 +185,15 @@ def _picture(path: Path, caption: str) -> Iterator[Block]:
 
 
 def _tree(title: str, values: Any) -> Block:
-    """Values folded away as a table of two columns, names of what is nested joined by dots."""
+    """Values folded away as a table of two columns, names of what is nested joined by dots.
+
+    An empty mapping, such as the genes of a network that is not specialised, has no row.
+    """
 
     def flat(value: Any, name: str) -> Iterator[list[str]]:
         if isinstance(value, list) and any(isinstance(inner, dict) for inner in value):
             value = dict(enumerate(value, start=1))
-        if isinstance(value, dict) and value:
+        if isinstance(value, dict):
             for key, inner in value.items():
                 yield from flat(inner, f"{name}.{key}" if name else str(key))
         else:
@@ -208,4 +211,4 @@ def _in_words(value: Any, joint: str = ", ") -> str:
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
         return joint.join(_in_words(inner, " + ") for inner in value) or "none"
-    return "none" if value in (None, "", {}) else str(value)
+    return "none" if value in (None, "") else str(value)

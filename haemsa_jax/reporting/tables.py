@@ -12,6 +12,7 @@ from statistics import fmean
 
 import numpy as np
 
+from haemsa_jax.models.model import MODELS
 from haemsa_jax.tasks.metrics import BY_CLASS, PER_CENT, metric_of
 
 BEST_POSSIBLE = "best possible"  # a bound, not a competitor: never marked as the best
@@ -51,14 +52,16 @@ class Tables:
 MISSING = "-"
 FOOTNOTE = "±: sample standard deviation over seeds."
 ONE_SEED = "No ±: nothing here was trained from several seeds."
+ONE_FOLD = "Of one fold network: mean ± standard deviation over the fold networks."
 ONE_NETWORK = ", one network"  # ends names of rows that hold the networks of bags one by one
 # What kept results call their rows, and what people read in its place.
 _SHOWN = (
     (r"^late fusion$", "ridge a modality, averaged"),
     (r"^ridge all$", "ridge, all modalities"),
     (r"^ridge all \+ context$", "ridge, all modalities and 3 past utterances"),
+    (r"-searched(?=,|$)", ", searched"),
     (r", bag of (\d+)", r", mean of \1 fold networks"),
-    (r", one network$", ", a single network"),
+    (r", one network$", ", one fold network"),
     (r", ensemble chosen out of fold$", ", ensemble selected by out-of-fold predictions"),
 )
 
@@ -69,7 +72,13 @@ def model_label(model: str) -> str:
 
 
 def row_label(name: str) -> str:
-    """What people read of a row, by the name that kept results have for it."""
+    """What people read of a row, by the name that kept results have for it.
+
+    Plans of comparisons call rows by their models, such as `late_fusion`.
+    """
+    model = name.partition(",")[0].removesuffix("-searched")
+    if model in MODELS:
+        name = model_label(model) + name.removeprefix(model)
     for pattern, shown in _SHOWN:
         name = re.sub(pattern, shown, name)
     return name
@@ -119,12 +128,13 @@ def deviation(values: Sequence[float]) -> float:
 
 def of_results(results: Results) -> Tables:
     """A table a task, the best mean of each column marked."""
-    tables = [_of_task(task_id, rows) for task_id, rows in results.items()]
-    seeds = [len(v) for rows in results.values() for row in rows.values() for v in row.values()]
-    names = [name for rows in results.values() for name in rows]
-    single = any(name.endswith(ONE_NETWORK) for name in names)
-    note = FOOTNOTE + " Of a single network: over networks." * single
-    return Tables(tables, note if max(seeds, default=0) > 1 else ONE_SEED)
+    tables = [of_task(task_id, rows) for task_id, rows in results.items()]
+    seeds: dict[bool, int] = {False: 0, True: 0}  # by whether a row holds networks of bags
+    for name, row in ((name, row) for rows in results.values() for name, row in rows.items()):
+        of = name.endswith(ONE_NETWORK)
+        seeds[of] = max(seeds[of], *map(len, row.values()), 0)
+    several = [FOOTNOTE] * (seeds[False] > 1) + [ONE_FOLD] * (seeds[True] > 1)
+    return Tables(tables, " ".join(several) or ONE_SEED)
 
 
 def markdown(results: Results) -> str:
@@ -147,6 +157,11 @@ def as_markdown(tables: Tables) -> str:
         body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
         parts.append(f"### {escaped(table.title)}\n\n{body}" if table.title else body)
     return "\n\n".join([*parts, *filter(None, [tables.note])]) + "\n"
+
+
+def paragraphs(sentences: Iterable[str]) -> str:
+    """Markdown of sentences below a table, each a paragraph."""
+    return "".join(f"\n{escaped(sentence)}\n" for sentence in sentences)
 
 
 def as_text(tables: Tables) -> str:
@@ -189,7 +204,8 @@ def escaped(cell: str) -> str:
     return _one_line(cell).replace("](", "]\\(")
 
 
-def _of_task(task_id: str, rows: Mapping[str, Mapping[str, Sequence[float]]]) -> Table:
+def of_task(task_id: str, rows: Mapping[str, Mapping[str, Sequence[float]]]) -> Table:
+    """The table of one task, the best mean of each column marked."""
     metrics = list(dict.fromkeys(metric for row in rows.values() for metric in row))
     best = {metric: _best(metric, rows) for metric in metrics}
     return Table(
@@ -245,7 +261,7 @@ def _number(metric: str, value: float) -> str:
 
 def _row_name(name: str, row) -> str:
     count, shown = max(map(len, row.values()), default=0), row_label(name)
-    what = f"mean of {count} networks" if name.endswith(ONE_NETWORK) else f"{count} seeds"
+    what = f"mean over the {count}" if name.endswith(ONE_NETWORK) else f"{count} seeds"
     return f"{shown} ({what})" if count > 1 else shown
 
 

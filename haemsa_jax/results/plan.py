@@ -113,17 +113,24 @@ def _rows(plan: Plan, package: str, data: str, model: str):
     own = plan.models[model]
     named = any(word.startswith("--model=") for word in shlex.split(own))
     where = "--data_dir={data} --run_dir={work}/" + f"{data}/"
-    built = f"{plan.data[data]} {plan.network} {own}" + ("" if named else f" --model={model}")
-    trained = f"{plan.train} --seeds={plan.seeds}"
+    model_flag = "" if named else f"--model={model}"
+    built = _joined(plan.data[data], plan.network, own, model_flag)
+    trained = _joined(plan.train, f"--seeds={plan.seeds}")
     plain = f"{package}.train {built} {trained} {where}{model}"
     yield model, Experiment(f"{data}/{model}", (), (plain,), 0.0)
     if plan.search is not None:
         row = f"{model}-{SEARCHED}"
         searched = f"{row}.search"
-        search = f"{package}.evolve {built} {plan.search} --noyardstick {where}{searched}"
+        options = _joined(built, plan.search, "--noyardstick")
+        search = f"{package}.evolve {options} {where}{searched}"
         best = "--genome={work}/" + f"{data}/{searched}/best.json"
         again = f"{package}.train {best} {trained} {where}{row}"
         yield row, Experiment(f"{data}/{row}", (), (search, again), 0.0)
+
+
+def _joined(*flags: str) -> str:
+    """Those that are there, a blank between two."""
+    return " ".join(filter(None, map(str.strip, flags)))
 
 
 def fingerprint(experiment: Experiment, version: str) -> str:

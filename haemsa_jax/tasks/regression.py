@@ -113,11 +113,11 @@ class Regression(TaskKind):
 
     def label_words(self, task, label):
         """Four digits."""
-        return f"{float(label):.4g}"
+        return f"{float(label) + 0.0:.4g}"  # -0.0 + 0.0 is 0.0
 
     def prediction_words(self, task, prediction):
         """Four digits."""
-        return f"{float(prediction):.4g}"
+        return self.label_words(task, prediction)
 
     def moved(self, task, predictions, labels):
         """Mean change in standard deviations of the labels."""
