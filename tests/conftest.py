@@ -38,8 +38,8 @@ gc.set_threshold(100_000, 50, 1000)
 
 # By the time they take: begun late, they would be waited for by a worker that has nothing to do.
 LONGEST = (
-    "launch_evolve", "launch", "processes", "training", "examples", "haemsa_search",
-    "text_training", "specialise", "launch_words", "predictor", "streaming",
+    "specialise", "launch_evolve", "launch", "processes", "training", "examples", "haemsa_search",
+    "text_training", "launch_words", "predictor", "streaming",
 )  # fmt: skip
 
 

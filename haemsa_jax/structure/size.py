@@ -154,7 +154,7 @@ def _windowed(network: NetworkConfig, dataset: str, utterances: int) -> NetworkC
 
 def _trace(network: NetworkConfig, dataset: str, tokens: Mapping[str, int]) -> list[tuple]:
     """(path, axes, operations) of every matrix product that a sample of a data set runs through."""
-    from haemsa_jax.models.model import Rates, build, init_variables, variables_of
+    from haemsa_jax.models.model import Rates, build
     from haemsa_jax.sample import Sample
 
     calls: list[tuple] = []
@@ -190,12 +190,11 @@ def _trace(network: NetworkConfig, dataset: str, tokens: Mapping[str, int]) -> l
             task=jnp.zeros((), jnp.int32),
         )
 
-    model = build(network)
-
-    def run(key, sample):
-        variables = variables_of(*init_variables(model, key))
-        with nn.intercept_methods(intercept):
-            return model.apply(variables, sample, default_structure(network), Rates(), dataset)
-
-    jax.eval_shape(run, jax.random.key(0), jax.eval_shape(blank))
+    model, structure = build(network), default_structure(network)
+    # As it is initialised: one pass, and no shape of a parameter is traced again to be checked.
+    with nn.intercept_methods(intercept):
+        jax.eval_shape(
+            lambda key, sample: model.init({"params": key}, sample, structure, Rates(), dataset),
+            jax.random.key(0), jax.eval_shape(blank),
+        )  # fmt: skip
     return calls

@@ -52,10 +52,11 @@ def check_model(network: NetworkConfig, *, structures: int = 4, seed: int = 0) -
         with jax.debug_key_reuse(False):  # which doubles the time of every single operation
             _check_masked(case, dataset, whole)
             _check_axes(case, dataset, whole)
-    run = _runner(network)
+    run, count = _runner(network), jax.jit(functools.partial(parameters, network))
     outputs = run(params, constants, samples, whole)
     for structure in structures_of(network, rng, structures):
-        _check_specialised(case, structure, run(params, constants, samples, structure))
+        expected = run(params, constants, samples, structure)
+        _check_specialised(case, structure, int(count(structure)), expected)
     _check_genes(case, run, outputs)
 
 
@@ -65,7 +66,7 @@ def _apply(network, params, constants, sample, structure, dataset: str) -> Outpu
 
 
 def _runner(network: NetworkConfig) -> Callable[..., dict[str, Outputs]]:
-    """run(params, constants, samples, structure): outputs by data set, compiled once."""
+    """run(params, constants, samples, structure): NumPy's outputs by data set, compiled once."""
 
     def run(params, constants, samples, structure):
         return {
@@ -73,7 +74,9 @@ def _runner(network: NetworkConfig) -> Callable[..., dict[str, Outputs]]:
             for dataset, sample in samples.items()
         }
 
-    return jax.jit(run)
+    compiled = jax.jit(run)
+    # Every operation on JAX's arrays outside would be compiled by itself.
+    return lambda *given: jax.device_get(compiled(*given))
 
 
 def _check_masked(case: Case, dataset: str, structure: Mapping[str, Any]) -> None:
@@ -81,7 +84,7 @@ def _check_masked(case: Case, dataset: str, structure: Mapping[str, Any]) -> Non
     network, params, constants, samples = case
 
     @jax.jit
-    def outputs_and_gradient(sample):
+    def compiled(sample):
         def total(params):
             out = _apply(network, params, constants, sample, structure, dataset)
             leaves = jax.tree.leaves((out.predictions, out.auxiliary))
@@ -89,6 +92,9 @@ def _check_masked(case: Case, dataset: str, structure: Mapping[str, Any]) -> Non
 
         gradient, out = jax.grad(total, has_aux=True)(params)
         return out, gradient
+
+    def outputs_and_gradient(sample):
+        return jax.device_get(compiled(sample))
 
     sample = samples[dataset]
     clean = outputs_and_gradient(filled(sample, 0.0))
@@ -128,8 +134,10 @@ def _check_outputs(network: NetworkConfig, dataset: str, out: Outputs, leading: 
 def _check_axes(case: Case, dataset: str, structure: Mapping[str, Any]) -> None:
     """One sample alone, and samples in two axes, as in one batch."""
     network, params, constants, samples = case
-    apply = jax.jit(lambda sample: _apply(network, params, constants, sample, structure, dataset))
-    batch = samples[dataset]
+    compiled = jax.jit(
+        lambda sample: _apply(network, params, constants, sample, structure, dataset)
+    )
+    apply, batch = (lambda sample: jax.device_get(compiled(sample))), samples[dataset]
     expected = apply(batch)
     few = len(batch.task) // 2
     wide = jax.tree.map(lambda x: x[: 2 * few].reshape(2, few, *x.shape[1:]), batch)
@@ -142,13 +150,12 @@ def _check_axes(case: Case, dataset: str, structure: Mapping[str, Any]) -> None:
             require_close(f"outputs {what}", apply(sample), jax.tree.map(cut, expected), 1e-4)
 
 
-def _check_specialised(case: Case, structure, expected: Mapping[str, Outputs]) -> None:
+def _check_specialised(case: Case, structure, counted: int, expected: Mapping) -> None:
     """Predictions of each sample's own task, and what gates and representations are of."""
     network = case.network
     small = specialise(network, case.params, case.constants, structure)
     built = jax.eval_shape(lambda key: init_variables(build(small.network), key), jax.random.key(0))
     sizes = [sum(np.size(x) for x in jax.tree.leaves(of)) for of in (small.params, built[0])]
-    counted = int(parameters(network, structure))
     require(
         [counted] * 2 == sizes,
         f"the specialised network has {sizes[1]} parameters, of which {sizes[0]} are kept; "
@@ -156,17 +163,18 @@ def _check_specialised(case: Case, structure, expected: Mapping[str, Outputs]) -
     )
     outputs = _runner(small.network)(small.params, small.constants, case.samples, small.structure)
     for dataset, out in outputs.items():
-        _check_same(small, network, case.samples[dataset].task, out, expected[dataset])
+        task = np.asarray(case.samples[dataset].task)
+        _check_same(small, network, task, out, expected[dataset])
 
 
-def _check_same(small: Specialised, network, task, out: Outputs, wanted: Outputs) -> None:
+def _check_same(small: Specialised, network, task, out: Any, wanted: Any) -> None:
     for task_id in wanted.predictions:
         own = task == network.task_index(task_id)
         left, right = out.predictions[task_id][own], wanted.predictions[task_id][own]
         require_close(f"specialised, predictions[{task_id!r}]", left, right)
         if task_id in wanted.auxiliary:
             there = wanted.presence[own][..., None]
-            left, right = (jnp.where(there, x.auxiliary[task_id][own], 0) for x in (out, wanted))
+            left, right = (np.where(there, x.auxiliary[task_id][own], 0) for x in (out, wanted))
             require_close(f"specialised, auxiliary[{task_id!r}]", left, right)
     require_close("specialised, presence", out.presence, wanted.presence)
     for name in ("summaries", "joined"):
@@ -176,11 +184,11 @@ def _check_same(small: Specialised, network, task, out: Outputs, wanted: Outputs
     gates = _gates(small.network, out)
     for part, weights in _gates(network, wanted).items():
         require_close(
-            f"specialised, weight of {part}", gates.get(part, jnp.zeros_like(weights)), weights
+            f"specialised, weight of {part}", gates.get(part, np.zeros_like(weights)), weights
         )
 
 
-def _gates(network: NetworkConfig, out: Outputs) -> dict[str, jax.Array]:
+def _gates(network: NetworkConfig, out: Any) -> dict[str, np.ndarray]:
     """By name of the part that is weighed; what is not built weighs nothing."""
     return {
         part: out.gates[gating.name][..., place]
