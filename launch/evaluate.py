@@ -42,9 +42,9 @@ from haemsa_jax.reporting import protocols, results, robustness, tables
 from haemsa_jax.reporting.runs import (
     Contender,
     Run,
+    incomplete_told,
     load_beside,
     load_contenders,
-    losses_told,
     parse_beside,
     splits_for,
     vectors_of,
@@ -130,7 +130,7 @@ def main() -> None:
         best_possible=_best_possible,
     )
     rows = results.with_others(rows, beside, read, split=split)
-    notes = losses_told(contenders)
+    notes = incomplete_told(contenders)
     results.write_results(out, split, runs[0], evaluated, rows, notes)
     print(f"{', '.join(_RUN_DIR.value)}: {split} split\n\n{tables.text(rows)}")
     for sentence in (*verdicts(rows), *chance(evaluated.tasks), *notes):
@@ -201,7 +201,7 @@ def _evaluate_protocol(contenders, datasets, yardsticks, out: Path, beside) -> N
         )
     protocols.write_protocol(out, split, protocol, measured)
     print(protocols.text(split, protocol, seed, measured))
-    for sentence in losses_told(contenders):
+    for sentence in incomplete_told(contenders):
         print(sentence)
     print(f"written: {out / split}_{protocol}.json, .md and .png")
     recording.save(

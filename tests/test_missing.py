@@ -16,7 +16,7 @@ from haemsa_jax.data import missing
 from haemsa_jax.data.folds import make_partition
 from haemsa_jax.errors import InputError
 from haemsa_jax.reporting import baselines, protocols, robustness, tables
-from haemsa_jax.reporting.runs import losses_told, vectors_of
+from haemsa_jax.reporting.runs import incomplete_told, vectors_of
 from haemsa_jax.training.engine.loop import make_train
 from haemsa_jax.training.measurement.doubts import doubts
 
@@ -147,8 +147,8 @@ def test_what_was_lost_is_told(pair, small):
         return SimpleNamespace(label=label, runs=[run])
 
     a, b = contender("a", "utterance:.5"), contender("b", "")
-    assert losses_told([b]) == []
-    (told,) = losses_told([a, b])
+    assert incomplete_told([b]) == []
+    (told,) = incomplete_told([a, b])
     assert "a utterance:.5, b nothing; baselines are fitted on that of a." in told
 
 

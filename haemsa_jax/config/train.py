@@ -16,7 +16,7 @@ from haemsa_jax.config.frozen import frozen
 from haemsa_jax.config.network import NetworkConfig
 
 MOST_ALIKE = 65_536  # seeds, samples of a batch
-LOSSES = ("utterance", "frame")  # protocols by which modalities are lost at a rate
+RATE_PROTOCOLS = ("utterance", "frame")  # protocols by which modalities are lost at a rate
 TASK_WEIGHTINGS = ("fixed", "uncertainty")
 # What is off at 0, and a gene of searches where it is on: losses for rare classes, utterances and
 # frames hidden one by one, losses on what modalities share, teaching of partial views, balance
@@ -190,7 +190,7 @@ class TrainConfig:
             f"training: seed={self.seed} with seeds={self.seeds}: the last seed must lie below "
             f"{WHOLE}, since keys are made of 32 bits",
         )
-        losses_of(self.train_missing)
+        missing_of(self.train_missing)
         require(
             self.folds != 1,
             "training: folds=1 would leave nothing to train on; give 2 or more, or 0 for none",
@@ -233,7 +233,7 @@ class TrainConfig:
         return any(name in BALANCE for name in self.options)
 
 
-def losses_of(train_missing: str) -> tuple[str, float, int] | None:
+def missing_of(train_missing: str) -> tuple[str, float, int] | None:
     """`PROTOCOL:RATE` or `PROTOCOL:RATE:SEED` -> protocol, rate and seed; None for "".
 
     Raises:
@@ -245,9 +245,9 @@ def losses_of(train_missing: str) -> tuple[str, float, int] | None:
     rate, _, seed = numbers.partition(":")
     rule = (
         f"training: train_missing={train_missing!r}: expected "
-        f"{' or '.join(f'{name}:RATE' for name in LOSSES)}, or either with :SEED"
+        f"{' or '.join(f'{name}:RATE' for name in RATE_PROTOCOLS)}, or either with :SEED"
     )
-    require(protocol in LOSSES, rule)
+    require(protocol in RATE_PROTOCOLS, rule)
     require(
         re.fullmatch(r"\d*\.?\d+", rate) is not None and float(rate) < 1,
         f"{rule}; a rate lies in [0, 1)",

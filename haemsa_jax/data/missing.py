@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from haemsa_jax.config.train import losses_of
+from haemsa_jax.config.train import missing_of
 from haemsa_jax.data.dataset import Dataset, Split
 
 RATES = {
@@ -95,10 +95,10 @@ def incomplete(datasets: Mapping[str, Dataset], train_missing: str) -> dict[str,
       datasets: by name; without a split `train` nothing is lost.
       train_missing: as in `TrainConfig`.
     """
-    losses = losses_of(train_missing)
-    if losses is None:
+    asked = missing_of(train_missing)
+    if asked is None:
         return dict(datasets)
-    protocol, rate, seed = losses
+    protocol, rate, seed = asked
     lossy = {}
     for name, dataset in datasets.items():
         splits = dict(dataset.splits)

@@ -176,7 +176,7 @@ def splits_for(split: str, *, fitted: bool) -> tuple[str, ...]:
     return tuple(x for x in SPLITS if x == split or (fitted and x != "test"))
 
 
-def losses_told(contenders: Sequence[Contender]) -> list[str]:
+def incomplete_told(contenders: Sequence[Contender]) -> list[str]:
     """A sentence where training splits had lost something: what, and whose baselines read."""
     lost = {
         contender.label: contender.runs[0].trained.experiment.train.train_missing or "nothing"
