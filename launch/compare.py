@@ -40,6 +40,7 @@ from haemsa_jax.reporting.runs import (
     Contender,
     Run,
     check_comparable,
+    incomplete_told,
     splits_for,
     vectors_of,
 )
@@ -77,6 +78,7 @@ def main() -> None:
     rows: dict = {}
     costs: dict = {}
     missing: dict[str, robustness.Robustness] = {}
+    notes: list[str] = []
     for data, row_names in planned.items():
         contenders = [_load(name, out / data / name) for name in row_names]
         for contender in contenders[1:]:
@@ -86,7 +88,8 @@ def main() -> None:
         rows |= {f"{data}/{task}": of_task for task, of_task in measured.items()}
         costs |= {f"{data}/{task}": spent for task in measured}
         missing |= {data: partial} if partial else {}
-    _show(rows, costs, missing, out)
+        notes += [f"{data}: {sentence}" for sentence in incomplete_told(contenders)]
+    _show(rows, costs, missing, notes, out)
     recording.save(
         data=["compare"],
         split=_SPLIT.value,
@@ -153,10 +156,14 @@ def _cost(run: Run, minutes: float) -> dict[str, float]:
 
 
 def _show(
-    rows: tables.Results, costs, missing: Mapping[str, robustness.Robustness], out: Path
+    rows: tables.Results,
+    costs,
+    missing: Mapping[str, robustness.Robustness],
+    notes: list[str],
+    out: Path,
 ) -> None:
     of, split, protocol = ranks.ranks(rows), _SPLIT.value, _PROTOCOL.value
-    shown, sentences = ranks.tables_of(rows, of, costs), verdicts(rows)
+    shown, sentences = ranks.tables_of(rows, of, costs), [*verdicts(rows), *notes]
     path = out / "compare.json"
     links = [f"With modalities missing: [{x}]({x}/{split}_{protocol}.md)" for x in missing]
     below = "".join(f"\n{link}\n" for link in links)

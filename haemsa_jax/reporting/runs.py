@@ -10,7 +10,7 @@ from haemsa_jax.config import EncoderSpec, NetworkConfig
 from haemsa_jax.data import SPLITS, Dataset
 from haemsa_jax.data.missing import incomplete
 from haemsa_jax.errors import InputError
-from haemsa_jax.reporting.tables import model_label
+from haemsa_jax.reporting.tables import model_label, row_label
 from haemsa_jax.training.engine.streaming import RESIDENT
 from haemsa_jax.training.measurement.evaluation import Evaluate, check_data, make_evaluate
 from haemsa_jax.training.persistence.experiment import same_but_seeds
@@ -179,7 +179,8 @@ def splits_for(split: str, *, fitted: bool) -> tuple[str, ...]:
 def incomplete_told(contenders: Sequence[Contender]) -> list[str]:
     """A sentence where training splits had lost something: what, and whose baselines read."""
     lost = {
-        contender.label: contender.runs[0].trained.experiment.train.train_missing or "nothing"
+        row_label(contender.label): contender.runs[0].trained.experiment.train.train_missing
+        or "nothing"
         for contender in contenders
     }
     if {*lost.values()} == {"nothing"}:
