@@ -125,7 +125,7 @@ def _measure(contenders: list[Contender], out: Path):
     splits = splits_for(split, fitted=bool(_BASELINES.value or _PROTOCOL.value))
     loaded = {name: _data(name, splits, network.encoders) for name in network.widths}
     datasets = incomplete(loaded, train.train_missing)
-    read = vectors_of(datasets, first, _data, splits) if _BASELINES.value else None
+    read = vectors_of(loaded, first, _data, splits) if _BASELINES.value else None
     resident = flags.FLAGS.resident_mib << 20
     measured = {
         contender.label: results.measure_runs(

@@ -108,7 +108,7 @@ def main() -> None:
     splits = splits_for(split, fitted=bool(fitted))
     loaded = {name: _load(name, splits, network.encoders) for name in network.widths}
     datasets = incomplete(loaded, runs[0].trained.experiment.train.train_missing)
-    read = vectors_of(datasets, runs[0], _load, splits) if _BASELINES.value or beside else {}
+    read = vectors_of(loaded, runs[0], _load, splits) if _BASELINES.value or beside else {}
     yardsticks = read if _BASELINES.value else None
     if _PROTOCOL.value:
         _evaluate_protocol(contenders, datasets, yardsticks or {}, out, beside)

@@ -151,12 +151,14 @@ def test_description_tells_what_no_task_reaches(deep, table):
     values["depth/text"] = "1"
     lines = describe(deep, TrainConfig(), table.from_json(values)).splitlines()
     plain = [line.partition("  #")[0].split() for line in lines]
-    said = {name: " ".join(value) for name, *value in plain}
+    shown = {name: " ".join(value) for name, *value in plain}
     assert "inverse temperature of the gates" in lines[-1] + "".join(lines)
     everything = " + ".join(LOCAL_EXPERTS)
-    assert said["local/audio/1"] == everything
-    assert said["local/text/1"] == said["local/vision/0"] == f"none (without effect: {everything})"
-    reached, _, idle = said["links"].partition(" (without effect: ")
+    assert shown["local/audio/1"] == everything
+    assert (
+        shown["local/text/1"] == shown["local/vision/0"] == f"none (without effect: {everything})"
+    )
+    reached, _, idle = shown["links"].partition(" (without effect: ")
     assert set(reached.split(" + ")) == {"text>audio", "audio>text"}
     assert len(idle.split(" + ")) == 4 and idle.count("vision") == 4
     whole = describe(deep, TrainConfig(), default_genome(deep, TrainConfig()))

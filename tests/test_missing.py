@@ -21,6 +21,13 @@ from haemsa_jax.training.engine.loop import make_train
 from haemsa_jax.training.measurement.doubts import doubts
 
 
+@dataclasses.dataclass
+class Holder:
+    """Splits, as a data set has them."""
+
+    splits: dict
+
+
 @pytest.fixture(scope="module")
 def split(talks):
     return talks.splits["train"]
@@ -96,6 +103,30 @@ def test_a_training_split_that_is_incomplete(pair, losses):
     assert missing.incomplete({"talks": pair}, "") == {"talks": pair}
 
 
+def test_lost_columns_hold_the_mean_of_those_that_are_kept(split):
+    masks = {m: mask[:, :1] for m, mask in split.masks.items()}
+    features = {m: x[:, :1] for m, x in split.features.items()}
+    single = dataclasses.replace(split, masks=masks, features=features)
+
+    def lossy(of):
+        # A stand-in for a data set, of which the training split alone is read.
+        return missing.incomplete({"talks": Holder({"train": of})}, "frame:0.5")["talks"]
+
+    once = lossy(single).splits["train"]
+    garbage = {
+        m: np.where(masks[m][..., None] & (once.features[m] == x), x, 1e3).astype(x.dtype)
+        for m, x in features.items()
+    }
+    assert all((garbage[m] != x).mean() > 0.3 for m, x in features.items())
+    again = lossy(dataclasses.replace(single, features=garbage)).splits["train"]
+    for m, mask in masks.items():
+        np.testing.assert_array_equal(again.features[m][mask], once.features[m][mask])
+    shares = missing.lost_shares(
+        {"talks": Holder({"train": single})}, {"talks": Holder({"train": once})}
+    )
+    assert all(0.4 < share < 0.6 for share in shares["talks"].values())
+
+
 def test_nobody_sees_what_a_training_split_has_lost(small, pair):
     """Networks, their normalisation and baselines are the same whatever stood there."""
     widths, tasks = {"talks": dict(pair.widths)}, {"talks:score": pair.tasks["score"]}
@@ -136,7 +167,7 @@ def test_what_was_lost_is_told(pair, small):
     network = as_model("late_fusion", small, widths={"talks": dict(pair.widths)})
     first, *_ = doubts(network, partition)
     assert re.fullmatch(
-        r"the training split of talks is incomplete; of its tokens are lost text [2-6]\d %, "
+        r"the training split of talks is incomplete; of its values are lost text [2-6]\d %, "
         r"audio [2-6]\d %", first
     )  # fmt: skip
     assert not any("incomplete" in x for x in doubts(network, make_partition({"talks": pair})))

@@ -306,6 +306,8 @@ def test_commands_that_come_next_read_the_same_data(tmp_path):
     assert next_command(tmp_path, "evaluate", "--run_dir=r") == (
         "python -m launch.evaluate --run_dir=r '--data_dir=my data'"
     )
+    (tmp_path / "commands.txt").write_text("python -m launch.train --data_dir other\ncut 'off")
+    assert next_command(tmp_path, "train").endswith("launch.train --data_dir=other")
 
 
 def test_an_unknown_metric_is_named_with_its_file(tmp_path):

@@ -14,7 +14,7 @@ import numpy as np
 from haemsa_jax.config import NetworkConfig
 from haemsa_jax.data.batches import DeviceSplit, device_split
 from haemsa_jax.data.dataset import Dataset, Split, splits_of
-from haemsa_jax.data.missing import incomplete, lost_tokens
+from haemsa_jax.data.missing import incomplete, lost_shares
 from haemsa_jax.errors import InputError
 
 
@@ -28,7 +28,7 @@ class Partition:
       held_out: by data set the rows that judge; with folds the same as `training`.
       fold: by data set int[N], the network that does not train on a row of `training`, but is
         judged by it; empty without folds.
-      lost: by data set and modality the share of training tokens that `train_missing` took away.
+      lost: by data set and modality the share of training values that `train_missing` took away.
     """
 
     folds: int
@@ -92,7 +92,7 @@ def make_partition(
         judged by, in one of them.
     """
     whole, datasets = datasets, incomplete(datasets, train_missing)
-    lost = lost_tokens(whole, datasets) if train_missing else {}
+    lost = lost_shares(whole, datasets) if train_missing else {}
     training, validation = splits_of(datasets, "train"), splits_of(datasets, "validation")
     if not folds:
         return Partition(0, training, validation, {}, lost)

@@ -17,12 +17,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from haemsa_jax.config.train import missing_of
+from haemsa_jax.config.train import RATE_PROTOCOLS, missing_of
 from haemsa_jax.data.dataset import Dataset, Split
 
 RATES = {
-    "utterance": tuple(round(0.1 * n, 1) for n in range(8)),
-    "frame": tuple(round(0.1 * n, 1) for n in range(10)),
+    protocol: tuple(round(0.1 * n, 1) for n in range(count))
+    for protocol, count in zip(RATE_PROTOCOLS, (8, 10), strict=True)
 }
 PROTOCOLS = ("patterns", *RATES)
 GROUPS = 16  # of columns
@@ -88,17 +88,18 @@ def drop_frames(split: Split, rate: float, seed: int, means: Mapping[str, np.nda
 def incomplete(datasets: Mapping[str, Dataset], train_missing: str) -> dict[str, Dataset]:
     """Data sets whose split `train` has lost modalities for good.
 
-    Nobody sees what is lost: neither networks and their normalisation nor baselines. Splits that
-    judge stay whole.
+    Nobody sees what is lost: neither networks and their normalisation nor baselines. The splits
+    validation and test stay whole; where folds judge by samples of `train`, these have lost what
+    they have lost.
 
     Args:
       datasets: by name; without a split `train` nothing is lost.
       train_missing: as in `TrainConfig`.
     """
-    asked = missing_of(train_missing)
-    if asked is None:
+    losses = missing_of(train_missing)
+    if losses is None:
         return dict(datasets)
-    protocol, rate, seed = asked
+    protocol, rate, seed = losses
     lossy = {}
     for name, dataset in datasets.items():
         splits = dict(dataset.splits)
@@ -106,28 +107,48 @@ def incomplete(datasets: Mapping[str, Dataset], train_missing: str) -> dict[str,
             if protocol == "utterance":
                 splits["train"] = drop_utterances(train, rate, seed)
             else:
-                splits["train"] = drop_frames(train, rate, seed, column_means(train))
+                splits["train"] = drop_frames(train, rate, seed, _kept_means(train, rate, seed))
         lossy[name] = dataclasses.replace(dataset, splits=splits)
     return lossy
 
 
-def lost_tokens(
+def _kept_means(train: Split, rate: float, seed: int) -> dict[str, np.ndarray]:
+    """`column_means` over what is not lost."""
+    nothing = {m: np.full(x.shape[-1], np.nan) for m, x in train.features.items()}
+    means = {}
+    for modality, values in drop_frames(train, rate, seed, nothing).features.items():
+        known = train.masks[modality][..., None] & np.isfinite(values)
+        total = values.sum(axis=(0, 1), dtype=np.float64, where=known)
+        means[modality] = total / np.maximum(1, known.sum(axis=(0, 1)))
+    return means
+
+
+def lost_shares(
     whole: Mapping[str, Dataset], lossy: Mapping[str, Dataset]
 ) -> dict[str, dict[str, float]]:
-    """By data set and modality the share of training tokens that were lost.
+    """By data set and modality the share of training values that were lost.
 
     Args:
       whole: the data sets.
       lossy: the same, as `incomplete` leaves them.
     """
-    shares: dict[str, dict[str, float]] = {}
-    for name, dataset in whole.items():
-        after = lossy[name].splits["train"]
-        shares[name] = {
-            m: 1.0 - float(after.masks[m].sum()) / max(1, mask.sum())
-            for m, mask in dataset.splits["train"].masks.items()
+    return {
+        name: {
+            m: _lost_share(dataset.splits["train"], lossy[name].splits["train"], m)
+            for m in dataset.splits["train"].masks
         }
-    return shares
+        for name, dataset in whole.items()
+    }
+
+
+def _lost_share(before: Split, after: Split, modality: str) -> float:
+    there, kept = before.masks[modality], after.masks[modality]
+    if there.shape[1] > 1:
+        return 1.0 - float(kept.sum()) / max(1, there.sum())
+    # Of single vectors columns may be lost, which then hold their mean.
+    values = after.features[modality]
+    same = kept[..., None] & (values == before.features[modality])
+    return 1.0 - float(same.sum()) / max(1, there.sum() * values.shape[-1])
 
 
 def column_means(train: Split) -> dict[str, np.ndarray]:

@@ -1,5 +1,6 @@
 """A model card: what a person must know of a network before using it, from its run directory."""
 
+import itertools
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -33,12 +34,21 @@ def next_command(run_dir: Path, program: str, *words: str) -> str:
       words: its other flags.
     """
     given = [
-        word
+        f"--data_dir={value or following}"
         for command in commands_of(run_dir)
-        for word in shlex.split(command)
-        if word.startswith("--data_dir=")
+        for word, following in itertools.pairwise([*_words(command), ""])
+        for flag, _, value in [word.partition("=")]
+        if flag.lstrip("-") == "data_dir" and flag.startswith("-")
     ]
     return shlex.join(["python", "-m", f"launch.{program}", *words, *given[-1:]])
+
+
+def _words(command: str) -> list[str]:
+    """Of a line that is damaged none."""
+    try:
+        return shlex.split(command)
+    except ValueError:
+        return []
 
 
 def model_card(

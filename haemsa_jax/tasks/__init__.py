@@ -5,11 +5,13 @@ from haemsa_jax.tasks.counting import mean_where
 from haemsa_jax.tasks.kind import Summary, TaskKind, kind_of, kinds, register
 from haemsa_jax.tasks.metrics import Metric, metric_of, register_metric
 from haemsa_jax.tasks.multilabel import Multilabel
+from haemsa_jax.tasks.recorded import register_recorded
 from haemsa_jax.tasks.regression import Regression
 
 register(Regression())
 register(Classification())
 register(Multilabel())
+register_recorded()
 
 __all__ = [
     "Classification",

@@ -232,24 +232,6 @@ for _metric in (
     Metric("wacc_mean", wacc_mean, "WAcc"),
     Metric("f1_mean", f1_mean, "F1"),
     Metric(BY_CLASS, None, "F1"),
-    # Of searches: `TaskKind.score`, mean over tasks, and the share of the supernet that is active.
-    Metric("score", None, "score", unit=""),
-    Metric("share", None, "share of parameters in use", unit="", higher_is_better=False),
-    # Of benchmarks.faults: what becomes of inputs.
-    *(
-        Metric(name, None, name, unit="", counts=True)
-        for name in ("tried", "refused", "done", "tracebacks", "hangs", "lost")
-    ),
-    # Of benchmarks.starting and benchmarks.inference.
-    *(
-        Metric(name, None, display, unit="", higher_is_better=False)
-        for name, display in (
-            ("first", "first process, CPU s"),
-            ("second", "second process, CPU s"),
-            ("p50", "median, ms"),
-            ("p99", "99th percentile, ms"),
-        )
-    ),
 ):
     register_metric(_metric)
 

@@ -22,7 +22,7 @@ def doubts(network: NetworkConfig, partition: Partition) -> list[str]:
       partition: which samples judge.
     """
     lost = [
-        f"the training split of {name} is incomplete; of its tokens are lost "
+        f"the training split of {name} is incomplete; of its values are lost "
         + ", ".join(f"{modality} {100 * share:.0f} %" for modality, share in shares.items())
         for name, shares in partition.lost.items()
     ]
