@@ -230,6 +230,9 @@ def test_experiments(tmp_path, monkeypatch):
     (tmp_path / "list.toml").write_text(LIST.replace('needs = ["a/one"]', 'needs = ["a/none"]'))
     with pytest.raises(InputError, match="b/two needs a/none, which is not there"):
         experiments.read(tmp_path / "list.toml")
+    (tmp_path / "list.toml").write_text("[[many]]\nminutes = 1\n")
+    with pytest.raises(InputError, match="many is no table; an experiment begins with"):
+        experiments.read(tmp_path / "list.toml")
 
 
 def test_who_stops_experiments_is_told_how_they_go_on(tmp_path, monkeypatch, capsys):

@@ -70,6 +70,8 @@ def read(path: Path) -> dict[str, Experiment]:
     """
     try:
         tables = tomllib.loads(path.read_text("utf-8"))
+        for wrong in [name for name, values in tables.items() if not isinstance(values, dict)]:
+            raise InputError(f'{path}: {wrong} is no table; an experiment begins with ["NAME"]')
         experiments = {name: Experiment(name=name, **values) for name, values in tables.items()}
     except (OSError, tomllib.TOMLDecodeError, TypeError) as error:
         raise InputError(f"cannot read the experiments in {path}: {error}") from error
